@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+
+#include "common/base/arr.h"
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/err.h"
+#include "common/base/map.h"
+#include "common/base/secret.h"
+#include "common/base/str.h"
+#include "common/base/utf8.h"
+
+static void errors_gain_context_and_keep_their_code(void **state)
+{
+	(void)state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	int r = bxc_err_errno(&err, ENOENT, "open '%s'", "x");
+	assert_int_equal(r, -BXC_NOT_FOUND);
+	r = bxc_err_wrap(&err, r, "load blob");
+	assert_int_equal(r, -BXC_NOT_FOUND);
+	assert_string_equal(bxc_err_text(err), "load blob: open 'x': No such file or directory");
+	assert_int_equal(bxc_err_errnum(err), ENOENT);
+	bxc_err_detail(err, "line", "%d", 3);
+	bxc_err_detail(err, "line", "%d", 4);
+	BXC_AUTOERR bxc_err *copy = bxc_err_copy(err);
+	assert_string_equal(bxc_err_get_detail(copy, "line"), "4");
+	assert_null(bxc_err_get_detail(copy, "file"));
+	assert_int_equal(bxc_code_parse(bxc_code_name(BXC_DATA_LOSS)), BXC_DATA_LOSS);
+	assert_int_equal(bxc_err_set(NULL, BXC_ABORTED, "unread"), -BXC_ABORTED);
+}
+
+static void numbers_are_whole_and_bounded(void **state)
+{
+	(void)state;
+	uint64_t u = 7;
+	int64_t i = 7;
+	assert_int_equal(bxc_str_to_u64("18446744073709551615", 0, UINT64_MAX, &u, NULL), 0);
+	assert_true(u == UINT64_MAX);
+	assert_int_equal(bxc_str_to_u64("18446744073709551616", 0, UINT64_MAX, &u, NULL), -BXC_OUT_OF_RANGE);
+	assert_int_equal(bxc_str_to_u64(" 1", 0, 9, &u, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_str_to_u64("", 0, 9, &u, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_str_to_i64("-9223372036854775808", INT64_MIN, INT64_MAX, &i, NULL), 0);
+	assert_true(i == INT64_MIN);
+	assert_int_equal(bxc_str_to_bytes("1.5GiB", UINT64_MAX, &u, NULL), 0);
+	assert_true(u == (UINT64_C(3) << 29));
+	assert_int_equal(bxc_str_to_bytes("10x", UINT64_MAX, &u, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_str_to_duration_ns("1h30m", &i, NULL), 0);
+	assert_true(i == 5400 * BXC_NS_PER_S);
+	assert_int_equal(bxc_str_to_duration_ns("1h30", &i, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_str_to_duration_ns("", &i, NULL), -BXC_INVALID_ARGUMENT);
+}
+
+static void environments_replace_in_place(void **state)
+{
+	(void)state;
+	BXC_AUTOSTRV char **env = NULL;
+	bxc_env_set(&env, "A", "1");
+	bxc_env_set(&env, "AB", "2");
+	bxc_env_set(&env, "A", "3");
+	BXC_AUTOFREE char *joined = bxc_strv_join(env, " ");
+	assert_string_equal(joined, "A=3 AB=2");
+	bxc_env_unset(&env, "A");
+	assert_null(bxc_env_get(env, "A"));
+	assert_string_equal(bxc_env_get(env, "AB"), "2");
+}
+
+static void suggestions_are_near(void **state)
+{
+	(void)state;
+	static const char *const words[] = {"COPY", "RUN", "ENTRYPOINT"};
+	assert_string_equal(bxc_str_nearest("CPOY", words, 3), "COPY");
+	assert_null(bxc_str_nearest("zzzzzzzz", words, 3));
+}
+
+static void buffers_stop_at_their_maximum(void **state)
+{
+	(void)state;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(8);
+	assert_int_equal(bxc_buf_append(&b, "12345678", 8, NULL), 0);
+	assert_int_equal(bxc_buf_append(&b, "9", 1, NULL), -BXC_RESOURCE_EXHAUSTED);
+	assert_string_equal(bxc_buf_text(&b), "12345678");
+	bxc_buf_drop_front(&b, 3);
+	assert_string_equal(bxc_buf_text(&b), "45678");
+}
+
+static void maps_iterate_in_order_of_insertion(void **state)
+{
+	(void)state;
+	bxc_map *m = bxc_map_new(free);
+	BXC_AUTOBUF bxc_buf keys = BXC_BUF_INIT(100);
+	bxc_map_set(m, "z", bxc_strdup("1"));
+	bxc_map_set(m, "a", bxc_strdup("2"));
+	bxc_map_set(m, "z", bxc_strdup("3"));
+	BXC_MAP_FOREACH (it, m) {
+		bxc_buf_addf(&keys, "%s%s", it.key, (char *)it.value);
+		bxc_map_del(m, it.key);
+	}
+	assert_string_equal(bxc_buf_text(&keys), "z3a2");
+	assert_int_equal(bxc_map_len(m), 0);
+	bxc_map_free(m);
+}
+
+static void times_round_trip(void **state)
+{
+	(void)state;
+	int64_t ns = 0;
+	assert_int_equal(bxc_clock_parse_rfc3339("2020-01-02T03:04:05.25+01:00", &ns, NULL), 0);
+	BXC_AUTOFREE char *s = bxc_clock_rfc3339(ns);
+	assert_string_equal(s, "2020-01-02T02:04:05.25Z");
+	assert_int_equal(bxc_clock_parse_rfc3339("2020-01-02T03:04:05", &ns, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_clock_parse_rfc3339("2020-13-02T03:04:05Z", &ns, NULL), -BXC_INVALID_ARGUMENT);
+}
+
+static void utf8_is_checked(void **state)
+{
+	(void)state;
+	assert_true(bxc_utf8_valid("gr\xc3\xbc\xc3\x9f", 6));
+	assert_false(bxc_utf8_valid("\xc0\xaf", 2));
+	assert_false(bxc_utf8_valid("\xed\xa0\x80", 3));
+	assert_false(bxc_utf8_valid("\xe2\x82", 2));
+}
+
+static void arrays_keep_order(void **state)
+{
+	(void)state;
+	BXC_ARR(int) a = {0};
+	for (int i = 0; i < 20; i++)
+		*bxc_arr_push(&a) = i;
+	bxc_arr_remove(&a, 0);
+	assert_int_equal(a.n, 19);
+	assert_int_equal(a.v[18], 19);
+	bxc_arr_done(&a);
+}
+
+static void secrets_compare_by_content(void **state)
+{
+	(void)state;
+	bxc_secret *s = bxc_secret_new("token", 5);
+	assert_true(bxc_secret_eq(s, "token", 5));
+	assert_false(bxc_secret_eq(s, "tokem", 5));
+	assert_false(bxc_secret_eq(s, "toke", 4));
+	bxc_secret_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(errors_gain_context_and_keep_their_code),
+		cmocka_unit_test(numbers_are_whole_and_bounded),
+		cmocka_unit_test(environments_replace_in_place),
+		cmocka_unit_test(suggestions_are_near),
+		cmocka_unit_test(buffers_stop_at_their_maximum),
+		cmocka_unit_test(maps_iterate_in_order_of_insertion),
+		cmocka_unit_test(times_round_trip),
+		cmocka_unit_test(utf8_is_checked),
+		cmocka_unit_test(arrays_keep_order),
+		cmocka_unit_test(secrets_compare_by_content),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/base/map.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wcast-qual"
+#pragma GCC diagnostic ignored "-Wcast-align"
+#pragma GCC diagnostic ignored "-Wswitch-enum"
+#pragma GCC diagnostic ignored "-Wundef"
+#include <xxhash.h>
+#pragma GCC diagnostic pop
+
+#include "common/base/mem.h"
+#include "common/base/rand.h"
+
+/* An unkeyed hash would let a hostile peer choose colliding keys. */
+static uint64_t hash_seed(void)
+{
+	static uint64_t seed;
+	static bool seeded;
+	if (!__atomic_load_n(&seeded, __ATOMIC_ACQUIRE)) {
+		uint64_t s;
+		bxc_rand_bytes(&s, sizeof(s));
+		uint64_t expected = 0;
+		__atomic_compare_exchange_n(&seed, &expected, s | 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+		__atomic_store_n(&seeded, true, __ATOMIC_RELEASE);
+	}
+	return __atomic_load_n(&seed, __ATOMIC_ACQUIRE);
+}
+
+#define HASH_FUNCTION(keyptr, keylen, hashv)                                                       \
+	((hashv) = (unsigned)XXH3_64bits_withSeed((keyptr), (keylen), hash_seed()))
+#define uthash_malloc(n)  bxc_malloc(n)
+#define uthash_fatal(msg) abort()
+#include <uthash.h>
+
+struct entry {
+	UT_hash_handle hh;
+	void *value;
+	char key[];
+};
+
+struct bxc_map {
+	struct entry *head;
+	void (*free_value)(void *value);
+};
+
+bxc_map *bxc_map_new(void (*free_value)(void *value))
+{
+	bxc_map *m = bxc_calloc(1, sizeof(*m));
+	m->free_value = free_value;
+	return m;
+}
+
+static struct entry *find(const bxc_map *m, const char *key)
+{
+	struct entry *e = NULL;
+	HASH_FIND(hh, m->head, key, strlen(key), e);
+	return e;
+}
+
+void *bxc_map_get(const bxc_map *m, const char *key)
+{
+	struct entry *e = find(m, key);
+	return e ? e->value : NULL;
+}
+
+bool bxc_map_has(const bxc_map *m, const char *key)
+{
+	return find(m, key) != NULL;
+}
+
+void bxc_map_set(bxc_map *m, const char *key, void *value)
+{
+	struct entry *e = find(m, key);
+	if (e) {
+		void *old = e->value;
+		e->value = value;
+		if (m->free_value && old)
+			m->free_value(old);
+		return;
+	}
+	size_t n = strlen(key);
+	e = bxc_calloc(1, sizeof(*e) + n + 1);
+	memcpy(e->key, key, n + 1);
+	e->value = value;
+	HASH_ADD_KEYPTR(hh, m->head, e->key, n, e);
+}
+
+void *bxc_map_take(bxc_map *m, const char *key)
+{
+	struct entry *e = find(m, key);
+	if (!e)
+		return NULL;
+	void *value = e->value;
+	HASH_DEL(m->head, e);
+	free(e);
+	return value;
+}
+
+bool bxc_map_del(bxc_map *m, const char *key)
+{
+	if (!find(m, key))
+		return false;
+	void *value = bxc_map_take(m, key);
+	if (m->free_value && value)
+		m->free_value(value);
+	return true;
+}
+
+void bxc_map_clear(bxc_map *m)
+{
+	while (m->head)
+		bxc_map_del(m, m->head->key);
+}
+
+void bxc_map_free(bxc_map *m)
+{
+	if (!m)
+		return;
+	bxc_map_clear(m);
+	free(m);
+}
+
+size_t bxc_map_len(const bxc_map *m)
+{
+	return HASH_COUNT(m->head);
+}
+
+bxc_map_iter bxc_map_begin(const bxc_map *m)
+{
+	return (bxc_map_iter){.next_ = m->head};
+}
+
+bool bxc_map_next(bxc_map_iter *it)
+{
+	struct entry *e = it->next_;
+	if (!e)
+		return false;
+	it->key = e->key;
+	it->value = e->value;
+	it->next_ = e->hh.next;
+	return true;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/base/utf8.h"
+
+size_t bxc_utf8_next(const uint8_t *p, size_t n, uint32_t *ret_rune)
+{
+	if (n == 0)
+		return 0;
+	uint32_t c = p[0], min;
+	size_t len;
+	if (c < 0x80) {
+		*ret_rune = c;
+		return 1;
+	}
+	if ((c & 0xe0) == 0xc0) {
+		len = 2, c &= 0x1f, min = 0x80;
+	} else if ((c & 0xf0) == 0xe0) {
+		len = 3, c &= 0x0f, min = 0x800;
+	} else if ((c & 0xf8) == 0xf0) {
+		len = 4, c &= 0x07, min = 0x10000;
+	} else {
+		return 0;
+	}
+	if (n < len)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	if (c < min || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+		return 0;
+	*ret_rune = c;
+	return len;
+}
+
+bool bxc_utf8_valid(const void *p, size_t n)
+{
+	const uint8_t *b = p;
+	uint32_t rune;
+	while (n) {
+		size_t k = bxc_utf8_next(b, n, &rune);
+		if (k == 0)
+			return false;
+		b += k;
+		n -= k;
+	}
+	return true;
+}
