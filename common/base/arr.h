@@ -48,4 +48,6 @@
 		bxc_arr_a_->n = bxc_arr_a_->cap = 0;                                               \
 	} while (0)
 
-#define BXC_ARR_FOREACH(it, a) for (__typeof__(*(a)->v) *it = (a)->v; it < (a)->v + (a)->n; it++)
+/* An empty array may have no address to add to. */
+#define BXC_ARR_FOREACH(it, a)                                                                     \
+	for (__typeof__(*(a)->v) *it = (a)->v; (a)->n && it < (a)->v + (a)->n; it++)

@@ -152,7 +152,7 @@ int bxc_err_errno(bxc_err **err, int errnum, const char *fmt, ...)
 	return r;
 }
 
-static void wrapv(bxc_err *e, const char *fmt, va_list ap)
+BXC_PRINTF(2, 0) static void wrapv(bxc_err *e, const char *fmt, va_list ap)
 {
 	BXC_AUTOFREE char *prefix = bxc_str_vfmt(fmt, ap);
 	char *text = bxc_str_fmt("%s: %s", prefix, e->text);

@@ -35,7 +35,8 @@
 				bxc_code_name((bxc_code)(-bxc_test_r_)), bxc_err_text(e));         \
 	} while (0)
 
-/* `call` failed with `code`, and `e` says the same; frees and clears `e`, so that it can be used again. */
+/* `call` failed with `code`, and `e` says the same; frees and clears `e`, so that it can be used
+ * again. */
 #define assert_err(call, code, e)                                                                  \
 	do {                                                                                       \
 		int bxc_test_r_ = (call);                                                          \
@@ -71,7 +72,8 @@ static inline BXC_UNUSED char *bxc_test_tmpdir(void)
 	return path;
 }
 
-static inline int bxc_test_rm_entry_(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static inline int bxc_test_rm_entry_(
+	const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
 	(void)ftw;
@@ -99,11 +101,13 @@ static inline BXC_UNUSED void bxc_test_rmtreep(char **path)
 	bxc_test_rmtree(*path);
 	*path = NULL;
 }
-/* BXC_AUTOTMPDIR char *dir = bxc_test_tmpdir();   removed at the end of the scope when the test passes */
+/* BXC_AUTOTMPDIR char *dir = bxc_test_tmpdir();   removed at the end of the scope when the test
+ * passes */
 #define BXC_AUTOTMPDIR BXC_CLEANUP(bxc_test_rmtreep)
 
 /* Writes a whole file; the test fails when that does. */
-static inline BXC_UNUSED void bxc_test_write_file(const char *path, const void *data, size_t n, mode_t mode)
+static inline BXC_UNUSED void bxc_test_write_file(
+	const char *path, const void *data, size_t n, mode_t mode)
 {
 	BXC_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (fd < 0 || write(fd, data, n) != (ssize_t)n || fchmod(fd, mode) < 0)

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connection between its transport (channel_conn.c) and what speaks over it: TLS, frames, liveness. */
+#include "common/channel/channel_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+
+#define OUT_MAX       (4u << 20)
+#define IN_MAX        (4u << 20)
+#define CIPHER_MAX    (8u << 20)
+#define HELLO_NS      (10 * BXC_NS_PER_S)    /* from connecting to WELCOME */
+#define PING_NS       (10 * BXC_NS_PER_S)
+#define DEAD_NS       (30 * BXC_NS_PER_S)
+
+conn *conn_new(engine *e, bool is_server)
+{
+	conn *c = bxc_calloc(1, sizeof(*c));
+	c->e = e;
+	c->is_server = is_server;
+	c->since_ns = c->heard_ns = bxc_clock_mono_ns();
+	bxc_buf_init(&c->in, IN_MAX);
+	bxc_buf_init(&c->out, OUT_MAX);
+	bxc_buf_init(&c->cipher, CIPHER_MAX);
+	*bxc_arr_push(&e->conns) = c;
+	return c;
+}
+
+void conn_set(conn *c, const conn_callbacks *cb, void *ud)
+{
+	c->cb = cb;
+	c->ud = ud;
+}
+
+static void tell_closed(conn *c, bxc_err *why_take)
+{
+	if (c->closed_told || !c->cb) {
+		bxc_err_free(why_take);
+		return;
+	}
+	c->closed_told = true;
+	c->cb->on_closed(c, why_take, c->ud);
+}
+
+void conn_failed(conn *c, bxc_err *why_take)
+{
+	if (c->closing) {
+		bxc_err_free(why_take);
+		impl_close(c);
+		return;
+	}
+	c->closing = true;
+	tell_closed(c, why_take);
+	impl_close(c);
+}
+
+void conn_close(conn *c, bool flush)
+{
+	if (c->closing)
+		return;
+	c->closing = true;
+	c->closed_told = true;
+	if (flush && c->open && (c->out.len || c->sending)) {
+		conn_flush(c);
+		return;              /* impl_close follows when it has gone */
+	}
+	impl_close(c);
+}
+
+void conn_flush(conn *c)
+{
+	bxc_err *err = NULL;
+	if (!c->open || c->sending)
+		return;
+	if (c->tls && c->out.len) {
+		int r = bxc_tls_write(c->tls, bxc_buf_slice(&c->out), &c->cipher, &err);
+		bxc_buf_clear(&c->out);
+		if (r < 0) {
+			conn_failed(c, err);
+			return;
+		}
+	}
+	bxc_buf *from = c->tls ? &c->cipher : &c->out;
+	if (from->len == 0) {
+		if (c->closing)
+			impl_close(c);
+		return;
+	}
+	size_t n = from->len;
+	uint8_t *p = bxc_memdup(from->data, n);
+	bxc_buf_clear(from);
+	c->sending = true;
+	impl_send(c, p, n);
+}
+
+void conn_opened(conn *c)
+{
+	bxc_err *err = NULL;
+	if (c->closing) {
+		impl_close(c);
+		return;
+	}
+	c->open = true;
+	c->heard_ns = bxc_clock_mono_ns();
+	impl_recv(c);
+	if (c->tls && !c->is_server) {
+		if (bxc_tls_start(c->tls, &c->cipher, &err) < 0) {
+			conn_failed(c, err);
+			return;
+		}
+	}
+	if (c->cb && c->cb->on_open)
+		c->cb->on_open(c, c->ud);
+	conn_flush(c);
+}
+
+static int take_frames(conn *c, bxc_err **err)
+{
+	size_t used = 0;
+	int r = 1;
+	while (r > 0 && !c->closing) {
+		frame f;
+		size_t n;
+		r = frame_parse(bxc_slice_of(c->in.data + used, c->in.len - used), &f, &n, err);
+		if (r <= 0)
+			break;
+		if (!c->handshaken && f.payload.n > HELLO_MAX)
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "first frame of %zu bytes (at most %u)", f.payload.n, HELLO_MAX);
+		used += n;
+		if (f.type == FRAME_PING) {
+			if (f.payload.n <= 64)
+				frame_put(&c->out, FRAME_PONG, 0, 0, 0, f.payload);
+		} else if (f.type != FRAME_PONG) {
+			c->cb->on_frame(c, &f, c->ud);
+		}
+	}
+	if (c->in.data)
+		bxc_buf_drop_front(&c->in, used);
+	return r;
+}
+
+void conn_received(conn *c, const uint8_t *p, size_t n)
+{
+	bxc_err *err = NULL;
+	int r;
+	c->heard_ns = bxc_clock_mono_ns();
+	if (c->closing)
+		return;
+	if (c->tls) {
+		bool was = bxc_tls_is_established(c->tls);
+		r = bxc_tls_feed(c->tls, bxc_slice_of(p, n), &c->in, &c->cipher, &err);
+		if (!was && bxc_tls_is_established(c->tls))
+			c->cert_name = bxc_tls_peer_name(c->tls);
+	} else {
+		r = bxc_buf_append(&c->in, p, n, &err);
+	}
+	if (r >= 0 || c->in.len) {
+		int k = take_frames(c, r < 0 ? NULL : &err);
+		r = r < 0 ? r : k;
+	}
+	if (r < 0) {
+		/* An alert of ours is on its way out when it can be. */
+		conn_flush(c);
+		conn_failed(c, err);
+		return;
+	}
+	if (!c->closing) {
+		conn_flush(c);
+		impl_recv(c);
+	}
+}
+
+void conn_tick(conn *c, int64_t now_ns)
+{
+	bxc_err *err = NULL;
+	if (c->closing)
+		return;
+	if (!c->handshaken && now_ns - c->since_ns > HELLO_NS)
+		bxc_ignore(bxc_err_set(&err, BXC_DEADLINE_EXCEEDED, "the peer did not introduce itself"));
+	else if (c->open && now_ns - c->heard_ns > DEAD_NS)
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "nothing was heard of the peer for 30 s"));
+	if (err) {
+		conn_failed(c, err);
+		return;
+	}
+	if (c->open && c->handshaken && now_ns - c->heard_ns > PING_NS && now_ns - c->pinged_ns > PING_NS) {
+		c->pinged_ns = now_ns;
+		frame_put(&c->out, FRAME_PING, 0, 0, 0, bxc_slice_of("bxc-ping", 8));
+		conn_flush(c);
+	}
+}

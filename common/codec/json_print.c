@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Printing. cJSON's printer writes 1e+15 for a size and keeps no canonical form, so the tree is
+ * printed here; integers come out as integers. The "Go" forms give the bytes of encoding/json.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/codec/json_internal.h"
+
+/* Our own trees: the bound only keeps the buffer's arithmetic sane. */
+#define PRINT_MAX (SIZE_MAX / 4)
+
+typedef struct printer {
+	bxc_buf out;
+	bool go_escapes; /* < > & U+2028 U+2029 as \u escapes */
+	bool sorted;
+	unsigned indent; /* blanks per level; 0: compact */
+} printer;
+
+static void print_string(printer *p, const char *s)
+{
+	static const char hex[] = "0123456789abcdef";
+	bxc_buf_addc(&p->out, '"');
+	const char *run = s;
+	for (;; s++) {
+		unsigned char c = (unsigned char)*s;
+		char esc[8] = "";
+		size_t eaten = 1;
+		if (c == '"' || c == '\\') {
+			snprintf(esc, sizeof(esc), "\\%c", c);
+		} else if (c && c < 0x20) {
+			const char *at = strchr("\bb\ff\nn\rr\tt", c);
+			if (at)
+				snprintf(esc, sizeof(esc), "\\%c", at[1]);
+			else
+				snprintf(esc, sizeof(esc), "\\u00%c%c", hex[c >> 4], hex[c & 15]);
+		} else if (p->go_escapes && (c == '<' || c == '>' || c == '&')) {
+			snprintf(esc, sizeof(esc), "\\u00%c%c", hex[c >> 4], hex[c & 15]);
+		} else if (p->go_escapes && c == 0xe2 && (uint8_t)s[1] == 0x80 &&
+			   ((uint8_t)s[2] & 0xfe) == 0xa8) {
+			snprintf(esc, sizeof(esc), "\\u202%c", (uint8_t)s[2] == 0xa8 ? '8' : '9');
+			eaten = 3;
+		}
+		if (c && !esc[0])
+			continue;
+		bxc_buf_add(&p->out, run, (size_t)(s - run));
+		if (!c)
+			break;
+		bxc_buf_adds(&p->out, esc);
+		s += eaten - 1;
+		run = s + 1;
+	}
+	bxc_buf_addc(&p->out, '"');
+}
+
+static void print_number(printer *p, const cJSON *c)
+{
+	int64_t v;
+	if (json_exact_i64(c, &v))
+		bxc_buf_addf(&p->out, "%lld", (long long)v);
+	else if (isfinite(c->valuedouble))
+		bxc_buf_addf(&p->out, "%.17g", c->valuedouble);
+	else
+		bxc_buf_adds(&p->out, "null");
+}
+
+static void new_line(printer *p, unsigned level)
+{
+	if (!p->indent)
+		return;
+	bxc_buf_addc(&p->out, '\n');
+	for (unsigned i = 0; i < level * p->indent; i++)
+		bxc_buf_addc(&p->out, ' ');
+}
+
+static int cmp_members(const void *a, const void *b)
+{
+	const cJSON *const *x = a, *const *y = b;
+	return strcmp((*x)->string, (*y)->string);
+}
+
+static void print_value(printer *p, const cJSON *c, unsigned level);
+
+static void print_child(printer *p, const cJSON *child, bool is_object, bool first, unsigned level)
+{
+	if (!first)
+		bxc_buf_addc(&p->out, ',');
+	new_line(p, level + 1);
+	if (is_object) {
+		print_string(p, child->string);
+		bxc_buf_adds(&p->out, p->indent ? ": " : ":");
+	}
+	print_value(p, child, level + 1);
+}
+
+static void print_container(printer *p, const cJSON *c, unsigned level)
+{
+	bool is_object = cJSON_IsObject(c);
+	bxc_buf_addc(&p->out, is_object ? '{' : '[');
+	if (is_object && p->sorted && c->child) {
+		size_t n = bxc_json_len(json_cpub(c)), i = 0;
+		BXC_AUTOFREE const cJSON **members = bxc_reallocarray(NULL, n, sizeof(*members));
+		for (const cJSON *m = c->child; m; m = m->next)
+			members[i++] = m;
+		qsort(members, n, sizeof(*members), cmp_members);
+		for (i = 0; i < n; i++)
+			print_child(p, members[i], true, i == 0, level);
+	} else {
+		for (const cJSON *m = c->child; m; m = m->next)
+			print_child(p, m, is_object, m == c->child, level);
+	}
+	if (c->child)
+		new_line(p, level);
+	bxc_buf_addc(&p->out, is_object ? '}' : ']');
+}
+
+static void print_value(printer *p, const cJSON *c, unsigned level)
+{
+	if (cJSON_IsObject(c) || cJSON_IsArray(c))
+		print_container(p, c, level);
+	else if (cJSON_IsString(c))
+		print_string(p, c->valuestring);
+	else if (cJSON_IsNumber(c))
+		print_number(p, c);
+	else if (cJSON_IsRaw(c))
+		bxc_buf_adds(&p->out, c->valuestring);
+	else if (cJSON_IsBool(c))
+		bxc_buf_adds(&p->out, cJSON_IsTrue(c) ? "true" : "false");
+	else
+		bxc_buf_adds(&p->out, "null");
+}
+
+static char *print(const bxc_json *j, printer p)
+{
+	bxc_buf_init(&p.out, PRINT_MAX);
+	print_value(&p, json_ro(j), 0);
+	return bxc_buf_steal(&p.out);
+}
+
+char *bxc_json_print(const bxc_json *j)
+{
+	return print(j, (printer){.go_escapes = false});
+}
+
+char *bxc_json_print_go(const bxc_json *j)
+{
+	return print(j, (printer){.go_escapes = true});
+}
+
+char *bxc_json_print_pretty(const bxc_json *j)
+{
+	return print(j, (printer){.go_escapes = true, .indent = 2});
+}
+
+char *bxc_json_print_canonical(const bxc_json *j)
+{
+	return print(j, (printer){.sorted = true});
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to common/definition. */
+#pragma once
+
+#include "common/definition/definition.h"
+
+/* Bounds of one vertex; generous against what people write, small against what hurts. */
+#define DEF_MAX_INPUTS	1000u
+#define DEF_MAX_MOUNTS	500u
+#define DEF_MAX_ACTIONS 10000u
+#define DEF_MAX_STRINGS 10000u	    /* entries of one list: args, env, patterns */
+#define DEF_MAX_STRING	(4u << 20)  /* bytes of one string: a heredoc as an argument */
+#define DEF_MAX_DATA	(16u << 20) /* bytes of one mkfile: BXC_LIMIT_DOCKERFILE */
+#define DEF_MAX_NAME	255u	    /* bytes of names of users, hosts, secrets */
+
+/* Which of an op's fields are encoded. */
+typedef enum def_form {
+	DEF_FULL = 0,	 /* all: transport, vertex digest */
+	DEF_KEY,	 /* bxc_def_op_digest */
+	DEF_CONTENT_KEY, /* bxc_def_op_content_digest */
+} def_form;
+
+bxc_json *def_op_to_json(const bxc_def_vertex *v, def_form form);
+bxc_digest def_vertex_digest(const bxc_def *d, const bxc_def_vertex *v);
+
+/* Everything about `v` that can be known without the other vertices. */
+BXC_MUST_CHECK int def_check_vertex(const bxc_def_vertex *v, bxc_err **err);
+/* Inputs: before `index`, and outputs that exist. */
+BXC_MUST_CHECK int def_check_inputs(
+	const bxc_def *d, const bxc_def_vertex *v, size_t index, bxc_err **err);
+
+/* Names of enum values in the encoding; NULL past the end. */
+const char *def_op_kind_name(bxc_op_kind k);
+const char *def_mount_kind_name(bxc_mount_kind k);
+const char *def_sharing_name(bxc_cache_sharing s);
+const char *def_net_name(bxc_net_mode n);
+const char *def_file_kind_name(bxc_file_kind k);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/os/sig.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+void bxc_sig_block_all(void)
+{
+	static const int signals[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD, SIGWINCH};
+	sigset_t set;
+	sigemptyset(&set);
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	bxc_check(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	bxc_check(sigaction(SIGPIPE, &ignore, NULL) == 0);
+}

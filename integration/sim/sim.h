@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A simulated cluster around the solver and the scheduler: random definitions, workers that die,
+ * runs that fail, builds that are cancelled, all drawn from one seed. What a step yields is
+ * computed by a small model of trees (model.c), so that a wrong cache hit shows as a wrong result.
+ */
+#pragma once
+
+#include "common/base/arr.h"
+#include "common/base/map.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/solver/solver.h"
+
+/* ---- random numbers: the same for a seed everywhere ---- */
+typedef struct sim_rng {
+	uint64_t x;
+} sim_rng;
+uint64_t sim_rand(sim_rng *r, uint64_t n); /* 0..n-1 */
+bool sim_chance(sim_rng *r, unsigned percent);
+
+/* ---- the model: a tree is four files of few possible contents, so that equal ones are common ----
+ */
+#define SIM_FILES 4
+typedef struct sim_tree {
+	uint8_t file[SIM_FILES];
+} sim_tree;
+
+bxc_def *sim_def_random(sim_rng *r, uint64_t session, unsigned max_vertices, bool arm, bool ignore);
+sim_tree sim_tree_of(
+	const bxc_def_vertex *v, const sim_tree *inputs); /* what an op makes of its inputs */
+sim_tree sim_tree_expected(const bxc_def *d, uint32_t vertex);
+bxc_digest sim_tree_digest(const sim_tree *t, const char *path); /* of "/": all; "/2": one file */
+bool sim_tree_eq(const sim_tree *a, const sim_tree *b);
+
+/* ---- a run of the simulator ---- */
+typedef struct sim_stats {
+	unsigned builds, ok, failed, cancelled, runs, hits, kills, losses, joined;
+	uint64_t trace; /* hash over all actions: equal for equal seeds */
+} sim_stats;
+
+/* NULL, or what was violated (owned). */
+char *sim_run(uint64_t seed, unsigned steps, sim_stats *ret);
