@@ -105,6 +105,12 @@ void chan_tell_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why)
 	t->state = st;
 	t->why = bxc_err_copy(why);
 	__atomic_store_n(&c->state, (int)st, __ATOMIC_RELAXED);
+	/* Whoever hears of it may open streams at once. */
+	if (st == BXC_CHAN_UP || st == BXC_CHAN_RESET) {
+		pthread_mutex_lock(&c->lock);
+		c->is_up = true;
+		pthread_mutex_unlock(&c->lock);
+	}
 	bxc_loop_post(c->user_loop, tell_user, t);
 }
 
@@ -436,9 +442,6 @@ void chan_attach(bxc_chan *c, conn *k, bool bulk, uint64_t peer_last_seq)
 	acknowledged(c, peer_last_seq);
 	c->sent_seq = peer_last_seq;
 	c->acked_in = c->in_seq;
-	pthread_mutex_lock(&c->lock);
-	c->is_up = true;
-	pthread_mutex_unlock(&c->lock);
 	chan_fill(c, k);
 }
 
@@ -472,6 +475,7 @@ void chan_finish(bxc_chan *c, const bxc_err *why)
 	if (c->finished)
 		return;
 	c->finished = true;
+	chan_ref(c);                 /* the server's reference may be the last */
 	fail_streams(c, NULL, "the channel was closed");
 	conn *ctl = c->ctl, *bulk = c->bulk;
 	c->ctl = c->bulk = NULL;
@@ -493,6 +497,7 @@ void chan_finish(bxc_chan *c, const bxc_err *why)
 	pthread_mutex_unlock(&c->lock);
 	if (!c->closing)
 		chan_tell_state(c, BXC_CHAN_CLOSED, why);
+	chan_unref(c);
 }
 
 void chan_tick(bxc_chan *c, int64_t now_ns)

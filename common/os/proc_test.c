@@ -237,5 +237,7 @@ int main(void)
 		cmocka_unit_test(what_still_runs_is_killed_with_its_group),
 		cmocka_unit_test(output_is_captured_and_bounded),
 	};
+	/* Folders that cannot be searched would make "not found" a "permission denied". */
+	setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

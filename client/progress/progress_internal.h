@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "client/progress/progress.h"
+#include "common/base/arr.h"
+#include "common/base/buf.h"
+#include "common/base/map.h"
+
+#define LOG_TAIL_LINES 10u
+
+typedef struct status {
+	char *id;
+	uint64_t current, total;
+	int64_t started_ns, completed_ns;
+	bool dirty;                  /* plain: changed since it was printed */
+	int64_t printed_ns;
+	uint64_t printed_current;
+} status;
+
+typedef struct vertex {
+	char *digest;
+	char *name;
+	char *worker;
+	char *error;
+	int64_t started_ns, completed_ns;    /* 0: not yet */
+	bool cached, canceled, internal;
+	unsigned number;             /* 0: nothing was printed */
+	bool header_open;            /* plain: its header is the last one printed */
+	bool final_printed;
+	bxc_buf partial[3];          /* incomplete lines, by stream */
+	BXC_ARR(char *) pending;     /* plain: complete lines "0.123 text" that wait */
+	char *tail[LOG_TAIL_LINES];  /* ring of the last lines */
+	size_t n_lines;
+	BXC_ARR(status) statuses;
+} vertex;
+
+struct bxc_prog {
+	bxc_prog_config c;
+	char *builder;
+	BXC_ARR(vertex *) vertices;  /* in order of appearance */
+	bxc_map *by_digest;
+	char *source_name;
+	char *source;
+	size_t source_len;
+	int64_t begun_ns;
+	/* plain */
+	unsigned last_number;
+	vertex *current;
+	int64_t current_since_ns;
+	bool greeted;
+	/* tty */
+	int drawn_lines;
+	bool finished;
+	BXC_ARR(char *) warnings;
+};
+
+vertex *vertex_find(bxc_prog *p, const char *digest);
+/* Bytes as people read them: "31B", "2.05kB", "1.5MB"; owned. */
+char *bytes_text(uint64_t n);
+/* "0.3s"; owned. */
+char *seconds_text(int64_t ns);
+
+void plain_event(bxc_prog *p, int64_t now_ns);
+void plain_flush(bxc_prog *p, int64_t now_ns, bool all);
+void tty_draw(bxc_prog *p, int64_t now_ns, bool final);
+void rawjson_event(bxc_prog *p, const bxc_json *ev);
+void final_block(bxc_prog *p, const bxc_json *error);

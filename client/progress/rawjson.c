@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* BuildKit's SolveStatus, one JSON object a line. */
+#include "client/progress/progress_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/str.h"
+
+static void set_time(bxc_json *o, const char *key, const bxc_json *ev, const char *from)
+{
+	int64_t ns = bxc_json_get_i64(ev, from, 0);
+	if (!ns)
+		return;
+	BXC_AUTOFREE char *t = bxc_clock_rfc3339(ns);
+	bxc_json_set_str(o, key, t);
+}
+
+void rawjson_event(bxc_prog *p, const bxc_json *ev)
+{
+	const char *type = bxc_json_get_str(ev, "type", "");
+	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	if (bxc_str_eq(type, "vertex")) {
+		bxc_json *o = bxc_json_push_object(bxc_json_add_array(j, "vertexes"));
+		bxc_json_set_str(o, "digest", bxc_json_get_str(ev, "digest", ""));
+		if (bxc_json_len(bxc_json_get(ev, "inputs")))
+			bxc_json_set_take(o, "inputs", bxc_json_dup(bxc_json_get(ev, "inputs")));
+		bxc_json_set_str(o, "name", bxc_json_get_str(ev, "name", ""));
+		set_time(o, "started", ev, "started_ns");
+		set_time(o, "completed", ev, "completed_ns");
+		if (bxc_json_get_bool(ev, "cached", false))
+			bxc_json_set_bool(o, "cached", true);
+		bxc_json_set_str(o, "error", bxc_json_get_str(ev, "error", NULL));
+	} else if (bxc_str_eq(type, "status")) {
+		bxc_json *o = bxc_json_push_object(bxc_json_add_array(j, "statuses"));
+		bxc_json_set_str(o, "id", bxc_json_get_str(ev, "id", ""));
+		bxc_json_set_str(o, "vertex", bxc_json_get_str(ev, "vertex", ""));
+		bxc_json_set_str(o, "name", bxc_json_get_str(ev, "id", ""));
+		bxc_json_set_u64(o, "current", bxc_json_get_u64(ev, "current", 0));
+		bxc_json_set_u64(o, "total", bxc_json_get_u64(ev, "total", 0));
+		set_time(o, "timestamp", ev, "started_ns");
+		set_time(o, "started", ev, "started_ns");
+		set_time(o, "completed", ev, "completed_ns");
+	} else if (bxc_str_eq(type, "log")) {
+		bxc_json *o = bxc_json_push_object(bxc_json_add_array(j, "logs"));
+		bxc_json_set_str(o, "vertex", bxc_json_get_str(ev, "vertex", ""));
+		bxc_json_set_u64(o, "stream", bxc_json_get_u64(ev, "stream", 1));
+		bxc_json_set_str(o, "data", bxc_json_get_str(ev, "data", ""));
+		set_time(o, "timestamp", ev, "time_ns");
+	} else if (bxc_str_eq(type, "warning")) {
+		bxc_json *o = bxc_json_push_object(bxc_json_add_array(j, "warnings"));
+		bxc_json_set_str(o, "vertex", bxc_json_get_str(ev, "vertex", ""));
+		bxc_json_set_i64(o, "level", bxc_json_get_i64(ev, "level", 1));
+		bxc_json_set_str(o, "short", bxc_json_get_str(ev, "short", ""));
+	} else {
+		return;
+	}
+	BXC_AUTOFREE char *text = bxc_json_print(j);
+	fprintf(p->c.out, "%s\n", text);
+	fflush(p->c.out);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Outputs: bytes to a file or to standard output, trees into a folder. */
+#include "client/session/session_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/rand.h"
+#include "common/base/str.h"
+#include "common/os/fd.h"
+#include "common/os/fs.h"
+
+#define CHUNK (256u << 10)
+
+struct in {
+	bxc_csess *s;
+	bxc_chan_stream *stream;
+};
+
+static ssize_t from_stream(void *p, size_t n, void *ud, bxc_err **err)
+{
+	struct in *i = ud;
+	return bxc_chan_stream_read(i->stream, p, n, i->s->cancel, err);
+}
+
+static int copy_to_fd(struct in *i, int fd, bxc_err **err)
+{
+	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
+	for (;;) {
+		ssize_t n = from_stream(chunk, CHUNK, i, err);
+		if (n <= 0)
+			return (int)n;
+		int r = bxc_fd_write_all(fd, chunk, (size_t)n, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* The destination appears whole: temporary file beside it, fsync, rename, fsync of the folder. */
+static int to_file(struct in *i, const char *dest, bxc_err **err)
+{
+	const char *slash = strrchr(dest, '/');
+	BXC_AUTOFREE char *dir = slash ? bxc_strndup(dest, (size_t)(slash - dest) + 1) : bxc_strdup(".");
+	const char *name = slash ? slash + 1 : dest;
+	BXC_AUTOFREE char *rand = bxc_rand_hex(6);
+	BXC_AUTOFREE char *tmp = bxc_str_fmt(".%s.%s.tmp", name, rand);
+	BXC_AUTOCLOSE int dir_fd = -1, fd = -1;
+	int r = bxc_fs_make_dirs(AT_FDCWD, dir, 0755, err);
+	if (r >= 0)
+		r = bxc_fs_open_dir(AT_FDCWD, dir, &dir_fd, err);
+	if (r < 0)
+		return r;
+	fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return bxc_err_set(err, bxc_code_from_errno(errno), "create file in '%s': %m", dir);
+	r = copy_to_fd(i, fd, err);
+	if (r >= 0 && fsync(fd) < 0)
+		r = bxc_err_set(err, bxc_code_from_errno(errno), "write '%s': %m", dest);
+	if (r >= 0)
+		r = bxc_fs_rename(dir_fd, tmp, dir_fd, name, false, err);
+	if (r >= 0)
+		r = bxc_fs_sync_dir(dir_fd, err);
+	if (r < 0)
+		bxc_ignore(bxc_fs_unlink(dir_fd, tmp, NULL));
+	return r;
+}
+
+int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
+{
+	uint64_t index = bxc_json_get_u64(name, "index", UINT64_MAX);
+	struct in i = {s, st};
+	if (index >= s->c.n_exports)
+		return bxc_err_set(err, BXC_PERMISSION_DENIED, "this client asked for no such output");
+	const bxc_csess_export *e = &s->c.exports[index];
+	if (!bxc_str_eq(e->type, bxc_json_get_str(name, "type", NULL)) || (!e->dest && e->fd < 0))
+		return bxc_err_set(err, BXC_PERMISSION_DENIED, "this client asked for no such output");
+	int r;
+	if (bxc_str_eq(e->type, "local"))
+		r = unpack_tree(e->dest, from_stream, &i, err);
+	else if (e->dest)
+		r = to_file(&i, e->dest, err);
+	else
+		r = copy_to_fd(&i, e->fd, err);
+	if (r >= 0)
+		r = bxc_chan_stream_write(st, "{}", 2, s->cancel, err);
+	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+}

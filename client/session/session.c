@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/session/session_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+#define THREADS 4u
+#define QUEUE   256u
+
+static void free_tree(void *p)
+{
+	bxc_tree_free(p);
+}
+
+/* ---- streams ---- */
+
+struct serving {
+	bxc_csess *s;
+	bxc_chan_stream *stream;
+	char *kind;
+	char *name;
+};
+
+static int serve(struct serving *v, bxc_err **err)
+{
+	BXC_AUTOJSON bxc_json *name = NULL;
+	if (bxc_str_eq(v->kind, "context.scan"))
+		return serve_scan(v->s, v->stream, err);
+	int r = bxc_json_parse(bxc_slice_of(v->name, strlen(v->name)), &name, err);
+	if (r < 0)
+		return r;
+	if (bxc_str_eq(v->kind, "context.fetch"))
+		return serve_fetch(v->s, v->stream, name, err);
+	if (bxc_str_eq(v->kind, "export"))
+		return serve_export(v->s, v->stream, name, err);
+	if (bxc_str_eq(v->kind, "token"))
+		return serve_token(v->s, v->stream, name, err);
+	return bxc_err_set(err, BXC_UNIMPLEMENTED, "this client does not serve '%.64s'", v->kind);
+}
+
+static void serve_work(void *ud)
+{
+	struct serving *v = ud;
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (serve(v, &err) < 0)
+		bxc_chan_stream_reset(v->stream, bxc_err_code(err), bxc_err_text(err));
+	bxc_chan_stream_free(v->stream);
+	free(v->kind);
+	free(v->name);
+	free(v);
+}
+
+static void on_stream(bxc_chan *c, bxc_chan_stream *st, const char *kind, const char *name, void *ud)
+{
+	bxc_csess *s = ud;
+	(void)c;
+	struct serving *v = bxc_calloc(1, sizeof(*v));
+	*v = (struct serving){s, st, bxc_strdup(kind), bxc_strdup(name)};
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (bxc_pool_submit(s->pool, serve_work, NULL, NULL, v, &err) >= 0)
+		return;
+	bxc_chan_stream_reset(st, bxc_err_code(err), bxc_err_text(err));
+	bxc_chan_stream_free(st);
+	free(v->kind);
+	free(v->name);
+	free(v);
+}
+
+/* ---- messages ---- */
+
+static void lose(bxc_csess *s, const bxc_err *why)
+{
+	if (s->lost)
+		return;
+	s->lost = true;
+	s->c.on_lost(why, s->c.ud);
+}
+
+static void on_message(bxc_chan *c, bxc_slice text, void *ud)
+{
+	bxc_csess *s = ud;
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOJSON bxc_json *j = NULL;
+	(void)c;
+	if (bxc_json_parse(text, &j, &err) < 0) {
+		lose(s, err);
+		return;
+	}
+	const char *type = bxc_json_get_str(j, "type", "");
+	if (bxc_str_eq(type, "error")) {
+		bxc_ignore(bxc_err_set(&err, bxc_code_parse(bxc_json_get_str(j, "code", "UNKNOWN")), "%.1024s", bxc_json_get_str(j, "message", "")));
+		lose(s, err);
+		return;
+	}
+	const char *build = bxc_json_get_str(j, "build", NULL);
+	if (!bxc_str_eq(type, "event") || !build)
+		return;
+	uint64_t seq = bxc_json_get_u64(j, "seq", 0);
+	uint64_t *last = bxc_map_get(s->seqs, build);
+	if (last && seq <= *last)
+		return;
+	bxc_map_set(s->seqs, build, bxc_memdup(&seq, sizeof(seq)));
+	s->c.on_event(build, seq, bxc_json_get(j, "event"), s->c.ud);
+}
+
+static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *ud)
+{
+	bxc_csess *s = ud;
+	if (st == BXC_CHAN_UP && !s->was_up) {
+		s->was_up = true;
+		s->c.on_up(bxc_chan_session_id(c), s->c.ud);
+	} else if (st == BXC_CHAN_RESET) {
+		BXC_AUTOERR bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the coordinator was restarted while the build ran"));
+		lose(s, err);
+	} else if (st == BXC_CHAN_CLOSED) {
+		lose(s, why);
+	}
+}
+
+int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
+{
+	bxc_csess *s = bxc_calloc(1, sizeof(*s));
+	s->c = *c;
+	s->cancel = bxc_cancel_new();
+	s->seqs = bxc_map_new(free);
+	s->trees = bxc_map_new(free_tree);
+	pthread_mutex_init(&s->lock, NULL);
+	const char *dir = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
+	if (c->docker_config)
+		s->docker_config = bxc_strdup(c->docker_config);
+	else if (dir && *dir)
+		s->docker_config = bxc_str_fmt("%s/config.json", dir);
+	else if (home && *home)
+		s->docker_config = bxc_str_fmt("%s/.docker/config.json", home);
+	const bxc_chan_dial_config dc = {
+		.address = c->address,
+		.role = "client",
+		.name = "bxc",
+		.token = c->token,
+		.tls = c->tls,
+	};
+	static const bxc_chan_callbacks cb = {.on_message = on_message, .on_stream = on_stream, .on_state = on_state};
+	int r = bxc_pool_new("session", THREADS, QUEUE, &s->pool, err);
+	if (r >= 0)
+		r = bxc_chan_dial(c->loop, &dc, &cb, s, &s->chan, err);
+	if (r < 0) {
+		bxc_csess_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+static int send_type(bxc_csess *s, const char *type, const char *build, uint64_t after, bxc_err **err)
+{
+	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", type);
+	bxc_json_set_str(j, "build", build);
+	if (bxc_str_eq(type, "attach"))
+		bxc_json_set_u64(j, "after", after);
+	BXC_AUTOFREE char *text = bxc_json_print(j);
+	return bxc_chan_send(s->chan, bxc_slice_of(text, strlen(text)), err);
+}
+
+int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err)
+{
+	return send_type(s, "attach", build, 0, err);
+}
+
+int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err)
+{
+	return send_type(s, "cancel", build, 0, err);
+}
+
+void bxc_csess_close(bxc_csess *s)
+{
+	if (!s)
+		return;
+	bxc_cancel_fire(s->cancel);
+	bxc_pool_free(s->pool);
+	if (s->chan)
+		bxc_chan_close(s->chan);
+	bxc_map_free(s->seqs);
+	bxc_map_free(s->trees);
+	pthread_mutex_destroy(&s->lock);
+	bxc_cancel_unref(s->cancel);
+	free(s->docker_config);
+	free(s);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client's end of the channel: serves what a build asks for (common/proto/PROTOCOL.md, "Client
+ * channel") and hands over the events. Module prefix: bxc_csess. The loop's thread unless told
+ * otherwise; what blocks runs on a pool of its own.
+ */
+#pragma once
+
+#include "common/channel/channel.h"
+#include "common/codec/json.h"
+#include "common/filesync/filesync.h"
+
+typedef struct bxc_csess bxc_csess;
+
+typedef struct bxc_csess_export {
+	const char *type;            /* oci, docker, tar: one stream of bytes; local: a tar to unpack */
+	const char *dest;            /* file, or folder for local; NULL: to fd */
+	int fd;                      /* with dest NULL: where the bytes go (standard output); -1: this export sends nothing */
+} bxc_csess_export;
+
+typedef struct bxc_csess_config {
+	bxc_loop *loop;
+	const char *address;         /* of the channel */
+	const bxc_secret *token;     /* may be NULL */
+	bxc_tls_config *tls;
+	const char *context_dir;     /* served as "context"; NULL: none */
+	const bxc_ignore *ignore;    /* may be NULL */
+	const bxc_csess_export *exports;   /* by index of the request's exports */
+	size_t n_exports;
+	const char *docker_config;   /* path of config.json with credentials; NULL: $DOCKER_CONFIG or ~/.docker */
+	void (*on_up)(const char *session_id, void *ud);                   /* once */
+	void (*on_event)(const char *build, uint64_t seq, const bxc_json *ev, void *ud);
+	void (*on_lost)(const bxc_err *why, void *ud);                     /* final; before on_up: could not connect */
+	void *ud;
+} bxc_csess_config;
+
+/* Everything in the config is borrowed until the session is closed. */
+BXC_MUST_CHECK int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err);
+/* Asks for the events of a build, from its first. */
+BXC_MUST_CHECK int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err);
+BXC_MUST_CHECK int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err);
+void bxc_csess_close(bxc_csess *s);   /* stops serving, waits for its threads, says goodbye, frees */

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <pthread.h>
+
+#include "client/session/session.h"
+#include "common/base/map.h"
+#include "common/tar/tar.h"
+
+struct bxc_csess {
+	bxc_csess_config c;
+	bxc_chan *chan;
+	bxc_pool *pool;
+	bxc_cancel *cancel;
+	char *docker_config;
+	bool was_up, lost;
+	bxc_map *seqs;               /* build -> uint64_t *: last event handed over */
+	pthread_mutex_t lock;        /* protects trees; leaf */
+	bxc_map *trees;              /* digest text -> bxc_tree: what was scanned */
+};
+
+/* All run on the pool and end the stream. */
+int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
+int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+
+/* Unpacks a tar that `source` yields beneath the folder `dest`. */
+int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **err);
+
+/* Credentials of docker's config.json for a registry: "user:password", owned, or NULL when it has none. */
+int find_credentials(const char *config_path, const char *domain, char **ret_basic, bxc_err **err);

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/channel/channel_internal.h"
+
+/* One loop for both ends: the test steps it until what it waits for has happened. */
+struct end {
+	bxc_chan *c;
+	char *got;                   /* messages, each with a ';' */
+	bxc_chan_stream *stream;
+	char *kind, *name;
+	int ups, downs, resets;
+	bool closed;
+	bxc_code why;
+};
+
+static bxc_loop *loop;
+static struct end cli, srv;
+static bxc_chan_server *server;
+static char *address;
+static const char *want_token;
+
+static void on_message(bxc_chan *c, bxc_slice m, void *ud)
+{
+	struct end *e = ud;
+	(void)c;
+	char *joined = bxc_str_fmt("%s%.*s;", e->got ? e->got : "", (int)BXC_MIN(m.n, (size_t)64), (const char *)m.p);
+	free(e->got);
+	e->got = joined;
+}
+
+static void on_stream(bxc_chan *c, bxc_chan_stream *s, const char *kind, const char *name, void *ud)
+{
+	struct end *e = ud;
+	(void)c;
+	e->stream = s;
+	e->kind = bxc_strdup(kind);
+	e->name = bxc_strdup(name);
+}
+
+static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *ud)
+{
+	struct end *e = ud;
+	(void)c;
+	e->ups += st == BXC_CHAN_UP;
+	e->downs += st == BXC_CHAN_DOWN;
+	e->resets += st == BXC_CHAN_RESET;
+	if (st == BXC_CHAN_CLOSED) {
+		e->closed = true;
+		e->why = bxc_err_code(why);
+	}
+}
+
+static const bxc_chan_callbacks callbacks = {on_message, on_stream, on_state};
+
+static int authorize(const bxc_chan_hello *h, void *ud, bxc_err **err)
+{
+	(void)ud;
+	if (want_token && (h->token.n != strlen(want_token) || memcmp(h->token.p, want_token, h->token.n) != 0))
+		return bxc_err_set(err, BXC_UNAUTHENTICATED, "the token is not valid here");
+	return 0;
+}
+
+static void on_session(bxc_chan *c, const bxc_chan_hello *h, void *ud)
+{
+	(void)h;
+	(void)ud;
+	srv.c = c;
+	bxc_chan_set_callbacks(c, &callbacks, &srv);
+}
+
+#define UNTIL(cond)                                                                                \
+	do {                                                                                       \
+		int64_t end_ns = bxc_clock_mono_ns() + 20 * BXC_NS_PER_S;                          \
+		while (!(cond)) {                                                                  \
+			assert_int_equal(bxc_loop_step(loop, 50, NULL), 0);                        \
+			assert_true(bxc_clock_mono_ns() < end_ns);                                 \
+		}                                                                                  \
+	} while (0)
+
+static void listen_on(const char *url)
+{
+	const char *urls[] = {url};
+	bxc_err *err = NULL;
+	const bxc_chan_server_config sc = {.addresses = urls, .n_addresses = 1, .grace_ns = 10 * BXC_NS_PER_S};
+	static const bxc_chan_server_callbacks cb = {authorize, on_session};
+	int r = bxc_chan_server_new(loop, &sc, &cb, NULL, &server, &err);
+	if (r < 0)
+		print_message("%s\n", bxc_err_text(err));
+	assert_int_equal(r, 0);
+	free(address);
+	address = bxc_str_fmt("tcp://127.0.0.1:%u", bxc_chan_server_port(server, 0));
+}
+
+static void dial_with(const char *token)
+{
+	bxc_secret *t = token ? bxc_secret_new(token, strlen(token)) : NULL;
+	const bxc_chan_dial_config dc = {.address = address, .role = "worker", .name = "w", .token = t};
+	assert_int_equal(bxc_chan_dial(loop, &dc, &callbacks, &cli, &cli.c, NULL), 0);
+	bxc_secret_free(t);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&cli, 0, sizeof(cli));
+	memset(&srv, 0, sizeof(srv));
+	want_token = NULL;
+	server = NULL;
+	assert_int_equal(bxc_loop_new(&loop, NULL), 0);
+	listen_on("tcp://127.0.0.1:0");
+	return 0;
+}
+
+static void end_done(struct end *e)
+{
+	if (e->stream)
+		bxc_chan_stream_free(e->stream);
+	if (e->c)
+		bxc_chan_close(e->c);
+	free(e->got);
+	free(e->kind);
+	free(e->name);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	end_done(&cli);
+	end_done(&srv);
+	bxc_chan_server_stop(server);
+	/* What was posted before the end is run, so that it frees what it holds. */
+	for (int i = 0; i < 20; i++)
+		bxc_ignore(bxc_loop_step(loop, 0, NULL));
+	bxc_loop_free(loop);
+	free(address);
+	address = NULL;
+	return 0;
+}
+
+static void say(bxc_chan *c, const char *text)
+{
+	assert_int_equal(bxc_chan_send(c, bxc_slice_of(text, strlen(text)), NULL), 0);
+}
+
+static void connect_both(void)
+{
+	dial_with(NULL);
+	UNTIL(cli.ups == 1 && srv.ups == 1);
+}
+
+static void messages_pass_both_ways_in_order(void **state)
+{
+	(void)state;
+	connect_both();
+	assert_string_equal(bxc_chan_session_id(cli.c), bxc_chan_session_id(srv.c));
+	say(cli.c, "a");
+	say(cli.c, "b");
+	say(srv.c, "c");
+	UNTIL(srv.got && cli.got && strlen(srv.got) == 4);
+	assert_string_equal(srv.got, "a;b;");
+	assert_string_equal(cli.got, "c;");
+}
+
+static void large_messages_are_put_together(void **state)
+{
+	(void)state;
+	connect_both();
+	size_t n = 3 << 20;
+	char *big = bxc_malloc(n);
+	memset(big, 'x', n);
+	assert_int_equal(bxc_chan_send(cli.c, bxc_slice_of(big, n), NULL), 0);
+	say(cli.c, "after");
+	UNTIL(srv.got && strstr(srv.got, "after"));
+	free(big);
+}
+
+static void cut(void *ud)
+{
+	bxc_chan *c = ud;
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "cut by the test"));
+	if (c->ctl)
+		conn_failed(c->ctl, err);
+	else
+		bxc_err_free(err);
+}
+
+static void nothing_is_lost_or_doubled_across_cuts(void **state)
+{
+	(void)state;
+	connect_both();
+	BXC_AUTOBUF bxc_buf want = BXC_BUF_INIT(1 << 20);
+	for (int i = 0; i < 600; i++) {
+		BXC_AUTOFREE char *m = bxc_str_fmt("m%d", i);
+		say(cli.c, m);
+		say(srv.c, m);
+		bxc_buf_addf(&want, "%s;", m);
+		if (i % 60 == 30)
+			bxc_loop_post(cli.c->e->loop, cut, i % 120 == 30 ? cli.c : srv.c);
+		bxc_ignore(bxc_loop_step(loop, 0, NULL));
+	}
+	UNTIL(srv.got && cli.got && strlen(srv.got) >= want.len && strlen(cli.got) >= want.len);
+	assert_string_equal(srv.got, bxc_buf_text(&want));
+	assert_string_equal(cli.got, bxc_buf_text(&want));
+	assert_true(cli.downs >= 1);
+}
+
+static void a_wrong_token_is_refused_with_its_reason(void **state)
+{
+	(void)state;
+	want_token = "right-token-12345";
+	dial_with("wrong-token-12345");
+	UNTIL(cli.closed);
+	assert_int_equal(cli.why, BXC_UNAUTHENTICATED);
+	assert_null(srv.c);
+}
+
+struct io {
+	bxc_chan_stream *s;
+	size_t n;
+	int result;
+	bxc_code code;
+	uint64_t sum;
+};
+
+static void *write_much(void *ud)
+{
+	struct io *io = ud;
+	BXC_AUTOERR bxc_err *err = NULL;
+	uint8_t chunk[5000];
+	for (size_t done = 0; done < io->n && io->result >= 0;) {
+		size_t k = BXC_MIN(sizeof(chunk), io->n - done);
+		for (size_t i = 0; i < k; i++)
+			chunk[i] = (uint8_t)((done + i) % 251);
+		io->result = bxc_chan_stream_write(io->s, chunk, k, NULL, &err);
+		done += k;
+	}
+	if (io->result >= 0)
+		io->result = bxc_chan_stream_write_eof(io->s, &err);
+	io->code = bxc_err_code(err);
+	return NULL;
+}
+
+static void *read_much(void *ud)
+{
+	struct io *io = ud;
+	BXC_AUTOERR bxc_err *err = NULL;
+	uint8_t chunk[7000];
+	for (;;) {
+		ssize_t k = bxc_chan_stream_read(io->s, chunk, sizeof(chunk), NULL, &err);
+		io->result = (int)k;
+		if (k <= 0)
+			break;
+		for (ssize_t i = 0; i < k; i++)
+			if (chunk[i] != (uint8_t)((io->n + (size_t)i) % 251))
+				io->sum++;
+		io->n += (size_t)k;
+	}
+	io->code = bxc_err_code(err);
+	return NULL;
+}
+
+static void streams_carry_bytes_on_the_bulk_connection_while_messages_pass(void **state)
+{
+	(void)state;
+	connect_both();
+	/* The acceptor opens it: the dialler is asked for a bulk connection. */
+	bxc_chan_stream *s = NULL;
+	assert_int_equal(bxc_chan_stream_open(srv.c, "context.fetch", "{}", BXC_CHAN_BULK, &s, NULL), 0);
+	struct io w = {.s = s, .n = 20 << 20}, r = {0};
+	pthread_t tw, tr;
+	pthread_create(&tw, NULL, write_much, &w);
+	UNTIL(cli.stream);
+	assert_string_equal(cli.kind, "context.fetch");
+	/* Nobody reads yet: the writer is stopped by credit, messages are not. */
+	say(srv.c, "through");
+	UNTIL(cli.got);
+	r.s = cli.stream;
+	pthread_create(&tr, NULL, read_much, &r);
+	pthread_join(tw, NULL);
+	pthread_join(tr, NULL);
+	assert_int_equal(w.result, 0);
+	assert_int_equal(r.result, 0);
+	assert_int_equal(r.n, 20 << 20);
+	assert_int_equal(r.sum, 0);
+	bxc_chan_stream_free(s);
+}
+
+static void a_reset_carries_its_reason(void **state)
+{
+	(void)state;
+	connect_both();
+	bxc_chan_stream *s = NULL;
+	assert_int_equal(bxc_chan_stream_open(cli.c, "k", "n", 0, &s, NULL), 0);
+	UNTIL(srv.stream);
+	bxc_chan_stream_reset(srv.stream, BXC_NOT_FOUND, "no such thing");
+	BXC_AUTOERR bxc_err *err = NULL;
+	char b;
+	assert_int_equal(bxc_chan_stream_read(s, &b, 1, NULL, &err), -BXC_NOT_FOUND);
+	assert_string_equal(bxc_err_text(err), "no such thing");
+	bxc_chan_stream_free(s);
+}
+
+static void a_cut_fails_streams(void **state)
+{
+	(void)state;
+	connect_both();
+	bxc_chan_stream *s = NULL;
+	assert_int_equal(bxc_chan_stream_open(cli.c, "k", "n", 0, &s, NULL), 0);
+	UNTIL(srv.stream);
+	bxc_loop_post(cli.c->e->loop, cut, cli.c);
+	struct io r = {.s = s};
+	read_much(&r);
+	assert_int_equal(r.code, BXC_UNAVAILABLE);
+	bxc_chan_stream_free(s);
+	UNTIL(cli.ups == 2);
+}
+
+static int raw_connect(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(bxc_chan_server_port(server, 0)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+static void garbage_is_cut_off_and_others_go_on(void **state)
+{
+	(void)state;
+	static const char *const junk[] = {
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"\xff\xff\xff\xff\x01\0\0\0\0\0\0\0\0\0\0\0",
+		"\0\0\0\x02\x01\0\0\0\0\0\0\0\0\0\0\0{}",
+		"\0\0\0\x02\x09\0\0\0\0\0\0\0\0\0\0\0{}",
+	};
+	static const size_t lengths[] = {26, 16, 18, 18};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(junk); i++) {
+		int fd = raw_connect();
+		char buf[256];
+		assert_int_equal(write(fd, junk[i], lengths[i]), lengths[i]);
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+		do {
+			assert_int_equal(poll(&p, 1, 20000), 1);
+			n = read(fd, buf, sizeof(buf));
+		} while (n > 0);
+		close(fd);
+	}
+	connect_both();
+}
+
+static void a_forgotten_session_starts_anew(void **state)
+{
+	(void)state;
+	connect_both();
+	say(cli.c, "old");
+	UNTIL(srv.got);
+	uint16_t port = bxc_chan_server_port(server, 0);
+	bxc_chan *old = srv.c;
+	bxc_loop_post(cli.c->e->loop, cut, cli.c);
+	/* The server dies without a goodbye: its sessions are simply gone. */
+	bxc_chan_close(old);
+	srv.c = NULL;
+	bxc_chan_server_stop(server);
+	BXC_AUTOFREE char *url = bxc_str_fmt("tcp://127.0.0.1:%u", port);
+	listen_on(url);
+	UNTIL(cli.resets == 1 || cli.closed);
+	if (cli.closed)
+		return;              /* the goodbye got through before the cut: also an end that is told */
+	say(cli.c, "new");
+	UNTIL(srv.got && strstr(srv.got, "new"));
+}
+
+static void a_relay_joins_two_streams(void **state)
+{
+	(void)state;
+	connect_both();
+	bxc_chan_stream *a = NULL, *b = NULL;
+	assert_int_equal(bxc_chan_stream_open(cli.c, "in", "", 0, &a, NULL), 0);
+	UNTIL(srv.stream);
+	bxc_chan_stream *in = BXC_TAKE(srv.stream);
+	free(srv.kind);
+	free(srv.name);
+	srv.kind = srv.name = NULL;
+	assert_int_equal(bxc_chan_stream_open(srv.c, "out", "", BXC_CHAN_BULK, &b, NULL), 0);
+	UNTIL(cli.stream);
+	bxc_chan_relay(in, b);
+	struct io w = {.s = a, .n = 3 << 20}, r = {.s = cli.stream};
+	pthread_t tw;
+	pthread_create(&tw, NULL, write_much, &w);
+	read_much(&r);
+	pthread_join(tw, NULL);
+	assert_int_equal(r.n, 3 << 20);
+	assert_int_equal(r.sum, 0);
+	assert_int_equal(bxc_chan_stream_write(cli.stream, "{}", 2, NULL, NULL), 0);
+	assert_int_equal(bxc_chan_stream_write_eof(cli.stream, NULL), 0);
+	BXC_AUTOBUF bxc_buf back = BXC_BUF_INIT(10);
+	assert_int_equal(bxc_chan_stream_read_all(a, &back, NULL, NULL), 0);
+	assert_string_equal(bxc_buf_text(&back), "{}");
+	bxc_chan_stream_free(a);
+}
+
+static void tokens_do_not_travel_in_the_clear(void **state)
+{
+	(void)state;
+	const char *urls[] = {"tcp://0.0.0.0:0"};
+	bxc_chan_server *s = NULL;
+	const bxc_chan_server_config sc = {.addresses = urls, .n_addresses = 1};
+	static const bxc_chan_server_callbacks cb = {authorize, on_session};
+	assert_int_equal(bxc_chan_server_new(loop, &sc, &cb, NULL, &s, NULL), -BXC_FAILED_PRECONDITION);
+	connect_both();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(messages_pass_both_ways_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_messages_are_put_together, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_lost_or_doubled_across_cuts, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_wrong_token_is_refused_with_its_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(streams_carry_bytes_on_the_bulk_connection_while_messages_pass, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reset_carries_its_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_cut_fails_streams, setup, teardown),
+		cmocka_unit_test_setup_teardown(garbage_is_cut_off_and_others_go_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_forgotten_session_starts_anew, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_relay_joins_two_streams, setup, teardown),
+		cmocka_unit_test_setup_teardown(tokens_do_not_travel_in_the_clear, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

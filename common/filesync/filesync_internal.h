@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this module share. */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "common/filesync/filesync.h"
+
+#define FSYNC_CHUNK	 (256u << 10) /* bytes of one read */
+#define FSYNC_NONE	 SIZE_MAX     /* no such entry */
+#define FSYNC_XATTRS_MAX 1024u	      /* attributes of one entry */
+#define FSYNC_XATTR_NAME 255u	      /* bytes; XATTR_NAME_MAX */
+
+/* Order of entries: byte-wise with '/' before every other byte, so that a folder's content follows
+ * it. */
+int fsync_path_cmp(const char *a, const char *b);
+size_t fsync_find(const bxc_tree *t, const char *path); /* index or FSYNC_NONE */
+bool fsync_is_below(const char *path, const char *dir); /* strictly; both absolute and clean */
+void fsync_entry_done(bxc_tree_entry *e);
+int64_t fsync_mtime_ns(const struct stat *st);
+
+/* Go's path.Clean: a relative path stays relative, "" gives ".". Owned. */
+char *fsync_clean(const char *p);
+/* The rune at s and its length in bytes; a byte that is no UTF-8 stands for itself, beyond Unicode.
+ */
+size_t fsync_rune(const char *s, uint32_t *ret);
+/* p is behind '['. Returns what is behind ']', or NULL for bad syntax; *ret: is r in the class? */
+const char *fsync_class(const char *p, uint32_t r, bool *ret);
+bool fsync_glob_valid(const char *pattern);

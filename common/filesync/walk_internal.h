@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between walk.c and include.c. */
+#pragma once
+
+#include "common/filesync/filesync_internal.h"
+
+typedef BXC_ARR(char *) walk_names;
+void walk_names_done(walk_names *a);
+/* Adds the names in a folder to `ret` (initialised), in byte order; `path` is for messages. */
+BXC_MUST_CHECK int walk_list(
+	int dir_fd, const char *path, size_t max, walk_names *ret, bxc_err **err);
+
+/* What an include list means in one folder: every pattern and link in it looked up. */
+typedef struct walk_include walk_include;
+BXC_MUST_CHECK int walk_include_new(
+	int root_fd, char *const *list, size_t max, walk_include **ret, bxc_err **err);
+void walk_include_free(walk_include *i);
+/* Is the path named itself? NULL: yes. */
+bool walk_includes(const walk_include *i, const char *path);
+/* Is something below the path named? */
+bool walk_leads_to(const walk_include *i, const char *path);

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/api/api.h"
+
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+#define PING_NS (15 * BXC_NS_PER_S)
+
+struct sse {
+	struct bxc_api *api;
+	bxc_httpd_sse *out;
+	bxc_ev_sub *sub;
+	bool gone;                   /* the reader left: dropped at the next tick */
+};
+
+struct bxc_api {
+	bxc_api_config c;
+	bxc_httpd *httpd;
+	BXC_ARR(struct sse *) streams;
+	bxc_loop_timer *ping;
+};
+
+/* One request on its way through the loop and, for some, the database. */
+struct call {
+	bxc_api *api;
+	bxc_httpd_req *req;
+	char *id;
+	uint64_t after;
+	bxc_json *body;
+	bxc_json *answer;
+	bxc_err *err;
+};
+
+static void call_free(struct call *c)
+{
+	bxc_json_free(c->body);
+	bxc_json_free(c->answer);
+	bxc_err_free(c->err);
+	free(c->id);
+	free(c);
+}
+
+static struct call *call_new(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = bxc_calloc(1, sizeof(*c));
+	c->api = ud;
+	c->req = req;
+	c->id = bxc_strdup(bxc_httpd_req_param(req, "id"));
+	return c;
+}
+
+static void reply(struct call *c, int status)
+{
+	if (c->err)
+		bxc_httpd_reply_err(c->req, BXC_TAKE(c->err));
+	else
+		bxc_httpd_reply_json(c->req, status, BXC_TAKE(c->answer));
+	call_free(c);
+}
+
+static int authorize(bxc_httpd_req *req, void *ud, bxc_err **err)
+{
+	bxc_api *a = ud;
+	unsigned scope = bxc_httpd_req_flags(req);
+	const char *auth = bxc_httpd_req_header(req, "Authorization");
+	static const char prefix[] = "Bearer ";
+	/* The socket's file mode says who may connect to it. */
+	if (!scope || (!auth && a->c.unix_path))
+		return 0;
+	if (auth && strncasecmp(auth, prefix, strlen(prefix)) != 0)
+		return bxc_err_set(err, BXC_UNAUTHENTICATED, "Authorization: expected a bearer token");
+	const char *token = auth ? auth + strlen(prefix) : "";
+	return bxc_auth_check(a->c.auth, bxc_slice_of(token, strlen(token)), scope, err);
+}
+
+/* ---- builds ---- */
+
+static void submitted(const char *id, bxc_err *err_take, void *ud)
+{
+	struct call *c = ud;
+	c->err = err_take;
+	c->answer = bxc_json_object();
+	bxc_json_set_str(c->answer, "id", id);
+	reply(c, 201);
+}
+
+static void submit_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_build_submit(c->api->c.build, BXC_TAKE(c->body), submitted, c);
+}
+
+static void post_build(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	if (bxc_json_parse(bxc_httpd_req_body(req), &c->body, &c->err) < 0) {
+		reply(c, 400);
+		return;
+	}
+	bxc_loop_post(c->api->c.loop, submit_on_loop, c);
+}
+
+static void set_ns(bxc_json *j, const char *key, int64_t ns)
+{
+	BXC_AUTOFREE char *s = bxc_str_fmt("%lld", (long long)ns);
+	bxc_json_set_str(j, key, s);
+}
+
+static void set_document(bxc_json *j, const char *key, const char *text)
+{
+	bxc_json *v = NULL;
+	if (text && bxc_json_parse(bxc_slice_of(text, strlen(text)), &v, NULL) >= 0)
+		bxc_json_set_take(j, key, v);
+}
+
+static bxc_json *build_json(const bxc_state_build *b)
+{
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "id", b->id);
+	bxc_json_set_str(j, "status", b->status);
+	bxc_json_set_str(j, "name", b->name);
+	set_ns(j, "created_ns", b->created_ns);
+	if (b->completed_ns)
+		set_ns(j, "completed_ns", b->completed_ns);
+	set_document(j, "request", b->request);
+	set_document(j, "error", b->error);
+	set_document(j, "result", b->result);
+	return j;
+}
+
+static void get_work(bxc_state *st, void *ud)
+{
+	struct call *c = ud;
+	bxc_state_build b = {0};
+	if (bxc_state_build_get(st, c->id, &b, &c->err) < 0)
+		return;
+	c->answer = build_json(&b);
+	bxc_state_build_done(&b);
+}
+
+static void list_work(bxc_state *st, void *ud)
+{
+	struct call *c = ud;
+	bxc_state_builds list = {0};
+	bxc_state_build_filter f = {.limit = 100, .without_request = true};
+	if (bxc_state_build_list(st, &f, &list, &c->err) < 0)
+		return;
+	c->answer = bxc_json_object();
+	bxc_json *a = bxc_json_add_array(c->answer, "builds");
+	BXC_ARR_FOREACH (b, &list.items)
+		bxc_json_push_take(a, build_json(b));
+	bxc_state_builds_done(&list);
+}
+
+static void answer_ok(void *ud)
+{
+	reply(ud, 200);
+}
+
+static void get_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_db_submit(c->api->c.db, get_work, answer_ok, c);
+}
+
+static void list_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_db_submit(c->api->c.db, list_work, answer_ok, c);
+}
+
+static void get_build(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, get_on_loop, c);
+}
+
+static void list_builds(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, list_on_loop, c);
+}
+
+static void cancel_checked(void *ud)
+{
+	struct call *c = ud;
+	if (!c->err)
+		bxc_build_cancel(c->api->c.build, c->id);
+	bxc_json_free(c->answer);
+	c->answer = bxc_json_object();
+	reply(c, 202);
+}
+
+static void cancel_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_db_submit(c->api->c.db, get_work, cancel_checked, c);
+}
+
+static void cancel_build(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, cancel_on_loop, c);
+}
+
+/* ---- events ---- */
+
+static void sse_drop(struct sse *s)
+{
+	bxc_api *a = s->api;
+	for (size_t i = 0; i < a->streams.n; i++) {
+		if (a->streams.v[i] == s) {
+			bxc_arr_remove(&a->streams, i);
+			break;
+		}
+	}
+	bxc_httpd_sse_end(s->out);
+	free(s);
+}
+
+static void on_event(const char *build, uint64_t seq, const char *text, void *ud)
+{
+	struct sse *s = ud;
+	(void)build;
+	if (!s->gone && bxc_httpd_sse_send(s->out, seq, "event", text) < 0)
+		s->gone = true;
+}
+
+static void on_end(const char *build, void *ud)
+{
+	(void)build;
+	sse_drop(ud);
+}
+
+static void on_ping(void *ud)
+{
+	bxc_api *a = ud;
+	for (size_t i = 0; i < a->streams.n;) {
+		struct sse *s = a->streams.v[i];
+		if (!s->gone && bxc_httpd_sse_ping(s->out) < 0)
+			s->gone = true;
+		if (s->gone) {
+			bxc_ev_unsubscribe(s->sub);
+			sse_drop(s);
+		} else {
+			i++;
+		}
+	}
+	bxc_loop_timer_arm(a->ping, PING_NS);
+}
+
+static void events_checked(void *ud)
+{
+	struct call *c = ud;
+	if (c->err) {
+		reply(c, 404);
+		return;
+	}
+	struct sse *s = bxc_calloc(1, sizeof(*s));
+	s->api = c->api;
+	s->out = bxc_httpd_reply_sse(c->req);
+	*bxc_arr_push(&c->api->streams) = s;
+	s->sub = bxc_ev_subscribe(c->api->c.events, c->id, c->after, on_event, on_end, s);
+	call_free(c);
+}
+
+static void events_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_db_submit(c->api->c.db, get_work, events_checked, c);
+}
+
+static void get_events(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	const char *last = bxc_httpd_req_header(req, "Last-Event-ID");
+	if (last && bxc_str_to_u64(last, 0, UINT64_MAX - 1, &c->after, &c->err) < 0) {
+		bxc_ignore(bxc_err_wrap(&c->err, 0, "Last-Event-ID"));
+		reply(c, 400);
+		return;
+	}
+	bxc_loop_post(c->api->c.loop, events_on_loop, c);
+}
+
+/* ---- the rest ---- */
+
+static void workers_on_loop(void *ud)
+{
+	struct call *c = ud;
+	c->answer = bxc_wrk_to_json(c->api->c.workers);
+	reply(c, 200);
+}
+
+static void get_workers(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, workers_on_loop, c);
+}
+
+static void get_info(bxc_httpd_req *req, void *ud)
+{
+	bxc_api *a = ud;
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "version", BXC_VERSION);
+	bxc_json_set_str(j, "cluster", a->c.cluster);
+	bxc_json_set_strv(j, "channel", a->c.channel_addresses);
+	bxc_httpd_reply_json(req, 200, j);
+}
+
+static void get_blob(bxc_httpd_req *req, void *ud)
+{
+	bxc_api *a = ud;
+	bxc_digest d;
+	bxc_err *err = NULL;
+	int fd = -1;
+	uint64_t size;
+	int r = bxc_digest_parse(bxc_httpd_req_param(req, "digest"), &d, &err);
+	if (r >= 0)
+		r = bxc_blob_open(a->c.blobs, &d, &fd, &size, &err);
+	if (r < 0)
+		bxc_httpd_reply_err(req, err);
+	else
+		bxc_httpd_reply_fd(req, fd, size, "application/octet-stream", bxc_httpd_req_param(req, "digest"));
+}
+
+static void healthz(bxc_httpd_req *req, void *ud)
+{
+	(void)ud;
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "status", "ok");
+	bxc_httpd_reply_json(req, 200, j);
+}
+
+/* Ready when the loop answers: it owns everything. */
+static void ready_on_loop(void *ud)
+{
+	struct call *c = ud;
+	c->answer = bxc_json_object();
+	bxc_json_set_str(c->answer, "status", "ok");
+	bxc_json_set_u64(c->answer, "workers", bxc_wrk_count(c->api->c.workers));
+	bxc_json_set_u64(c->answer, "builds", bxc_build_n_live(c->api->c.build));
+	reply(c, 200);
+}
+
+static void readyz(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, ready_on_loop, c);
+}
+
+static const bxc_httpd_route routes[] = {
+	{"POST", "/v1/builds", post_build, BXC_LIMIT_HTTP_BODY, BXC_AUTH_BUILD},
+	{"GET", "/v1/builds", list_builds, 0, BXC_AUTH_READ},
+	{"GET", "/v1/builds/{id}", get_build, 0, BXC_AUTH_READ},
+	{"GET", "/v1/builds/{id}/events", get_events, 0, BXC_AUTH_READ},
+	{"POST", "/v1/builds/{id}/cancel", cancel_build, 4096, BXC_AUTH_BUILD},
+	{"GET", "/v1/workers", get_workers, 0, BXC_AUTH_READ},
+	{"GET", "/v1/info", get_info, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},
+	{"GET", "/v1/blobs/{digest}", get_blob, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},
+	{"GET", "/healthz", healthz, 0, 0},
+	{"GET", "/readyz", readyz, 0, 0},
+};
+
+int bxc_api_start(const bxc_api_config *c, bxc_api **ret, bxc_err **err)
+{
+	bxc_api *a = bxc_calloc(1, sizeof(*a));
+	a->c = *c;
+	a->ping = bxc_loop_timer_new(c->loop, on_ping, a);
+	bxc_loop_timer_arm(a->ping, PING_NS);
+	bxc_httpd_config hc = {
+		.unix_path = c->unix_path,
+		.host = c->host,
+		.port = c->port,
+		.tls_cert_pem = c->tls_cert_pem,
+		.tls_key_pem = c->tls_key_pem,
+		.routes = routes,
+		.n_routes = BXC_ARRAY_SIZE(routes),
+		.authorize = authorize,
+		.ud = a,
+	};
+	int r = bxc_httpd_start(&hc, &a->httpd, err);
+	if (r < 0) {
+		bxc_api_stop(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+uint16_t bxc_api_port(const bxc_api *a)
+{
+	return bxc_httpd_port(a->httpd);
+}
+
+void bxc_api_stop(bxc_api *a)
+{
+	if (!a)
+		return;
+	while (a->streams.n) {
+		struct sse *s = a->streams.v[0];
+		bxc_ev_unsubscribe(s->sub);
+		sse_drop(s);
+	}
+	bxc_arr_done(&a->streams);
+	if (a->httpd)
+		bxc_httpd_stop(a->httpd);
+	bxc_loop_timer_free(a->ping);
+	free(a);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: it takes build requests and drives them to their end. Module prefix: bxc_build.
+ * Ties the pure parts (dockerfile, solver, scheduler) to the world: store, sessions, workers,
+ * registries. Everything is of the loop; blocking work goes to the pool given.
+ *
+ * What is durable when: a build answered with an id is in the store; an event a subscriber saw is
+ * recorded; a cache key is linked after its result was committed on a worker.
+ */
+#pragma once
+
+#include "common/cas/cas.h"
+#include "common/http/http.h"
+#include "common/loop/pool.h"
+#include "common/registry/registry.h"
+#include "coordinator/db/db.h"
+#include "coordinator/events/events.h"
+#include "coordinator/session/session.h"
+#include "coordinator/workers/workers.h"
+
+typedef struct bxc_build bxc_build;
+
+typedef struct bxc_build_config {
+	bxc_loop *loop;
+	bxc_pool *pool;              /* blocking work: registry, sessions, checksums */
+	bxc_db *db;
+	bxc_ev *events;
+	bxc_wrk *workers;
+	bxc_sess *sessions;
+	bxc_blob_store *blobs;       /* context trees and packs, given to workers on request */
+	bxc_http_client *http;
+	const bxc_reg_host *hosts;   /* how registries are reached */
+	size_t n_hosts;
+	int64_t no_worker_grace_ns;  /* how long a step waits for a worker of its platform to appear */
+} bxc_build_config;
+
+bxc_build *bxc_build_new(const bxc_build_config *c);         /* the config's objects are borrowed and must outlive it */
+void bxc_build_free(bxc_build *e);                           /* after the pool has stopped */
+BXC_DEFINE_CLEANUP(bxc_build, bxc_build_free);
+
+/* Builds left running by a coordinator that died: they are marked failed. Before the loop runs. */
+BXC_MUST_CHECK int bxc_build_recover(bxc_build *e, bxc_err **err);
+
+/*
+ * Takes a request (owned). `done` comes on the loop: with the id once the build is recorded, or
+ * with an error that names the field.
+ */
+typedef void (*bxc_build_taken)(const char *id, bxc_err *err_take, void *ud);
+void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud);
+bool bxc_build_is_live(const bxc_build *e, const char *id);
+void bxc_build_cancel(bxc_build *e, const char *id);         /* idempotent; unknown ids are ignored */
+size_t bxc_build_n_live(const bxc_build *e);
+/* The session a live build belongs to, as a new reference; NULL: none. */
+bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id);
+
+/* ---- told by link ---- */
+void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello);
+/* Before the worker is removed from the table. */
+void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w);
+/* Any task.* or layer.* message. INVALID_ARGUMENT: the worker speaks nonsense. */
+BXC_MUST_CHECK int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err);
+void bxc_build_session_left(bxc_build *e, const char *session);

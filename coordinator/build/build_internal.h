@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the engine; nobody else includes it. */
+#pragma once
+
+#include "common/base/arr.h"
+#include "common/base/map.h"
+#include "common/definition/definition.h"
+#include "coordinator/build/build.h"
+#include "coordinator/dockerfile/dockerfile.h"
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/solver/solver.h"
+
+/* ---- layers and records (records.c) ---- */
+
+typedef struct layer {
+	char *id;
+	uint64_t size;               /* bytes */
+	int64_t created_ns;          /* when it was built; 0: image layers */
+	bxc_digest diff_id;          /* known for image layers and published ones */
+	char *registry;              /* "docker.io/library/busybox": can be pulled from there; NULL: built here */
+	bxc_descriptor blob;         /* of the registry, or as published; digest unset: none */
+	char *vertex;                /* digest text of the source vertex whose progress a pull belongs to */
+	bool publishing;
+	BXC_ARR(uint64_t) waiters;   /* tasks that wait for it to be published */
+} layer;
+
+typedef struct record {
+	uint64_t id;
+	BXC_ARR(layer *) layers;     /* bottom first; borrowed from engine.layers */
+	struct context *context;     /* local source: its tree; NULL otherwise */
+} record;
+
+/* ---- images (image.c) ---- */
+
+typedef struct image {
+	char *ref;                   /* as asked: "docker.io/library/busybox:latest" */
+	bxc_platform platform;
+	char *pinned;                /* with the digest of what the name stands for */
+	bxc_digest manifest;
+	char *repo;
+	BXC_ARR(bxc_descriptor) layers;
+	bxc_oci_config *config;
+} image;
+
+/* ---- contexts (context.c) ---- */
+
+typedef struct context {
+	char *key;                   /* session and vertex digest */
+	bxc_sess_ref *session;
+	char *name;                  /* of the context on the client */
+	char *vertex;                /* digest text */
+	bxc_tree *tree;              /* set by the scan; entries get located by fetches */
+	bxc_digest digest;           /* of the encoded tree */
+	bool scanning;
+	bool fetching;
+	BXC_ARR(uint64_t) scan_waiters;    /* solver tickets of SOURCE_KEY */
+	BXC_ARR(uint64_t) fetch_queue;     /* tasks whose files are to be fetched, one at a time: never twice */
+	uint64_t fetched_bytes;
+	int64_t started_ns;
+	uint32_t refs;
+} context;
+
+/* ---- tasks (task.c) ---- */
+
+typedef enum task_kind {
+	TASK_RUN = 0,
+	TASK_CHECKSUM,
+	TASK_EXPORT,
+} task_kind;
+
+typedef enum task_phase {
+	TASK_CONTEXT = 0,            /* waits for files of its client */
+	TASK_QUEUED,                 /* in the scheduler */
+	TASK_PUBLISHING,             /* has a worker; waits for layers that others hold */
+	TASK_RUNNING,
+} task_phase;
+
+typedef struct task_input {
+	uint64_t record;             /* 0: none (export inputs name layers only) */
+	BXC_ARR(layer *) layers;
+	context *ctx;                /* counted; NULL: layers */
+	bxc_digest tree;             /* located tree, in the blob store */
+	uint64_t tree_size;
+} task_input;
+
+typedef struct task {
+	uint64_t id;
+	char *name;                  /* on the wire */
+	task_kind kind;
+	task_phase phase;
+	uint64_t ticket;             /* of the solver; 0 for exports */
+	uint64_t run;
+	uint64_t vertex;
+	struct build *build;         /* whose session serves it; NULL when that has gone */
+	char *vertex_digest;
+	bxc_json *body;              /* what task.run carries beside inputs */
+	bxc_platform platform;
+	BXC_ARR(task_input) inputs;
+	BXC_ARR(bxc_solve_selector) selectors;   /* TASK_CHECKSUM; strings owned */
+	char *output_layer;          /* TASK_RUN */
+	uint32_t export_index;
+	uint32_t attempt;
+	uint32_t remaining;
+	uint64_t worker;
+	size_t n_publishing;
+	int64_t queued_ns;
+	BXC_ARR(uint64_t) avoid;
+} task;
+
+/* ---- builds (request.c) ---- */
+
+typedef struct need {                /* an image to be resolved for a build */
+	char *ref;
+	bxc_platform platform;
+	uint32_t line, line_end;
+} need;
+
+typedef struct result_platform {
+	bxc_platform platform;
+	uint32_t vertex;
+	bool is_scratch;
+	bxc_oci_config *config;
+	size_t target;               /* index into the solver's targets; SIZE_MAX for scratch */
+} result_platform;
+
+typedef struct internal_vertex {     /* a step of ours, not of the Dockerfile */
+	char digest[BXC_DIGEST_STR_MAX];
+	char *name;
+	int64_t started_ns;
+} internal_vertex;
+
+typedef struct build {
+	struct bxc_build *engine;
+	uint64_t num;
+	char *id;
+	bxc_json *request;
+	bxc_sess_ref *session;       /* NULL when the request named none */
+	bxc_reg *reg;
+	bxc_cancel *cancel;
+	bool canceled;
+	bool in_solver;
+	uint32_t jobs;               /* pool jobs that hold a pointer to it */
+	bool dead;                   /* finished; freed when the jobs have come back, and */
+	bool reaped;                 /* the loop has gone round once */
+	char *dockerfile_name;
+	char *dockerfile_text;       /* for excerpts and the parser */
+	size_t dockerfile_len;
+	char **build_args, **labels, **no_cache_filter;
+	bxc_df_ast *ast;
+	BXC_ARR(bxc_platform) platforms;
+	BXC_ARR(image *) images;     /* resolved for this build; owned */
+	bxc_def *def;
+	BXC_ARR(result_platform) results;
+	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE */
+	uint32_t n_targets;
+	uint32_t exports_left;
+	bxc_json *export_results;    /* array */
+	bxc_err *export_err;
+	BXC_ARR(internal_vertex) export_vertices;
+	int64_t *started_ns;         /* per vertex of def; 0: not started */
+	bool *reported;
+	int64_t failed_vertex;       /* def index, or -1 */
+} build;
+
+typedef struct run_sub {
+	build *build;
+	uint32_t def_index;
+} run_sub;
+
+typedef struct run_log {             /* what a run has said, for those who come later */
+	uint64_t run;
+	BXC_ARR(run_sub) subs;
+	BXC_ARR(bxc_json *) events;
+	size_t bytes;
+	char *worker;                /* name; NULL until it was placed */
+} run_log;
+
+struct bxc_build {
+	bxc_build_config c;
+	bxc_solve *solve;
+	bxc_sched *sched;
+	bxc_map *builds;             /* id -> build */
+	bxc_map *by_num;             /* "num" -> build */
+	bxc_map *layers;             /* id -> layer; kept: small, bounded by what the cluster holds */
+	bxc_map *records;            /* "id" -> record */
+	bxc_map *contexts;           /* key -> context */
+	bxc_map *tasks;              /* name -> task */
+	bxc_map *tasks_by_id;        /* "id" -> task (borrowed) */
+	bxc_map *runs;               /* "run" -> run_log */
+	bxc_map *images;             /* pinned + platform -> image: what registries told */
+	uint64_t last_num;
+	uint64_t last_task;
+	bool pumping;
+	bxc_loop_timer *tick;
+};
+
+char *num_key(uint64_t v);           /* owned */
+
+/* engine.c */
+void pump(bxc_build *e);             /* runs solver and scheduler until both are quiet */
+build *build_by_num(bxc_build *e, uint64_t num);
+void solver_fail(bxc_build *e, uint64_t ticket, bxc_err *err_take, bool infra);   /* then pumps later */
+
+/* records.c */
+layer *layer_get(bxc_build *e, const char *id);                  /* made when unknown */
+bool layer_is_available(bxc_build *e, const layer *l);
+record *record_find(bxc_build *e, uint64_t id);
+bool record_is_available(bxc_build *e, const record *r);
+char *record_to_text(const record *r);
+int record_from_text(bxc_build *e, uint64_t id, const char *text, record **ret, bxc_err **err);
+void record_free(void *p);
+void layer_free(void *p);
+void lookup_key(bxc_build *e, uint64_t ticket, const bxc_digest *key);
+void save_keys(bxc_build *e, const bxc_digest *keys, size_t n, uint64_t rec, const bxc_digest *canonical);
+/* Stores r (owned) and tells the solver that the run of `ticket` is done. */
+void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns);
+void record_drop(bxc_build *e, uint64_t id);                     /* its data is gone: cache and solver forget it */
+void layers_vanished(bxc_build *e);                              /* checks every record the solver uses */
+
+/* image.c */
+void image_free(void *p);
+image *image_for_vertex(build *b, const bxc_def_vertex *v);
+/* Resolves the needs of b on the pool, then calls build_lower(b) or fails the build. */
+void images_resolve(build *b, need *needs_take, size_t n);
+bxc_digest image_key(const image *img);
+
+/* context.c */
+context *context_for(build *b, const bxc_def_vertex *v);         /* borrowed; made when new */
+void context_ref(context *c);
+void context_unref(bxc_build *e, context *c);
+void context_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, uint64_t ticket);
+void context_checksum(bxc_build *e, build *b, context *c, const bxc_solve_action *a);
+void context_fetch(bxc_build *e, task *t);                       /* then task_ready() or a failure */
+void context_fetch_next(bxc_build *e, context *c);
+
+/* task.c */
+void task_run(bxc_build *e, const bxc_solve_action *a);
+void task_checksum(bxc_build *e, const bxc_solve_action *a);
+task *task_new(bxc_build *e, task_kind kind, build *b);
+void task_ready(bxc_build *e, task *t);                          /* inputs known: to the scheduler */
+void task_cancel(bxc_build *e, uint64_t ticket);
+void task_drop(bxc_build *e, task *t);                           /* frees; out of the scheduler too */
+void task_free(void *p);
+void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra);
+void task_dispatch(bxc_build *e, task *t, uint64_t worker);
+void task_lost(bxc_build *e, uint64_t id);
+void task_abort(bxc_build *e, task *t);                          /* stops it on its worker and drops it */
+bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker);
+int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *msg, bxc_err **err);
+int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg, bxc_err **err);
+
+/* report.c */
+void report(build *b, bxc_json *j);                              /* appends an event; owns j */
+void internal_begin(build *b, internal_vertex *v, const char *name);
+void internal_status(build *b, const internal_vertex *v, const char *id, uint64_t current, uint64_t total, bool done);
+void internal_end(build *b, internal_vertex *v, const bxc_err *err);   /* and frees its name */
+void report_solver_event(bxc_build *e, const bxc_solve_action *a);
+void report_task_started(bxc_build *e, task *t, const char *worker);
+void report_task_event(bxc_build *e, task *t, bxc_json *j);      /* log or status; owns j */
+void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t current, uint64_t total, int64_t started_ns, bool done);
+void run_log_free(void *p);
+void runs_forget(bxc_build *e, build *b);
+bxc_json *err_to_json(const bxc_err *err);
+bxc_err *err_from_json(const bxc_json *j);
+
+/* request.c */
+void build_lower(build *b);
+void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *result_take);
+void build_solved(build *b, const bxc_solve_action *a);
+void build_job_done(build *b);                                   /* a pool job came back */
+void build_free(void *p);
+
+/* export.c */
+void exports_start(build *b);
+void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_take);

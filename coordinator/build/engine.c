@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pump: actions of the solver and the scheduler are carried out until both are quiet. Answers
+ * come later, from the database, the pool, or a worker, and pump again.
+ */
+#include "coordinator/build/build_internal.h"
+
+#include <inttypes.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+#define TICK_NS (1 * BXC_NS_PER_S)
+
+char *num_key(uint64_t v)
+{
+	return bxc_str_fmt("%" PRIu64, v);
+}
+
+build *build_by_num(bxc_build *e, uint64_t num)
+{
+	BXC_AUTOFREE char *k = num_key(num);
+	return bxc_map_get(e->by_num, k);
+}
+
+void solver_fail(bxc_build *e, uint64_t ticket, bxc_err *err_take, bool infra)
+{
+	bxc_solve_fail(e->solve, ticket, err_take, infra);
+	pump(e);
+}
+
+/* Some live build that has the vertex of a request: its session and name serve it. */
+static build *build_of_vertex(bxc_build *e, const bxc_def_vertex *v)
+{
+	BXC_MAP_FOREACH (it, e->builds) {
+		build *b = it.value;
+		for (size_t i = 0; b->def && b->in_solver && i < b->def->vertices.n; i++)
+			if (b->def->vertices.v[i] == v)
+				return b;
+	}
+	return NULL;
+}
+
+static void source_key(bxc_build *e, const bxc_solve_action *a)
+{
+	build *b = build_of_vertex(e, a->def);
+	if (!b) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
+		bxc_solve_fail(e->solve, a->ticket, err, true);
+	} else if (bxc_solve_is_local(a->def)) {
+		context_scan(e, b, context_for(b, a->def), a->def, a->ticket);
+	} else {
+		image *img = image_for_vertex(b, a->def);
+		bxc_digest key = img ? image_key(img) : bxc_def_op_digest(a->def);
+		bxc_solve_source_key(e->solve, a->ticket, &key);
+	}
+}
+
+/* Sources yield their result here: nothing runs, layers are pulled by whoever needs them. */
+static void run_source(bxc_build *e, const bxc_solve_action *a)
+{
+	build *b = build_of_vertex(e, a->def);
+	bxc_err *err = NULL;
+	if (!b) {
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
+		bxc_solve_fail(e->solve, a->ticket, err, true);
+		return;
+	}
+	record *r = bxc_calloc(1, sizeof(*r));
+	if (bxc_solve_is_local(a->def)) {
+		r->context = context_for(b, a->def);
+		context_ref(r->context);
+	} else {
+		image *img = image_for_vertex(b, a->def);
+		if (!img) {
+			bxc_ignore(bxc_err_set(&err, BXC_UNIMPLEMENTED, "sources of the kind '%s' are not supported by this version of bxc",
+				a->def->op.source.identifier));
+			free(r);
+			bxc_solve_fail(e->solve, a->ticket, err, false);
+			return;
+		}
+		char vertex[BXC_DIGEST_STR_MAX];
+		bxc_digest_str(&a->def->digest, vertex);
+		for (size_t i = 0; i < img->layers.n; i++) {
+			char id[BXC_DIGEST_STR_MAX];
+			bxc_digest_str(&img->config->diff_ids.v[i], id);
+			layer *l = layer_get(e, id);
+			if (!l->registry) {
+				l->registry = bxc_strdup(img->repo);
+				bxc_descriptor_done(&l->blob);
+				bxc_descriptor_copy(&l->blob, &img->layers.v[i]);
+				l->diff_id = img->config->diff_ids.v[i];
+				l->size = img->layers.v[i].size;
+			}
+			free(l->vertex);
+			l->vertex = bxc_strdup(vertex);
+			*bxc_arr_push(&r->layers) = l;
+		}
+	}
+	record_new(e, r, a->ticket, 0);
+}
+
+static void act(bxc_build *e, const bxc_solve_action *a)
+{
+	build *b;
+	switch (a->kind) {
+	case BXC_SOLVE_NONE:
+		break;
+	case BXC_SOLVE_SOURCE_KEY:
+		source_key(e, a);
+		break;
+	case BXC_SOLVE_LOOKUP:
+		lookup_key(e, a->ticket, &a->key);
+		break;
+	case BXC_SOLVE_CHECKSUM:
+		if (!a->cheap) {
+			task_checksum(e, a);
+			break;
+		}
+		b = build_of_vertex(e, a->def);
+		if (b) {
+			const bxc_def_input *in = &a->def->inputs.v[a->input_index];
+			context_checksum(e, b, context_for(b, b->def->vertices.v[in->vertex]), a);
+		} else {
+			bxc_err *err = NULL;
+			bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
+			bxc_solve_fail(e->solve, a->ticket, err, true);
+		}
+		break;
+	case BXC_SOLVE_RUN:
+		if (a->def->kind == BXC_OP_SOURCE)
+			run_source(e, a);
+		else
+			task_run(e, a);
+		break;
+	case BXC_SOLVE_CANCEL_RUN:
+		task_cancel(e, a->ticket);
+		break;
+	case BXC_SOLVE_SAVE_KEYS:
+		save_keys(e, a->keys, a->n_keys, a->record, &a->canonical);
+		break;
+	case BXC_SOLVE_EVENT:
+		report_solver_event(e, a);
+		break;
+	case BXC_SOLVE_BUILD_DONE:
+		b = build_by_num(e, a->build);
+		if (b)
+			build_solved(b, a);
+		break;
+	}
+}
+
+static void assign(bxc_build *e, uint64_t id, uint64_t worker)
+{
+	BXC_AUTOFREE char *k = num_key(id);
+	task *t = bxc_map_get(e->tasks_by_id, k);
+	if (t)
+		task_dispatch(e, t, worker);
+}
+
+void pump(bxc_build *e)
+{
+	/* Answers given while an action is being carried out queue more actions; the outer call takes them. */
+	if (e->pumping)
+		return;
+	e->pumping = true;
+	for (bool again = true; again;) {
+		again = false;
+		bxc_solve_action a;
+		while (bxc_solve_next(e->solve, &a)) {
+			act(e, &a);
+			again = true;
+		}
+		bxc_sched_action s;
+		while (bxc_sched_next(e->sched, &s)) {
+			again = true;
+			if (s.kind == BXC_SCHED_ASSIGN)
+				assign(e, s.task, s.worker);
+			else if (s.kind == BXC_SCHED_LOST)
+				task_lost(e, s.task);
+		}
+	}
+	e->pumping = false;
+}
+
+static void on_tick(void *ud)
+{
+	bxc_build *e = ud;
+	int64_t now = bxc_clock_mono_ns();
+	BXC_ARR(task *) stuck = {0};
+	BXC_MAP_FOREACH (it, e->tasks) {
+		task *t = it.value;
+		if (t->phase == TASK_QUEUED && now - t->queued_ns > e->c.no_worker_grace_ns &&
+			bxc_sched_unservable(e->sched, t->id, NULL))
+			*bxc_arr_push(&stuck) = t;
+	}
+	BXC_ARR_FOREACH (p, &stuck) {
+		BXC_AUTOFREE char *have = NULL;
+		BXC_AUTOFREE char *want = bxc_platform_str(&(*p)->platform);
+		bxc_sched_unservable(e->sched, (*p)->id, &have);
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_FAILED_PRECONDITION, "no worker serves %s (there is: %s)", want,
+			bxc_str_empty(have) ? "no worker at all" : have));
+		task_fail(e, *p, err, false);
+	}
+	bxc_arr_done(&stuck);
+	pump(e);
+	bxc_loop_timer_arm(e->tick, TICK_NS);
+}
+
+bxc_build *bxc_build_new(const bxc_build_config *c)
+{
+	bxc_build *e = bxc_calloc(1, sizeof(*e));
+	e->c = *c;
+	e->solve = bxc_solve_new();
+	e->sched = bxc_sched_new();
+	e->builds = bxc_map_new(build_free);
+	e->by_num = bxc_map_new(NULL);
+	e->layers = bxc_map_new(layer_free);
+	e->records = bxc_map_new(record_free);
+	e->contexts = bxc_map_new(NULL);
+	e->tasks = bxc_map_new(NULL);
+	e->tasks_by_id = bxc_map_new(NULL);
+	e->runs = bxc_map_new(run_log_free);
+	e->images = bxc_map_new(image_free);
+	e->tick = bxc_loop_timer_new(c->loop, on_tick, e);
+	bxc_loop_timer_arm(e->tick, TICK_NS);
+	return e;
+}
+
+void bxc_build_free(bxc_build *e)
+{
+	if (!e)
+		return;
+	bxc_loop_timer_free(e->tick);
+	BXC_MAP_FOREACH (it, e->tasks)
+		task_free(it.value);
+	bxc_map_free(e->tasks_by_id);
+	bxc_map_free(e->tasks);
+	bxc_map_free(e->runs);
+	bxc_solve_free(e->solve);
+	bxc_sched_free(e->sched);
+	bxc_map_free(e->by_num);
+	bxc_map_free(e->builds);
+	BXC_MAP_FOREACH (it, e->records) {
+		record *r = it.value;
+		if (r->context)
+			context_unref(e, r->context);
+		r->context = NULL;
+	}
+	bxc_map_free(e->records);
+	bxc_map_free(e->contexts);
+	bxc_map_free(e->layers);
+	bxc_map_free(e->images);
+	free(e);
+}
+
+bool bxc_build_is_live(const bxc_build *e, const char *id)
+{
+	return bxc_map_has(e->builds, id);
+}
+
+size_t bxc_build_n_live(const bxc_build *e)
+{
+	return bxc_map_len(e->builds);
+}
+
+bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id)
+{
+	build *b = bxc_map_get(e->builds, id);
+	return b ? bxc_sess_ref_ref(b->session) : NULL;
+}
+
+void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello)
+{
+	(void)hello;
+	bxc_sched_worker facts = {
+		.id = w->id,
+		.native = w->platforms.v,
+		.n_native = w->platforms.n,
+		.emulated = w->emulated.v,
+		.n_emulated = w->emulated.n,
+		.slots = w->slots,
+	};
+	bxc_sched_worker_add(e->sched, &facts);
+	BXC_MAP_FOREACH (it, w->layers)
+		bxc_sched_layer_at(e->sched, w->id, it.key, *(const uint64_t *)it.value);
+	pump(e);
+}
+
+void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
+{
+	/* First what it held, so that its tasks are not placed again with inputs that are gone. */
+	bxc_map_clear(w->layers);
+	bxc_sched_worker_remove(e->sched, w->id);
+	BXC_MAP_FOREACH (it, e->layers) {
+		layer *l = it.value;
+		if (!l->publishing || bxc_wrk_holder(e->c.workers, l->id))
+			continue;
+		l->publishing = false;
+		while (l->waiters.n) {
+			BXC_AUTOFREE char *k = num_key(l->waiters.v[0]);
+			task *t = bxc_map_get(e->tasks_by_id, k);
+			bxc_arr_remove(&l->waiters, 0);
+			if (t)
+				task_dispatch(e, t, t->worker);
+		}
+	}
+	layers_vanished(e);
+	pump(e);
+}
+
+int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err)
+{
+	int r = 0;
+	if (bxc_str_eq(type, "layer.gone")) {
+		BXC_JSON_FOREACH (l, bxc_json_get(msg, "layers")) {
+			const char *id = bxc_json_string(l);
+			if (!id)
+				continue;
+			bxc_wrk_layer_gone(w, id);
+			bxc_sched_layer_gone(e->sched, w->id, id);
+		}
+		layers_vanished(e);
+		pump(e);
+		return 0;
+	}
+	const char *name;
+	r = bxc_json_need_str(msg, "task", &name, err);
+	if (r < 0)
+		return r;
+	task *t = bxc_map_get(e->tasks, name);
+	if (bxc_str_eq(type, "task.done") && bxc_str_has_prefix(name, "publish-")) {
+		r = publish_done_message(e, w, name, msg, err);
+		pump(e);
+		return r;
+	}
+	/* Not ours any more: cancelled, or another worker has it by now. Its word counts for nothing. */
+	if (!t || t->worker != w->id || bxc_json_get_u64(msg, "epoch", t->attempt) != t->attempt)
+		return 0;
+	if (bxc_str_eq(type, "task.started")) {
+		report_task_started(e, t, w->name);
+	} else if (bxc_str_eq(type, "task.log") || bxc_str_eq(type, "task.status")) {
+		report_task_event(e, t, bxc_json_dup(msg));
+	} else if (bxc_str_eq(type, "task.done")) {
+		r = task_done_message(e, w, t, msg, err);
+		pump(e);
+	} else {
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "unknown message type '%.64s'", type);
+	}
+	return r;
+}
+
+void bxc_build_session_left(bxc_build *e, const char *session)
+{
+	BXC_MAP_FOREACH (it, e->builds) {
+		build *b = it.value;
+		if (b->session && bxc_str_eq(bxc_sess_id(b->session), session)) {
+			bxc_log(BXC_LOG_INFO, "build.orphaned", "build", b->id, NULL);
+			bxc_build_cancel(e, b->id);
+		}
+	}
+}

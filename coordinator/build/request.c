@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a build: request -> recorded -> Dockerfile read -> images resolved -> lowered ->
+ * solver -> exports -> ended.
+ */
+#include "coordinator/build/build_internal.h"
+
+#include <inttypes.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/rand.h"
+#include "common/base/str.h"
+#include "common/codec/base64.h"
+
+#define MAX_PLATFORMS 32u
+#define MAX_EXPORTS   32u
+#define MAX_ARGS      10000u
+
+/* ---- reading the request ---- */
+
+/* {"K": "V"} as strv "K=V". */
+static int read_map(const bxc_json *req, const char *key, char ***ret, bxc_err **err)
+{
+	const bxc_json *o = bxc_json_get(req, key);
+	if (!o)
+		return 0;
+	if (!bxc_json_is_object(o) || bxc_json_len(o) > MAX_ARGS)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: expected an object of at most %u strings", key, MAX_ARGS);
+	BXC_JSON_FOREACH (m, o) {
+		if (!bxc_json_string(m) || !*bxc_json_key(m) || strchr(bxc_json_key(m), '='))
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s.%.64s: expected a name and a string", key, bxc_json_key(m));
+		bxc_strv_pushf(ret, "%s=%s", bxc_json_key(m), bxc_json_string(m));
+	}
+	return 0;
+}
+
+static int read_platforms(build *b, bxc_err **err)
+{
+	const bxc_json *list = bxc_json_get(b->request, "platforms");
+	if (bxc_json_len(list) > MAX_PLATFORMS)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "platforms: more than %u", MAX_PLATFORMS);
+	size_t i = 0;
+	BXC_JSON_FOREACH (p, list) {
+		bxc_platform plat;
+		int r = bxc_platform_parse(bxc_json_string(p) ? bxc_json_string(p) : "", &plat, err);
+		if (r < 0)
+			return bxc_err_wrap(err, r, "platforms[%zu]", i);
+		bool twice = false;
+		BXC_ARR_FOREACH (q, &b->platforms)
+			twice = twice || bxc_platform_eq(q, &plat);
+		if (!twice)
+			*bxc_arr_push(&b->platforms) = plat;
+		i++;
+	}
+	return 0;
+}
+
+static int read_exports(const build *b, bxc_err **err)
+{
+	static const char *const types[] = {"image", "oci", "docker", "local", "tar", "cacheonly"};
+	const bxc_json *list = bxc_json_get(b->request, "exports");
+	size_t i = 0;
+	if (bxc_json_len(list) > MAX_EXPORTS)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "exports: more than %u", MAX_EXPORTS);
+	BXC_JSON_FOREACH (e, list) {
+		const char *type;
+		bool known = false;
+		int r = bxc_json_need_str(e, "type", &type, err);
+		for (size_t k = 0; r >= 0 && k < BXC_ARRAY_SIZE(types); k++)
+			known = known || bxc_str_eq(types[k], type);
+		if (r >= 0 && !known)
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "exporter \"%.64s\" could not be found", type);
+		BXC_JSON_FOREACH (a, bxc_json_get(e, "attrs"))
+			if (r >= 0 && !bxc_json_string(a))
+				r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "attrs.%.64s: expected a string", bxc_json_key(a));
+		if (r >= 0 && b->platforms.n > 1 && bxc_str_eq(type, "docker"))
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "docker exporter does not currently support exporting manifest lists");
+		if (r < 0)
+			return bxc_err_wrap(err, r, "exports[%zu]", i);
+		i++;
+	}
+	return 0;
+}
+
+static int read_dockerfile(build *b, bxc_err **err)
+{
+	const bxc_json *d;
+	const char *name, *data;
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE);
+	int r = bxc_json_need_obj(b->request, "dockerfile", &d, err);
+	if (r >= 0)
+		r = bxc_json_need_str(d, "name", &name, err);
+	if (r >= 0)
+		r = bxc_json_need_str(d, "data", &data, err);
+	if (r >= 0)
+		r = bxc_base64_decode(data, BXC_LIMIT_DOCKERFILE, &text, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "dockerfile");
+	b->dockerfile_name = bxc_strdup(name);
+	b->dockerfile_len = text.len;
+	b->dockerfile_text = bxc_buf_steal(&text);
+	return 0;
+}
+
+static int read_request(build *b, bxc_err **err)
+{
+	if (!bxc_json_is_object(b->request))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the request is no object");
+	int r = read_dockerfile(b, err);
+	if (r >= 0)
+		r = read_platforms(b, err);
+	if (r >= 0)
+		r = read_exports(b, err);
+	if (r >= 0)
+		r = read_map(b->request, "build_args", &b->build_args, err);
+	if (r >= 0)
+		r = read_map(b->request, "labels", &b->labels, err);
+	if (r >= 0)
+		r = bxc_json_get_strv(b->request, "no_cache_filter", &b->no_cache_filter, err);
+	return r;
+}
+
+/* ---- taking it ---- */
+
+struct taking {
+	build *b;
+	bxc_build_taken done;
+	void *ud;
+	char *text;
+	bxc_err *err;
+};
+
+static void build_start(build *b);
+
+void build_free(void *p)
+{
+	build *b = p;
+	if (!b)
+		return;
+	bxc_json_free(b->request);
+	bxc_sess_ref_unref(b->session);
+	bxc_reg_free(b->reg);
+	bxc_cancel_unref(b->cancel);
+	bxc_df_ast_free(b->ast);
+	bxc_arr_done(&b->platforms);
+	BXC_ARR_FOREACH (i, &b->images)
+		image_free(*i);
+	bxc_arr_done(&b->images);
+	bxc_def_free(b->def);
+	BXC_ARR_FOREACH (r, &b->results)
+		bxc_oci_config_free(r->config);
+	bxc_arr_done(&b->results);
+	bxc_arr_done(&b->records);
+	bxc_json_free(b->export_results);
+	bxc_err_free(b->export_err);
+	BXC_ARR_FOREACH (v, &b->export_vertices)
+		free(v->name);
+	bxc_arr_done(&b->export_vertices);
+	bxc_strv_free(b->build_args);
+	bxc_strv_free(b->labels);
+	bxc_strv_free(b->no_cache_filter);
+	free(b->started_ns);
+	free(b->reported);
+	free(b->dockerfile_name);
+	free(b->dockerfile_text);
+	free(b->id);
+	free(b);
+}
+
+static void add_work(bxc_state *st, void *ud)
+{
+	struct taking *t = ud;
+	const bxc_state_build row = {
+		.id = t->b->id,
+		.name = (char *)(uintptr_t)bxc_json_get_str(t->b->request, "name", NULL),
+		.status = (char *)(uintptr_t)"running",
+		.created_ns = bxc_clock_wall_ns(),
+		.request = t->text,
+	};
+	bxc_ignore(bxc_state_build_add(st, &row, &t->err));
+}
+
+static void add_done(void *ud)
+{
+	struct taking *t = ud;
+	build *b = t->b;
+	if (t->err) {
+		t->done(NULL, BXC_TAKE(t->err), t->ud);
+		build_free(b);
+	} else {
+		BXC_AUTOFREE char *k = num_key(b->num);
+		bxc_map_set(b->engine->builds, b->id, b);
+		bxc_map_set(b->engine->by_num, k, b);
+		bxc_ev_open(b->engine->c.events, b->id);
+		bxc_log(BXC_LOG_INFO, "build.started", "build", b->id, "session", b->session ? bxc_sess_id(b->session) : "", NULL);
+		t->done(b->id, NULL, t->ud);
+		build_start(b);
+	}
+	free(t->text);
+	free(t);
+}
+
+static int ask_client(const char *domain, const char *scope, const char *realm, const char *service, bxc_secret **ret_token,
+	bxc_secret **ret_basic, void *ud, bxc_err **err)
+{
+	build *b = ud;
+	if (!b->session)
+		return 0;
+	return bxc_sess_token(b->session, domain, scope, realm, service, b->cancel, ret_token, ret_basic, err);
+}
+
+void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud)
+{
+	build *b = bxc_calloc(1, sizeof(*b));
+	bxc_err *err = NULL;
+	b->engine = e;
+	b->request = request_take;
+	b->failed_vertex = -1;
+	b->cancel = bxc_cancel_new();
+	int r = read_request(b, &err);
+	const char *session = r >= 0 ? bxc_json_get_str(b->request, "session", NULL) : NULL;
+	if (r >= 0 && session) {
+		b->session = bxc_sess_find(e->c.sessions, session);
+		if (!b->session)
+			r = bxc_err_set(&err, BXC_FAILED_PRECONDITION, "session: no client is connected with this session");
+	}
+	if (r < 0) {
+		build_free(b);
+		done(NULL, err, ud);
+		return;
+	}
+	BXC_AUTOFREE char *rand = bxc_rand_hex(8);
+	b->num = ++e->last_num;
+	b->id = bxc_str_fmt("b-%s", rand);
+	const bxc_reg_config rc = {.hosts = e->c.hosts, .n_hosts = e->c.n_hosts, .credentials = ask_client, .ud = b};
+	b->reg = bxc_reg_new(e->c.http, &rc);
+	struct taking *t = bxc_calloc(1, sizeof(*t));
+	t->b = b;
+	t->done = done;
+	t->ud = ud;
+	t->text = bxc_json_print(b->request);
+	bxc_db_submit(e->c.db, add_work, add_done, t);
+}
+
+/* ---- the Dockerfile ---- */
+
+/* As the frontend says where an error is: excerpts are the client's, which has the text. */
+static void fail(build *b, bxc_err *err)
+{
+	build_finish(b, b->canceled ? "canceled" : "failed", err, NULL);
+}
+
+static void build_start(build *b)
+{
+	internal_vertex v;
+	BXC_AUTOFREE char *name = bxc_str_fmt("[internal] load build definition from %s", b->dockerfile_name);
+	internal_begin(b, &v, name);
+	internal_status(b, &v, "transferring dockerfile:", b->dockerfile_len, 0, true);
+	bxc_err *err = NULL;
+	if (bxc_df_parse(bxc_slice_of(b->dockerfile_text, b->dockerfile_len), b->dockerfile_name, &b->ast, &err) < 0) {
+		internal_end(b, &v, err);
+		fail(b, err);
+		return;
+	}
+	internal_end(b, &v, NULL);
+	/* Without a wish the platform is that of the first worker: what the cluster runs natively. */
+	if (b->platforms.n == 0) {
+		bxc_wrk_worker *w = bxc_wrk_at(b->engine->c.workers, 0);
+		*bxc_arr_push(&b->platforms) = w ? w->platforms.v[0] : bxc_platform_host();
+	}
+	build_lower(b);
+}
+
+static bool lookup_image(const char *ref, const bxc_platform *platform, bxc_df_image *ret, void *ud)
+{
+	build *b = ud;
+	BXC_ARR_FOREACH (p, &b->images) {
+		image *i = *p;
+		if (!bxc_str_eq(i->ref, ref) || !bxc_platform_eq(&i->platform, platform))
+			continue;
+		BXC_AUTOREF bxc_ref pinned = {0};
+		if (bxc_ref_parse(i->pinned, &pinned, NULL) < 0)
+			return false;
+		ret->digest = pinned.digest;
+		ret->config = i->config;
+		return true;
+	}
+	return false;
+}
+
+typedef BXC_ARR(need) needs;
+
+static void collect(needs *all, const bxc_df_result *r)
+{
+	BXC_ARR_FOREACH (n, &r->needs) {
+		bool known = false;
+		BXC_ARR_FOREACH (o, all)
+			known = known || (bxc_str_eq(o->ref, n->ref) && bxc_platform_eq(&o->platform, &n->platform));
+		if (!known)
+			*bxc_arr_push(all) = (need){bxc_strdup(n->ref), n->platform, n->line, n->line_end};
+	}
+}
+
+static void warn(build *b, const bxc_df_result *r)
+{
+	BXC_ARR_FOREACH (w, &r->warnings) {
+		bxc_json *j = bxc_json_object();
+		bxc_json_set_str(j, "type", "warning");
+		bxc_json_set_i64(j, "level", 1);
+		bxc_json_set_str(j, "short", w->text);
+		bxc_json_set_u64(j, "line_start", w->line);
+		bxc_json_set_u64(j, "line_end", w->line_end);
+		report(b, j);
+	}
+}
+
+/* Dates of the new entries are the exporter's: it knows when layers were made. */
+static void add_result(build *b, const bxc_platform *p, bxc_df_result *r)
+{
+	result_platform *rp = bxc_arr_push(&b->results);
+	rp->platform = *p;
+	rp->is_scratch = r->target == BXC_DEF_NO_INPUT;
+	rp->vertex = r->target;
+	rp->config = BXC_TAKE(r->image);
+	rp->target = rp->is_scratch ? SIZE_MAX : b->n_targets++;
+}
+
+static void solve(build *b)
+{
+	bxc_build *e = b->engine;
+	BXC_ARR(bxc_solve_target) targets = {0};
+	BXC_ARR_FOREACH (rp, &b->results)
+		if (!rp->is_scratch)
+			*bxc_arr_push(&targets) = (bxc_solve_target){rp->vertex, 0};
+	bxc_err *err = NULL;
+	int r = 0;
+	if (targets.n) {
+		b->started_ns = bxc_calloc(b->def->vertices.n, sizeof(*b->started_ns));
+		b->reported = bxc_calloc(b->def->vertices.n, sizeof(*b->reported));
+		r = bxc_solve_add_build(e->solve, b->num, b->def, targets.v, targets.n, &err);
+		b->in_solver = r >= 0;
+	}
+	bool empty = targets.n == 0;
+	bxc_arr_done(&targets);
+	if (r < 0)
+		fail(b, err);
+	else if (empty)
+		exports_start(b);
+	else
+		pump(e);
+}
+
+void build_lower(build *b)
+{
+	if (b->canceled) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_CANCELED, "canceled"));
+		fail(b, err);
+		return;
+	}
+	bxc_def_free(b->def);
+	b->def = bxc_def_new();
+	needs all = {0};
+	bxc_err *err = NULL;
+	bxc_platform host = bxc_platform_host();
+	BXC_ARR(bxc_platform) build_platforms = {0};
+	for (size_t i = 0; i < bxc_wrk_count(b->engine->c.workers); i++)
+		BXC_ARR_FOREACH (p, &bxc_wrk_at(b->engine->c.workers, i)->platforms)
+			*bxc_arr_push(&build_platforms) = *p;
+	if (build_platforms.n == 0)
+		*bxc_arr_push(&build_platforms) = host;
+	BXC_ARR_FOREACH (p, &b->platforms) {
+		const bxc_df_opts o = {
+			.build_args = b->build_args,
+			.target = bxc_json_get_str(b->request, "target", NULL),
+			.platform = *p,
+			.platform_given = bxc_json_len(bxc_json_get(b->request, "platforms")) > 0,
+			.build_platforms = build_platforms.v,
+			.n_build_platforms = build_platforms.n,
+			.multi_platform = b->platforms.n > 1,
+			.labels = b->labels,
+			.no_cache = bxc_json_get_bool(b->request, "no_cache", false),
+			.no_cache_filter = b->no_cache_filter,
+			.context_name = bxc_json_get_str(b->request, "context", NULL),
+			.session = b->session ? bxc_sess_id(b->session) : b->id,
+			.lookup = lookup_image,
+			.lookup_ud = b,
+		};
+		BXC_AUTODFRESULT bxc_df_result r = {0};
+		int k = bxc_df_lower(b->ast, &o, b->def, &r, &err);
+		if (k < 0)
+			break;
+		if (k == 1)
+			collect(&all, &r);
+		else if (all.n == 0) {
+			warn(b, &r);
+			add_result(b, p, &r);
+		}
+	}
+	bxc_arr_done(&build_platforms);
+	if (!err && all.n == 0) {
+		solve(b);
+		return;
+	}
+	BXC_ARR_FOREACH (rp, &b->results)
+		bxc_oci_config_free(rp->config);
+	b->results.n = 0;
+	b->n_targets = 0;
+	if (!err) {
+		images_resolve(b, all.v, all.n);
+		return;
+	}
+	BXC_ARR_FOREACH (n, &all)
+		free(n->ref);
+	bxc_arr_done(&all);
+	fail(b, err);
+}
+
+/* ---- its end ---- */
+
+void build_solved(build *b, const bxc_solve_action *a)
+{
+	if (a->err) {
+		b->in_solver = false;
+		bxc_err *err = bxc_err_copy(a->err);
+		if (b->failed_vertex >= 0) {
+			const bxc_def_vertex *v = b->def->vertices.v[b->failed_vertex];
+			char d[BXC_DIGEST_STR_MAX];
+			bxc_err_detail(err, "vertex", "%s", bxc_digest_str(&v->digest, d));
+			bxc_err_detail(err, "vertex_name", "%s", v->meta.name ? v->meta.name : "");
+			if (v->meta.line_start && !bxc_err_get_detail(err, "line")) {
+				bxc_err_detail(err, "file", "%s", b->dockerfile_name);
+				bxc_err_detail(err, "line", "%u", v->meta.line_start);
+				bxc_err_detail(err, "line_end", "%u", v->meta.line_end);
+			}
+		}
+		fail(b, err);
+		return;
+	}
+	/* A result that was lost while it was being exported comes again; the export has failed by then. */
+	if (b->records.n)
+		return;
+	for (size_t i = 0; i < a->n_results; i++)
+		*bxc_arr_push(&b->records) = a->results[i].record;
+	exports_start(b);
+}
+
+struct ending {
+	char *id;
+	char *status;
+	char *error;
+	char *result;
+	bxc_ev *events;
+};
+
+static void end_work(bxc_state *st, void *ud)
+{
+	struct ending *x = ud;
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (bxc_state_build_update(st, x->id, x->status, bxc_clock_wall_ns(), x->error, x->result, &err) < 0)
+		bxc_log_err(BXC_LOG_ERROR, "build.not_recorded", err, "build", x->id, NULL);
+}
+
+static void end_done(void *ud)
+{
+	struct ending *x = ud;
+	bxc_ev_close(x->events, x->id);
+	free(x->id);
+	free(x->status);
+	free(x->error);
+	free(x->result);
+	free(x);
+}
+
+/* Contexts of a session that no build uses any more. */
+static void drop_contexts(bxc_build *e)
+{
+	BXC_ARR(uint64_t) ids = {0};
+	BXC_MAP_FOREACH (it, e->records) {
+		const record *r = it.value;
+		if (r->context && !bxc_solve_uses_record(e->solve, r->id))
+			*bxc_arr_push(&ids) = r->id;
+	}
+	BXC_ARR_FOREACH (id, &ids)
+		record_drop(e, *id);
+	bxc_arr_done(&ids);
+}
+
+/* Runs after everything that was queued before the end of the build. */
+static void build_reap(void *ud)
+{
+	build *b = ud;
+	b->reaped = true;
+	build_job_done(b);
+}
+
+void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *result_take)
+{
+	bxc_build *e = b->engine;
+	if (b->dead) {
+		bxc_err_free(err_take);
+		bxc_json_free(result_take);
+		return;
+	}
+	b->dead = true;
+	bxc_cancel_fire(b->cancel);
+	struct ending *x = bxc_calloc(1, sizeof(*x));
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "build.done");
+	bxc_json_set_str(j, "status", status);
+	if (err_take) {
+		bxc_json *ej = err_to_json(err_take);
+		x->error = bxc_json_print(ej);
+		bxc_json_set_take(j, "error", ej);
+	}
+	if (result_take) {
+		x->result = bxc_json_print(result_take);
+		bxc_json_set_take(j, "result", result_take);
+	}
+	bxc_log_err(BXC_LOG_INFO, "build.ended", err_take, "build", b->id, "status", status, NULL);
+	bxc_err_free(err_take);
+	x->id = bxc_strdup(b->id);
+	x->status = bxc_strdup(status);
+	x->events = e->c.events;
+	report(b, j);
+	bxc_db_submit(e->c.db, end_work, end_done, x);
+	/* Exports that still run elsewhere have lost their purpose. */
+	BXC_MAP_FOREACH (it, e->tasks) {
+		task *t = it.value;
+		if (t->build != b)
+			continue;
+		if (t->kind == TASK_EXPORT)
+			task_abort(e, t);
+		else
+			t->build = NULL;
+	}
+	bxc_solve_release(e->solve, b->num);
+	b->in_solver = false;
+	runs_forget(e, b);
+	BXC_AUTOFREE char *k = num_key(b->num);
+	bxc_map_del(e->by_num, k);
+	bxc_map_take(e->builds, b->id);
+	drop_contexts(e);
+	/* The solver may still hold borrowed vertices in queued actions: they are drained before memory goes. */
+	pump(e);
+	bxc_loop_post(e->c.loop, build_reap, b);
+}
+
+void build_job_done(build *b)
+{
+	if (b->dead && b->reaped && b->jobs == 0)
+		build_free(b);
+}
+
+void bxc_build_cancel(bxc_build *e, const char *id)
+{
+	build *b = bxc_map_get(e->builds, id);
+	if (!b || b->canceled)
+		return;
+	b->canceled = true;
+	bxc_cancel_fire(b->cancel);
+	if (b->in_solver && b->records.n == 0) {
+		bxc_solve_cancel(e->solve, b->num);
+		pump(e);
+		return;
+	}
+	/* Before the solver: the pool job that runs ends by the token. After it: exports are stopped here. */
+	if (b->records.n || b->exports_left) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_CANCELED, "canceled"));
+		build_finish(b, "canceled", err, NULL);
+	}
+}
+
+/* ---- after a crash ---- */
+
+int bxc_build_recover(bxc_build *e, bxc_err **err)
+{
+	bxc_state *st = bxc_db_state(e->c.db);
+	bxc_state_builds list = {0};
+	const bxc_state_build_filter f = {.status = "running", .without_request = true, .limit = BXC_STATE_LIMIT_LIST};
+	int r = bxc_state_build_list(st, &f, &list, err);
+	BXC_ARR_FOREACH (b, &list.items) {
+		static const char error[] =
+			"{\"code\":\"UNAVAILABLE\",\"message\":\"the coordinator was restarted while the build ran: build again\",\"details\":{}}";
+		static const char event[] = "{\"type\":\"build.done\",\"status\":\"failed\",\"error\":"
+			"{\"code\":\"UNAVAILABLE\",\"message\":\"the coordinator was restarted while the build ran: build again\",\"details\":{}}}";
+		uint64_t last = 0;
+		if (r >= 0)
+			r = bxc_state_events_last(st, b->id, &last, err);
+		const bxc_state_event ev = {last + 1, (char *)(uintptr_t)event};
+		if (r >= 0)
+			r = bxc_state_events_append(st, b->id, &ev, 1, err);
+		if (r >= 0)
+			r = bxc_state_build_update(st, b->id, "failed", bxc_clock_wall_ns(), error, NULL, err);
+		bxc_log(BXC_LOG_WARN, "build.interrupted", "build", b->id, NULL);
+	}
+	bxc_state_builds_done(&list);
+	return r < 0 ? bxc_err_wrap(err, r, "builds of an earlier run") : 0;
+}

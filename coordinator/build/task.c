@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tasks: one attempt of a vertex, a checksum, or an export on a worker.
+ *
+ *     CONTEXT (files of the client come in) -> QUEUED (scheduler) -> PUBLISHING (layers that only
+ *     another worker has become blobs) -> RUNNING -> gone
+ */
+#include "coordinator/build/build_internal.h"
+
+#include <inttypes.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/rand.h"
+#include "common/base/str.h"
+
+static void input_done(bxc_build *e, task_input *in)
+{
+	bxc_arr_done(&in->layers);
+	if (in->ctx && e)
+		context_unref(e, in->ctx);
+}
+
+void task_free(void *p)
+{
+	task *t = p;
+	BXC_ARR_FOREACH (in, &t->inputs)
+		input_done(NULL, in);
+	bxc_arr_done(&t->inputs);
+	BXC_ARR_FOREACH (s, &t->selectors) {
+		free((void *)(uintptr_t)s->path);
+		bxc_strv_free((char **)(uintptr_t)s->include);
+		bxc_strv_free((char **)(uintptr_t)s->exclude);
+	}
+	bxc_arr_done(&t->selectors);
+	bxc_arr_done(&t->avoid);
+	bxc_json_free(t->body);
+	free(t->name);
+	free(t->vertex_digest);
+	free(t->output_layer);
+	free(t);
+}
+
+task *task_new(bxc_build *e, task_kind kind, build *b)
+{
+	task *t = bxc_calloc(1, sizeof(*t));
+	BXC_AUTOFREE char *rand = bxc_rand_hex(6);
+	t->id = ++e->last_task;
+	t->name = bxc_str_fmt("t-%" PRIu64 "-%s", t->id, rand);
+	t->kind = kind;
+	t->build = b;
+	t->attempt = 1;
+	t->body = bxc_json_object();
+	bxc_map_set(e->tasks, t->name, t);
+	BXC_AUTOFREE char *k = num_key(t->id);
+	bxc_map_set(e->tasks_by_id, k, t);
+	return t;
+}
+
+void task_drop(bxc_build *e, task *t)
+{
+	bxc_wrk_worker *w = t->worker ? bxc_wrk_get(e->c.workers, t->worker) : NULL;
+	if (w && w->running && t->phase >= TASK_PUBLISHING)
+		w->running--;
+	bxc_sched_task_finished(e->sched, t->id);
+	bxc_sched_task_cancel(e->sched, t->id);
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		if (in->ctx)
+			context_unref(e, in->ctx);
+		in->ctx = NULL;
+	}
+	BXC_AUTOFREE char *k = num_key(t->id);
+	bxc_map_del(e->tasks_by_id, k);
+	bxc_map_del(e->tasks, t->name);
+	task_free(t);
+}
+
+static void send_to(bxc_wrk_worker *w, bxc_json *j)
+{
+	BXC_AUTOFREE char *text = bxc_json_print(j);
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_json_free(j);
+	/* Reliable while the session lives; when it does not, the worker's leaving ends the task. */
+	if (w->chan && bxc_chan_send(w->chan, bxc_slice_of(text, strlen(text)), &err) < 0)
+		bxc_log_err(BXC_LOG_WARN, "worker.send_failed", err, "worker", w->name, NULL);
+}
+
+void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra)
+{
+	uint64_t ticket = t->ticket;
+	if (t->kind == TASK_EXPORT) {
+		export_done(e, t, NULL, err_take);
+		return;
+	}
+	task_drop(e, t);
+	solver_fail(e, ticket, err_take, infra);
+}
+
+/* An input's data is nowhere: the solver makes it anew. */
+static void task_input_lost(bxc_build *e, task *t, const char *layer_id)
+{
+	uint64_t ticket = t->ticket, rec = 0;
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		BXC_ARR_FOREACH (l, &in->layers)
+			if (bxc_str_eq((*l)->id, layer_id))
+				rec = in->record;
+	}
+	bxc_log(BXC_LOG_WARN, "task.input_lost", "task", t->name, "layer", layer_id, NULL);
+	if (t->kind == TASK_EXPORT) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "layer '%s' was lost before it could be exported: build again", layer_id));
+		export_done(e, t, NULL, err);
+		return;
+	}
+	task_drop(e, t);
+	if (rec)
+		record_drop(e, rec);
+	bxc_solve_input_lost(e->solve, ticket, rec);
+	if (rec)
+		bxc_solve_result_lost(e->solve, rec);
+	pump(e);
+}
+
+/* ---- to the scheduler ---- */
+
+void task_ready(bxc_build *e, task *t)
+{
+	BXC_ARR(bxc_sched_layer) layers = {0};
+	uint64_t chain = 0;
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		BXC_ARR_FOREACH (l, &in->layers)
+			*bxc_arr_push(&layers) = (bxc_sched_layer){(*l)->id, (*l)->size};
+	}
+	/* The topmost layer of the tree that is continued tells where it grew. */
+	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
+	if (base < t->inputs.n && t->inputs.v[base].layers.n) {
+		const layer *top = t->inputs.v[base].layers.v[t->inputs.v[base].layers.n - 1];
+		bxc_wrk_worker *w = top->registry ? NULL : bxc_wrk_holder(e->c.workers, top->id);
+		chain = w ? w->id : 0;
+	}
+	bxc_sched_task s = {
+		.id = t->id,
+		.build = t->build ? t->build->num : 0,
+		.platform = t->platform,
+		.layers = layers.v,
+		.n_layers = layers.n,
+		.chain_worker = chain,
+		.remaining = t->remaining,
+		.avoid = t->avoid.v,
+		.n_avoid = t->avoid.n,
+	};
+	t->phase = TASK_QUEUED;
+	t->queued_ns = bxc_clock_mono_ns();
+	bxc_check(bxc_sched_task_add(e->sched, &s, NULL) == 0);
+	bxc_arr_done(&layers);
+	pump(e);
+}
+
+static bool add_input(bxc_build *e, task *t, uint64_t rec)
+{
+	record *r = record_find(e, rec);
+	if (!r)
+		return false;
+	task_input *in = bxc_arr_push(&t->inputs);
+	in->record = rec;
+	BXC_ARR_FOREACH (l, &r->layers)
+		*bxc_arr_push(&in->layers) = *l;
+	if (r->context) {
+		in->ctx = r->context;
+		context_ref(in->ctx);
+	}
+	return true;
+}
+
+static build *any_build(bxc_build *e, const bxc_def_vertex *v)
+{
+	BXC_MAP_FOREACH (it, e->builds) {
+		build *b = it.value;
+		for (size_t i = 0; b->in_solver && i < b->def->vertices.n; i++)
+			if (b->def->vertices.v[i] == v)
+				return b;
+	}
+	return NULL;
+}
+
+static void copy_selectors(task *t, const bxc_solve_selector *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		bxc_solve_selector *d = bxc_arr_push(&t->selectors);
+		*d = s[i];
+		d->path = bxc_strdup(s[i].path);
+		d->include = bxc_strv_dup(s[i].include);
+		d->exclude = bxc_strv_dup(s[i].exclude);
+	}
+}
+
+static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	t->ticket = a->ticket;
+	t->run = a->run;
+	t->vertex = a->vertex;
+	t->attempt = a->attempt;
+	t->remaining = a->remaining;
+	t->platform = a->def->platform;
+	t->vertex_digest = bxc_strdup(bxc_digest_str(&a->def->digest, digest));
+	for (size_t i = 0; i < a->n_inputs; i++) {
+		if (add_input(e, t, a->inputs[i].record))
+			continue;
+		uint64_t ticket = t->ticket, rec = a->inputs[i].record;
+		task_drop(e, t);
+		bxc_solve_input_lost(e->solve, ticket, rec);
+		return;
+	}
+	for (size_t i = 0; i < t->inputs.n; i++) {
+		if (t->inputs.v[i].ctx) {
+			t->phase = TASK_CONTEXT;
+			context_fetch(e, t);
+			return;
+		}
+	}
+	task_ready(e, t);
+}
+
+void task_run(bxc_build *e, const bxc_solve_action *a)
+{
+	if (a->def->kind != BXC_OP_EXEC && a->def->kind != BXC_OP_FILE) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_UNIMPLEMENTED, "merge and diff operations are not supported by this version of bxc"));
+		bxc_solve_fail(e->solve, a->ticket, err, false);
+		return;
+	}
+	task *t = task_new(e, TASK_RUN, any_build(e, a->def));
+	BXC_AUTOFREE char *rand = bxc_rand_hex(16);
+	t->output_layer = bxc_str_fmt("l-%s", rand);
+	bxc_json_set_str(t->body, "kind", a->def->kind == BXC_OP_EXEC ? "exec" : "file");
+	bxc_json_set_take(t->body, "op", bxc_def_vertex_to_json(a->def));
+	bxc_json_set_str(t->body, "output_layer", t->output_layer);
+	bxc_json_set_u64(t->body, "base_input", bxc_solve_chain_input(a->def));
+	begin(e, t, a);
+}
+
+static bxc_json *selector_to_json(const bxc_solve_selector *s)
+{
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "path", s->path);
+	bxc_json_set_bool(j, "wildcard", s->wildcard);
+	bxc_json_set_bool(j, "allow_empty", s->allow_empty);
+	bxc_json_set_bool(j, "follow", s->follow_symlink);
+	bxc_json_set_bool(j, "dir_contents", s->dir_contents);
+	if (s->include)
+		bxc_json_set_strv(j, "include", s->include);
+	if (s->exclude)
+		bxc_json_set_strv(j, "exclude", s->exclude);
+	return j;
+}
+
+void task_checksum(bxc_build *e, const bxc_solve_action *a)
+{
+	task *t = task_new(e, TASK_CHECKSUM, any_build(e, a->def));
+	copy_selectors(t, a->selectors, a->n_selectors);
+	bxc_json_set_str(t->body, "kind", "checksum");
+	bxc_json *list = bxc_json_add_array(t->body, "selections");
+	for (size_t i = 0; i < a->n_selectors; i++)
+		bxc_json_push_take(list, selector_to_json(&a->selectors[i]));
+	begin(e, t, a);
+}
+
+static task *by_ticket(bxc_build *e, uint64_t ticket)
+{
+	BXC_MAP_FOREACH (it, e->tasks) {
+		task *t = it.value;
+		if (t->ticket == ticket && t->kind != TASK_EXPORT)
+			return t;
+	}
+	return NULL;
+}
+
+void task_cancel(bxc_build *e, uint64_t ticket)
+{
+	task *t = by_ticket(e, ticket);
+	if (t)
+		task_abort(e, t);
+}
+
+void task_abort(bxc_build *e, task *t)
+{
+	bxc_wrk_worker *w = t->worker ? bxc_wrk_get(e->c.workers, t->worker) : NULL;
+	if (w && t->phase == TASK_RUNNING) {
+		bxc_json *j = bxc_json_object();
+		bxc_json_set_str(j, "type", "task.cancel");
+		bxc_json_set_str(j, "task", t->name);
+		send_to(w, j);
+	}
+	task_drop(e, t);
+}
+
+void task_lost(bxc_build *e, uint64_t id)
+{
+	BXC_AUTOFREE char *k = num_key(id);
+	task *t = bxc_map_get(e->tasks_by_id, k);
+	if (!t)
+		return;
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the worker that ran it was lost"));
+	bxc_log(BXC_LOG_WARN, "task.lost", "task", t->name, NULL);
+	t->worker = 0;
+	task_fail(e, t, err, true);
+}
+
+/* ---- to the worker ---- */
+
+bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker)
+{
+	char d[BXC_DIGEST_STR_MAX];
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "id", l->id);
+	bxc_json_set_u64(j, "size", l->size);
+	bxc_json_set_str(j, "vertex", l->vertex);
+	if (l->created_ns)
+		bxc_json_set_i64(j, "created_ns", l->created_ns);
+	if (bxc_digest_is_set(&l->diff_id))
+		bxc_json_set_str(j, "diff_id", bxc_digest_str(&l->diff_id, d));
+	if (bxc_digest_is_set(&l->blob.digest))
+		bxc_json_set_take(j, "blob", bxc_descriptor_to_json(&l->blob));
+	bxc_json *sources = bxc_json_add_array(j, "sources");
+	for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++) {
+		bxc_wrk_worker *w = bxc_wrk_at(e->c.workers, i);
+		/* Image layers come from the registry: a peer keeps them unpacked, not as the registry's blob. */
+		if (w->id == for_worker || !w->peer_url || l->registry || !bxc_wrk_has_layer(w, l->id))
+			continue;
+		bxc_json_set_str(bxc_json_push_object(sources), "peer", w->peer_url);
+	}
+	if (l->registry)
+		bxc_json_set_str(bxc_json_push_object(sources), "registry", l->registry);
+	return j;
+}
+
+static bxc_json *input_to_json(bxc_build *e, const task_input *in, uint64_t worker)
+{
+	bxc_json *j = bxc_json_object();
+	if (in->ctx) {
+		char d[BXC_DIGEST_STR_MAX];
+		bxc_json *tree = bxc_json_add_object(j, "tree");
+		bxc_json_set_str(tree, "digest", bxc_digest_str(&in->tree, d));
+		bxc_json_set_u64(tree, "size", in->tree_size);
+		return j;
+	}
+	bxc_json *layers = bxc_json_add_array(j, "layers");
+	BXC_ARR_FOREACH (l, &in->layers)
+		bxc_json_push_take(layers, layer_to_json(e, *l, worker));
+	return j;
+}
+
+static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
+{
+	bxc_json *j = bxc_json_dup(t->body);
+	bxc_json_set_str(j, "type", "task.run");
+	bxc_json_set_str(j, "task", t->name);
+	bxc_json_set_u64(j, "epoch", t->attempt);
+	bxc_json_set_str(j, "build", t->build ? t->build->id : "");
+	if (t->kind == TASK_CHECKSUM) {
+		bxc_json_set_take(j, "input", input_to_json(e, &t->inputs.v[0], w->id));
+	} else if (t->kind == TASK_RUN) {
+		bxc_json *inputs = bxc_json_add_array(j, "inputs");
+		BXC_ARR_FOREACH (in, &t->inputs)
+			bxc_json_push_take(inputs, input_to_json(e, in, w->id));
+	} else {
+		/* One input per image, in the order of the images. */
+		size_t i = 0;
+		bxc_json *images = bxc_json_array();
+		BXC_JSON_FOREACH (img, bxc_json_get(t->body, "images")) {
+			bxc_json *copy = bxc_json_dup(img);
+			bxc_json *layers = bxc_json_add_array(copy, "layers");
+			BXC_ARR_FOREACH (l, &t->inputs.v[i].layers)
+				bxc_json_push_take(layers, layer_to_json(e, *l, w->id));
+			bxc_json_push_take(images, copy);
+			i++;
+		}
+		bxc_json_set_take(j, "images", images);
+	}
+	t->phase = TASK_RUNNING;
+	send_to(w, j);
+}
+
+/* `l` is the i-th of the layers of an input: those below are what it is the difference to. */
+static void publish_at(bxc_wrk_worker *holder, const task_input *in, size_t i)
+{
+	layer *l = in->layers.v[i];
+	bxc_json *j = bxc_json_object();
+	BXC_AUTOFREE char *name = bxc_str_fmt("publish-%s", l->id);
+	l->publishing = true;
+	bxc_json_set_str(j, "type", "task.run");
+	bxc_json_set_str(j, "task", name);
+	bxc_json_set_u64(j, "epoch", 1);
+	bxc_json_set_str(j, "build", "");
+	bxc_json_set_str(j, "kind", "publish");
+	bxc_json_set_str(j, "compression", "zstd");
+	bxc_json *ids = bxc_json_add_array(j, "layers");
+	for (size_t k = 0; k <= i; k++)
+		bxc_json_push_str(ids, in->layers.v[k]->id);
+	send_to(holder, j);
+}
+
+void task_dispatch(bxc_build *e, task *t, uint64_t worker)
+{
+	bxc_wrk_worker *w = bxc_wrk_get(e->c.workers, worker);
+	if (!w)
+		return;              /* LOST follows */
+	if (t->phase == TASK_QUEUED)
+		w->running++;
+	t->worker = worker;
+	t->phase = TASK_PUBLISHING;
+	t->n_publishing = 0;
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		for (size_t i = 0; i < in->layers.n; i++) {
+			layer *l = in->layers.v[i];
+			if (bxc_wrk_has_layer(w, l->id) || l->registry)
+				continue;
+			bxc_wrk_worker *holder = bxc_wrk_holder(e->c.workers, l->id);
+			if (!holder || !holder->peer_url) {
+				task_input_lost(e, t, l->id);
+				return;
+			}
+			if (bxc_digest_is_set(&l->blob.digest))
+				continue;
+			*bxc_arr_push(&l->waiters) = t->id;
+			t->n_publishing++;
+			if (!l->publishing)
+				publish_at(holder, in, i);
+		}
+	}
+	if (t->n_publishing == 0)
+		send_run(e, t, w);
+}
+
+int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg, bxc_err **err)
+{
+	layer *l = bxc_map_get(e->layers, name + strlen("publish-"));
+	if (!l || !l->publishing)
+		return 0;
+	int r = 0;
+	l->publishing = false;
+	if (bxc_json_get_bool(msg, "ok", false)) {
+		const bxc_json *first = bxc_json_first(bxc_json_get(bxc_json_get(msg, "result"), "layers"));
+		bxc_descriptor d = {0};
+		bxc_digest diff_id;
+		r = bxc_digest_parse(bxc_json_get_str(first, "diff_id", ""), &diff_id, err);
+		if (r >= 0)
+			r = bxc_descriptor_from_json(bxc_json_get(first, "blob"), &d, err);
+		if (r >= 0) {
+			bxc_descriptor_done(&l->blob);
+			l->blob = d;
+			l->diff_id = diff_id;
+		}
+	} else {
+		BXC_AUTOERR bxc_err *why = err_from_json(bxc_json_get(msg, "error"));
+		bxc_log_err(BXC_LOG_WARN, "layer.publish_failed", why, "layer", l->id, "worker", w->name, NULL);
+		r = -1;
+	}
+	if (r < 0) {
+		/* A holder that can't give it does not have it. */
+		bxc_wrk_layer_gone(w, l->id);
+		bxc_sched_layer_gone(e->sched, w->id, l->id);
+	}
+	BXC_ARR(uint64_t) waiters = {0};
+	BXC_ARR_FOREACH (id, &l->waiters)
+		*bxc_arr_push(&waiters) = *id;
+	l->waiters.n = 0;
+	BXC_ARR_FOREACH (id, &waiters) {
+		BXC_AUTOFREE char *k = num_key(*id);
+		task *t = bxc_map_get(e->tasks_by_id, k);
+		if (!t || t->phase != TASK_PUBLISHING)
+			continue;
+		if (r < 0) {
+			task_dispatch(e, t, t->worker);
+			continue;
+		}
+		bxc_wrk_worker *target = bxc_wrk_get(e->c.workers, t->worker);
+		if (--t->n_publishing == 0 && target)
+			send_run(e, t, target);
+	}
+	bxc_arr_done(&waiters);
+	if (r < 0)
+		layers_vanished(e);
+	return r < 0 && err && *err ? r : 0;
+}
+
+/* ---- results ---- */
+
+static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *result, bxc_err **err)
+{
+	const bxc_json *j;
+	int r = bxc_json_need_obj(result, "layer", &j, err);
+	if (r < 0)
+		return r;
+	uint64_t size = bxc_json_get_u64(j, "size", 0);
+	layer *l = layer_get(e, t->output_layer);
+	l->size = size;
+	l->created_ns = bxc_clock_wall_ns();
+	bxc_wrk_layer_at(w, l->id, size);
+	bxc_sched_layer_at(e->sched, w->id, l->id, size);
+	record *rec = bxc_calloc(1, sizeof(*rec));
+	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
+	if (base < t->inputs.n) {
+		BXC_ARR_FOREACH (p, &t->inputs.v[base].layers) {
+			layer *below = *p;
+			*bxc_arr_push(&rec->layers) = below;
+			bxc_wrk_layer_at(w, below->id, below->size);
+			bxc_sched_layer_at(e->sched, w->id, below->id, below->size);
+		}
+	}
+	*bxc_arr_push(&rec->layers) = l;
+	uint64_t ticket = t->ticket;
+	task_drop(e, t);
+	record_new(e, rec, ticket, bxc_json_get_i64(result, "duration_ns", 0));
+	return 0;
+}
+
+static int checksum_done(bxc_build *e, task *t, const bxc_json *result, bxc_err **err)
+{
+	const bxc_json *list;
+	int r = bxc_json_need_arr(result, "digests", &list, err);
+	if (r < 0)
+		return r;
+	if (bxc_json_len(list) != t->selectors.n)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "digests: expected %zu", t->selectors.n);
+	BXC_ARR(bxc_digest) digests = {0};
+	BXC_JSON_FOREACH (d, list) {
+		r = bxc_digest_parse(bxc_json_string(d) ? bxc_json_string(d) : "", bxc_arr_push(&digests), err);
+		if (r < 0)
+			break;
+	}
+	if (r >= 0) {
+		bxc_digest all = bxc_solve_combine(digests.v, digests.n);
+		uint64_t ticket = t->ticket;
+		task_drop(e, t);
+		bxc_solve_checksum(e->solve, ticket, &all);
+	}
+	bxc_arr_done(&digests);
+	return r;
+}
+
+int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *msg, bxc_err **err)
+{
+	if (bxc_json_get_bool(msg, "ok", false)) {
+		const bxc_json *result;
+		int r = bxc_json_need_obj(msg, "result", &result, err);
+		if (r >= 0 && t->kind == TASK_RUN)
+			return run_done(e, w, t, result, err);
+		if (r >= 0 && t->kind == TASK_CHECKSUM)
+			return checksum_done(e, t, result, err);
+		if (r >= 0)
+			export_done(e, t, bxc_json_get(result, "response"), NULL);
+		return r;
+	}
+	const bxc_json *lost = bxc_json_get(msg, "lost");
+	if (bxc_json_len(lost)) {
+		BXC_AUTOFREE char *first = bxc_strdup(bxc_json_string(bxc_json_first(lost)));
+		BXC_JSON_FOREACH (l, lost) {
+			const char *id = bxc_json_string(l);
+			layer *lay = id ? bxc_map_get(e->layers, id) : NULL;
+			if (!lay)
+				continue;
+			/* Nobody could hand it over as promised: every promise is withdrawn. */
+			bxc_digest none = {0};
+			if (!lay->registry)
+				lay->blob.digest = none;
+			for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++) {
+				bxc_wrk_worker *h = bxc_wrk_at(e->c.workers, i);
+				bxc_wrk_layer_gone(h, id);
+				bxc_sched_layer_gone(e->sched, h->id, id);
+			}
+		}
+		if (first)
+			task_input_lost(e, t, first);
+		layers_vanished(e);
+		return 0;
+	}
+	bool infra = bxc_json_get_bool(msg, "infra", false);
+	bxc_err *why = err_from_json(bxc_json_get(msg, "error"));
+	bxc_err_detail(why, "worker", "%s", w->name);
+	task_fail(e, t, why, infra);
+	return 0;
+}

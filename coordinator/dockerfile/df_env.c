@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Variables in order of first setting, with a quick look-up: a file may hold thousands. */
+#include "coordinator/dockerfile/dockerfile_internal.h"
+
+struct df_env {
+	df_pairs pairs;
+	bxc_map *index; /* key -> position + 1 */
+	uint64_t bytes;
+};
+
+df_env *df_env_new(void)
+{
+	df_env *e = bxc_calloc(1, sizeof(*e));
+	e->index = bxc_map_new(NULL);
+	return e;
+}
+
+void df_env_free(df_env *e)
+{
+	if (!e)
+		return;
+	df_pairs_done(&e->pairs);
+	bxc_map_free(e->index);
+	free(e);
+}
+
+df_env *df_env_dup(const df_env *e)
+{
+	df_env *d = df_env_new();
+	for (size_t i = 0; i < df_env_len(e); i++)
+		df_env_set(d, e->pairs.v[i].key, e->pairs.v[i].value);
+	return d;
+}
+
+const char *df_env_get(const df_env *e, const char *key)
+{
+	size_t i = e ? (size_t)(uintptr_t)bxc_map_get(e->index, key) : 0;
+	return i ? e->pairs.v[i - 1].value : NULL;
+}
+
+void df_env_set(df_env *e, const char *key, const char *value)
+{
+	/* The value may be one of ours. */
+	char *copy = bxc_strdup(value);
+	size_t i = (size_t)(uintptr_t)bxc_map_get(e->index, key);
+	if (i) {
+		df_pair *kv = &e->pairs.v[i - 1];
+		e->bytes -= strlen(kv->value);
+		free(kv->value);
+		kv->value = copy;
+	} else {
+		*bxc_arr_push(&e->pairs) = (df_pair){.key = bxc_strdup(key), .value = copy};
+		bxc_map_set(e->index, key, (void *)(uintptr_t)e->pairs.n);
+		e->bytes += strlen(key) + 64;
+	}
+	e->bytes += strlen(copy);
+}
+
+void df_env_set_strv(df_env *e, char *const *kv)
+{
+	for (; kv && *kv; kv++) {
+		const char *eq = strchr(*kv, '=');
+		BXC_AUTOFREE char *key =
+			eq ? bxc_strndup(*kv, (size_t)(eq - *kv)) : bxc_strdup(*kv);
+		df_env_set(e, key, eq ? eq + 1 : "");
+	}
+}
+
+size_t df_env_len(const df_env *e)
+{
+	return e ? e->pairs.n : 0;
+}
+
+const df_pair *df_env_at(const df_env *e, size_t i)
+{
+	bxc_check(i < e->pairs.n);
+	return &e->pairs.v[i];
+}
+
+uint64_t df_env_bytes(const df_env *e)
+{
+	return e ? e->bytes : 0;
+}

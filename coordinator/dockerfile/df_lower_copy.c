@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* COPY, ADD and WORKDIR: one file operation each, with one action per source. */
+#include "coordinator/dockerfile/dockerfile_internal.h"
+
+static bool parse_id(const char *s, uint32_t *ret)
+{
+	uint64_t n = 0;
+	if (bxc_str_to_u64(s, 0, UINT32_MAX, &n, NULL) < 0)
+		return false;
+	*ret = (uint32_t)n;
+	return true;
+}
+
+/* "user[:group]", each a number or a name; an empty part is root. */
+void df_owner_parse(const char *text, bxc_def_owner *ret)
+{
+	const char *colon = strchr(text, ':');
+	BXC_AUTOFREE char *user =
+		colon ? bxc_strndup(text, (size_t)(colon - text)) : bxc_strdup(text);
+	*ret = (bxc_def_owner){.is_set = true};
+	if (*user && !parse_id(user, &ret->uid))
+		ret->user_name = bxc_strdup(user);
+	if (!colon)
+		return;
+	ret->has_gid = true;
+	if (colon[1] && !parse_id(colon + 1, &ret->gid))
+		ret->group_name = bxc_strdup(colon + 1);
+}
+
+/* One clause of a symbolic mode: [ugoa]*([-+=][rwxXst]*|[-+=][ugo])+ */
+static bool is_symbolic_clause(const char *s, size_t n)
+{
+	size_t i = 0;
+	while (i < n && strchr("ugoa", s[i]))
+		i++;
+	if (i == n)
+		return false;
+	while (i < n) {
+		if (!strchr("+-=", s[i++]))
+			return false;
+		if (i < n && strchr("ugo", s[i])) {
+			i++;
+			continue;
+		}
+		while (i < n && strchr("rwxXst", s[i]))
+			i++;
+	}
+	return true;
+}
+
+static bool is_symbolic_mode(const char *s)
+{
+	for (;;) {
+		size_t n = strcspn(s, ",");
+		if (!is_symbolic_clause(s, n))
+			return false;
+		if (!s[n])
+			return true;
+		s += n + 1;
+	}
+}
+
+typedef struct copy {
+	char *chown;
+	char *chmod;
+	char *dest; /* as written, expanded */
+	char *to;   /* absolute */
+	int32_t mode;
+	df_list paths; /* sources as written, expanded */
+	df_list docs;  /* bodies, expanded */
+	BXC_ARR(const df_source *) doc_of;
+} copy;
+
+static void copy_done(copy *c)
+{
+	free(c->chown);
+	free(c->chmod);
+	free(c->dest);
+	free(c->to);
+	df_list_done(&c->paths);
+	df_list_done(&c->docs);
+	bxc_arr_done(&c->doc_of);
+}
+
+static int set_mode(copy *cp, bxc_err **err)
+{
+	uint32_t mode = 0;
+	cp->mode = -1;
+	if (bxc_str_empty(cp->chmod))
+		return 0;
+	if (bxc_str_to_octal(cp->chmod, 07777, &mode, NULL) == 0) {
+		cp->mode = (int32_t)mode;
+		return 0;
+	}
+	if (is_symbolic_mode(cp->chmod))
+		return 0;
+	return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+		"invalid chmod parameter: '%.64s'. it should be octal string and between 0 and "
+		"07777",
+		cp->chmod);
+}
+
+static bool is_url(const char *s)
+{
+	return bxc_str_has_prefix(s, "http://") || bxc_str_has_prefix(s, "https://");
+}
+
+/* user@host:path without a slash before the colon */
+static bool is_scp_like(const char *s)
+{
+	const char *at = strchr(s, '@'), *colon = at ? strchr(at, ':') : NULL;
+	return bxc_str_has_prefix(s, "git@") && colon && !memchr(s, '/', (size_t)(colon - s));
+}
+
+static bool is_git(const char *s)
+{
+	if (bxc_str_has_prefix(s, "git://") || bxc_str_has_prefix(s, "ssh://") || is_scp_like(s))
+		return true;
+	size_t n = strcspn(s, "#?");
+	return is_url(s) && n > 4 && memcmp(s + n - 4, ".git", 4) == 0;
+}
+
+static int unsupported(const char *what, bxc_err **err)
+{
+	return bxc_err_set(
+		err, BXC_UNIMPLEMENTED, "%s is not supported by this version of bxc", what);
+}
+
+static int check_source(const df_instr *i, const char *path, bxc_err **err)
+{
+	bool git = is_git(path);
+	if (!git && !is_url(path))
+		return 0;
+	if (i->kind == DF_ADD)
+		return unsupported(git ? "ADD of a git repository" : "ADD of a URL", err);
+	return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+		git ? "source can't be a git ref for COPY" : "source can't be a URL for COPY");
+}
+
+static int check_flags(const df_stage *s, const df_instr *i, const copy *cp, bxc_err **err)
+{
+	if (i->parents)
+		return unsupported("COPY --parents", err);
+	/* Onto an empty tree, or with --chmod (which undoes it), it is a plain copy. */
+	if (i->link && s->tree != BXC_DEF_NO_INPUT && bxc_str_empty(cp->chmod))
+		return unsupported(i->kind == DF_ADD ? "ADD --link" : "COPY --link", err);
+	if (!i->checksum)
+		return 0;
+	if (i->sources.n != 1)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"checksum can't be specified for multiple sources");
+	if (!cp->paths.n || (!is_url(cp->paths.v[0]) && !is_git(cp->paths.v[0])))
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "checksum requires HTTP(S) or Git sources");
+	return 0;
+}
+
+static int expand_sources(
+	df_lower *lw, const df_stage *s, const df_instr *i, copy *cp, bxc_err **err)
+{
+	/* Bodies keep their quotes and have the one escape character, whatever the file's is. */
+	df_word_opts o = {.escape = '\\', .skip_quotes = true, .work = &lw->work};
+	int r = 0;
+	for (size_t k = 0; r == 0 && k < i->sources.n; k++) {
+		const df_source *src = &i->sources.v[k];
+		char *text = NULL;
+		if (src->path)
+			r = df_expand(lw, s, src->path, &text, err);
+		else if (src->doc_expand)
+			r = df_word(src->doc_data, s->env, &o, &text, err);
+		else
+			text = bxc_strdup(src->doc_data);
+		if (r < 0)
+			return r;
+		*bxc_arr_push(src->path ? &cp->paths : &cp->docs) = text;
+		if (!src->path)
+			*bxc_arr_push(&cp->doc_of) = src;
+	}
+	return r;
+}
+
+/* A relative destination lies in the working directory; a slash at the end means "into". */
+static char *destination(const df_stage *s, const char *dest)
+{
+	BXC_AUTOFREE char *clean = df_path_clean(df_stage_dir(s), dest);
+	bool into = !*dest || bxc_str_eq(dest, ".") || bxc_str_has_suffix(dest, "/") ||
+		    bxc_str_has_suffix(dest, "/.");
+	return bxc_str_fmt("%s%s", clean, into && !bxc_str_eq(clean, "/") ? "/" : "");
+}
+
+static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *cp, bxc_err **err)
+{
+	int r = 0;
+	if (i->chown)
+		r = df_expand(lw, s, i->chown, &cp->chown, err);
+	if (r == 0 && i->chmod)
+		r = df_expand(lw, s, i->chmod, &cp->chmod, err);
+	if (r == 0)
+		r = set_mode(cp, err);
+	if (r == 0)
+		r = expand_sources(lw, s, i, cp, err);
+	if (r == 0)
+		r = df_expand(lw, s, i->dest, &cp->dest, err);
+	if (r < 0)
+		return r;
+	cp->to = destination(s, cp->dest);
+	for (size_t k = 0; k < cp->paths.n; k++) {
+		r = check_source(i, cp->paths.v[k], err);
+		if (r < 0)
+			return r;
+	}
+	return check_flags(s, i, cp, err);
+}
+
+/* ---- the operation ---- */
+
+static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const copy *cp,
+	uint32_t *ret, bxc_err **err)
+{
+	*ret = BXC_DEF_NO_INPUT;
+	if (c->from.n) {
+		const df_stage *from = lw->stages.v[c->from.v[0]];
+		if (!from->is_dispatched)
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"cannot copy from stage \"%s\", it needs to be defined before "
+				"current stage \"%s\"",
+				c->i->from, s->label);
+		*ret = from->tree;
+		return 0;
+	}
+	for (size_t k = 0; k < cp->paths.n; k++) {
+		BXC_AUTOFREE char *path = df_path_clean("/", cp->paths.v[k]);
+		int r = df_out_context(lw, path, ret, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static uint32_t as_input(bxc_def_vertex *v, uint32_t vertex)
+{
+	return vertex == BXC_DEF_NO_INPUT ? BXC_DEF_NO_INPUT : bxc_def_add_input(v, vertex, 0);
+}
+
+static void common_action(
+	const df_lower *lw, const copy *cp, bxc_file_action *a, uint32_t target, uint32_t source)
+{
+	a->target = target;
+	a->source = source;
+	a->dest = bxc_strdup(cp->to);
+	a->create_dest = true;
+	a->mode = cp->mode;
+	if (cp->mode < 0 && !bxc_str_empty(cp->chmod))
+		a->mode_text = bxc_strdup(cp->chmod);
+	if (!bxc_str_empty(cp->chown))
+		df_owner_parse(cp->chown, &a->owner);
+	if (lw->res->has_epoch)
+		a->timestamp_ns = lw->res->epoch_ns;
+}
+
+static int add_actions(df_lower *lw, const df_stage *s, const df_cmd *c, const copy *cp,
+	bxc_def_vertex *v, bxc_err **err)
+{
+	uint32_t tree = BXC_DEF_NO_INPUT;
+	int r = source_tree(lw, s, c, cp, &tree, err);
+	uint32_t target = as_input(v, s->tree), source = as_input(v, tree);
+	BXC_ARR(uint32_t) docs = {0};
+	for (size_t k = 0; r == 0 && k < cp->docs.n; k++) {
+		uint32_t doc = BXC_DEF_NO_INPUT;
+		r = df_out_inline(
+			lw, s, c, cp->doc_of.v[k]->doc_name, cp->docs.v[k], 0644, &doc, err);
+		if (r == 0)
+			*bxc_arr_push(&docs) = bxc_def_add_input(v, doc, 0);
+	}
+	uint32_t n_inputs = (uint32_t)v->inputs.n, n = 0;
+	for (size_t k = 0; r == 0 && k < cp->paths.n; k++, n++) {
+		bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_COPY);
+		common_action(lw, cp, a, n ? n_inputs + n - 1 : target, source);
+		a->src = df_path_clean("/", cp->paths.v[k]);
+		a->src_dir_contents = a->follow_symlink = a->wildcard = a->allow_empty_wildcard =
+			true;
+		a->unpack = c->i->kind == DF_ADD && c->i->unpack != DF_FALSE;
+		a->exclude = bxc_strv_dup(c->i->exclude);
+	}
+	for (size_t k = 0; r == 0 && k < docs.n; k++, n++) {
+		bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_COPY);
+		common_action(lw, cp, a, n ? n_inputs + n - 1 : target, docs.v[k]);
+		a->src = bxc_str_fmt("/%s", cp->doc_of.v[k]->doc_name);
+		a->exclude = bxc_strv_dup(c->i->exclude);
+	}
+	bxc_arr_done(&docs);
+	return r;
+}
+
+static char *copy_text(const df_instr *i, const copy *cp)
+{
+	size_t bytes = 64 + strlen(cp->dest) + (cp->chown ? strlen(cp->chown) : 0) +
+		       (cp->chmod ? strlen(cp->chmod) : 0);
+	BXC_ARR_FOREACH (p, &cp->paths)
+		bytes += strlen(*p) + 1;
+	BXC_ARR_FOREACH (d, &cp->doc_of)
+		bytes += strlen((*d)->doc_name) + 3;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(bytes);
+	bxc_buf_adds(&b, df_kind_name(i->kind));
+	const char *const flags[][2] = {{" --chown=", cp->chown}, {" --chmod=", cp->chmod}};
+	for (size_t k = 0; k < BXC_ARRAY_SIZE(flags); k++) {
+		if (bxc_str_empty(flags[k][1]))
+			continue;
+		bxc_buf_adds(&b, flags[k][0]);
+		bxc_buf_adds(&b, flags[k][1]);
+	}
+	BXC_ARR_FOREACH (p, &cp->paths) {
+		bxc_buf_addc(&b, ' ');
+		bxc_buf_adds(&b, *p);
+	}
+	BXC_ARR_FOREACH (d, &cp->doc_of) {
+		bxc_buf_adds(&b, " <<");
+		bxc_buf_adds(&b, (*d)->doc_name);
+	}
+	bxc_buf_addc(&b, ' ');
+	bxc_buf_adds(&b, cp->dest);
+	bxc_buf_adds(&b, " # buildkit");
+	return bxc_buf_steal(&b);
+}
+
+static int lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, copy *cp, bxc_err **err)
+{
+	int r = expand_all(lw, s, c->i, cp, err);
+	if (r < 0)
+		return r;
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_FILE);
+	r = add_actions(lw, s, c, cp, v, err);
+	if (r < 0)
+		return r;
+	BXC_AUTOFREE char *text = df_step_text(lw, s, c->i->text, false);
+	v->meta.name = df_step_name(lw, s, c->on_build, text);
+	df_step_meta(v, lw, s, c->line, c->line_end);
+	v->meta.ignore_cache = s->ignore_cache;
+	r = df_out_add(lw, BXC_TAKE(v), &s->tree, err);
+	return r == 0 ? df_history(lw, s, true, copy_text(c->i, cp), err) : r;
+}
+
+int df_lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
+{
+	BXC_CLEANUP(copy_done) copy cp = {0};
+	return lower_copy(lw, s, c, &cp, err);
+}
+
+/* ---- WORKDIR ---- */
+
+static int make_dir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
+{
+	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_FILE);
+	uint32_t target = as_input(v, s->tree);
+	bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_MKDIR);
+	a->target = target;
+	a->dest = bxc_strdup(s->image->working_dir);
+	a->mode = 0755;
+	a->make_parents = true;
+	if (!bxc_str_empty(s->image->user))
+		df_owner_parse(s->image->user, &a->owner);
+	if (lw->res->has_epoch)
+		a->timestamp_ns = lw->res->epoch_ns;
+	BXC_AUTOFREE char *text = df_step_text(lw, s, c->i->text, false);
+	v->meta.name = df_step_name(lw, s, c->on_build, text);
+	df_step_meta(v, lw, s, c->line, c->line_end);
+	return df_out_add(lw, v, &s->tree, err);
+}
+
+int df_lower_workdir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
+{
+	BXC_AUTOFREE char *path = NULL;
+	int r = df_expand(lw, s, c->i->args[0], &path, err);
+	if (r < 0)
+		return r;
+	char *dir = df_path_clean(df_stage_dir(s), path);
+	free(s->image->working_dir);
+	s->image->working_dir = dir;
+	bool layer = !bxc_str_eq(dir, "/");
+	if (layer)
+		r = make_dir(lw, s, c, err);
+	return r == 0 ? df_history(lw, s, layer, bxc_str_fmt("WORKDIR %s", dir), err) : r;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Vertices. They are gathered in a definition of their own and handed over at the end: only then is
+ * it known which paths of the context are read, and an error leaves the caller's definition alone.
+ */
+#include "coordinator/dockerfile/dockerfile_internal.h"
+
+#include <inttypes.h>
+
+#include "common/base/utf8.h"
+
+#define FOLLOWPATHS_MAX (1u << 20)  /* bytes of the list of paths of the context */
+#define STEP_TEXT_MAX	(64u << 10) /* bytes of the name of a step */
+
+/* ---- names ---- */
+
+/* The platform that a cross compiling stage makes things for, as its variables tell. */
+static bool target_of_env(const df_env *env, const bxc_platform *base, bxc_platform *ret)
+{
+	bool any = false;
+	*ret = *base;
+	ret->variant[0] = 0;
+	for (size_t i = 0; i < df_env_len(env); i++) {
+		const df_pair *kv = df_env_at(env, i);
+		if (bxc_str_eq(kv->key, "TARGETPLATFORM")) {
+			if (bxc_platform_parse(kv->value, ret, NULL) == 0)
+				return true;
+		} else if (bxc_str_eq(kv->key, "TARGETOS") && *kv->value) {
+			any = true;
+			snprintf(ret->os, sizeof(ret->os), "%s", kv->value);
+		} else if (bxc_str_eq(kv->key, "TARGETARCH") && *kv->value) {
+			any = true;
+			snprintf(ret->arch, sizeof(ret->arch), "%s", kv->value);
+		} else if (bxc_str_eq(kv->key, "TARGETVARIANT") && *kv->value) {
+			any = true;
+			snprintf(ret->variant, sizeof(ret->variant), "%s", kv->value);
+		}
+	}
+	*ret = bxc_platform_normalize(*ret);
+	return any;
+}
+
+/* "linux/amd64 ", or "linux/amd64->arm64 " where one makes things for the other. */
+static char *platform_prefix(const df_stage *s)
+{
+	bxc_platform target;
+	BXC_AUTOFREE char *own = bxc_platform_str(&s->platform);
+	if (!target_of_env(s->env, &s->platform, &target))
+		return bxc_str_fmt("%s ", own);
+	if (!bxc_str_eq(target.os, s->platform.os)) {
+		BXC_AUTOFREE char *other = bxc_platform_str(&target);
+		return bxc_str_fmt("%s->%s ", own, other);
+	}
+	if (bxc_str_eq(target.arch, s->platform.arch))
+		return bxc_str_fmt("%s ", own);
+	return bxc_str_fmt(
+		"%s->%s%s%s ", own, target.arch, *target.variant ? "/" : "", target.variant);
+}
+
+char *df_step_name(df_lower *lw, df_stage *s, bool on_build, const char *text)
+{
+	if (!s->n_steps)
+		return bxc_strdup(text);
+	int width = 1;
+	for (uint32_t n = s->n_steps; n >= 10; n /= 10)
+		width++;
+	s->n_named++;
+	BXC_AUTOFREE char *platform = lw->o->multi_platform ? platform_prefix(s) : bxc_strdup("");
+	return bxc_str_fmt("[%s%s%s%*" PRIu32 "/%" PRIu32 "] %s%s", platform, s->label,
+		*s->label ? " " : "", width, s->n_named, s->n_steps, on_build ? "ONBUILD " : "",
+		text);
+}
+
+static char *shortened(char *s)
+{
+	size_t n = STEP_TEXT_MAX;
+	if (strlen(s) <= n)
+		return s;
+	while (!bxc_utf8_valid(s, n))
+		n--;
+	memcpy(s + n, "...", 4);
+	return s;
+}
+
+char *df_step_text(df_lower *lw, const df_stage *s, const char *text, bool keep_quotes)
+{
+	df_word_opts o = df_opts_of(lw);
+	o.raw_quotes = o.skip_unset = keep_quotes;
+	BXC_AUTOFREE char *expanded = NULL;
+	/* Only a name: what cannot be expanded is shown as it was written. */
+	if (df_word(text, s->env, &o, &expanded, NULL) < 0)
+		return shortened(df_upper_first(text));
+	return shortened(df_upper_first(expanded));
+}
+
+void df_step_meta(
+	bxc_def_vertex *v, const df_lower *lw, const df_stage *s, uint32_t line, uint32_t line_end)
+{
+	v->platform = s->platform;
+	v->meta.line_start = line;
+	v->meta.line_end = line_end;
+	if (s->name) {
+		v->meta.stage = bxc_strdup(s->name);
+		return;
+	}
+	for (size_t i = 0; i < lw->n_file_stages; i++)
+		if (lw->stages.v[i] == s)
+			v->meta.stage = bxc_str_fmt("%zu", i);
+}
+
+/* ---- vertices ---- */
+
+int df_out_add(df_lower *lw, bxc_def_vertex *v_take, uint32_t *ret, bxc_err **err)
+{
+	return bxc_def_add(lw->tmp, v_take, ret, err);
+}
+
+static char *context_identifier(const df_lower *lw)
+{
+	return bxc_str_fmt("local://%s", lw->o->context_name ? lw->o->context_name : "context");
+}
+
+static bxc_def_vertex *context_vertex(const df_lower *lw)
+{
+	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_SOURCE);
+	v->op.source.identifier = context_identifier(lw);
+	v->meta.name = bxc_strdup("[internal] load build context");
+	v->meta.internal = true;
+	return v;
+}
+
+int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err)
+{
+	bxc_map_set(lw->context_paths, path, lw);
+	if (lw->context == BXC_DEF_NO_INPUT) {
+		int r = df_out_add(lw, context_vertex(lw), &lw->context, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = lw->context;
+	return 0;
+}
+
+int df_out_image(df_lower *lw, df_stage *s, uint32_t *ret, bxc_err **err)
+{
+	BXC_AUTOFREE char *text = bxc_str_fmt("FROM %s", s->pinned);
+	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_SOURCE);
+	v->op.source.identifier = bxc_str_fmt("docker-image://%s", s->pinned);
+	v->meta.name = df_step_name(lw, s, false, text);
+	df_step_meta(v, lw, s, s->line, s->line_end);
+	return df_out_add(lw, v, ret, err);
+}
+
+int df_out_inline(df_lower *lw, const df_stage *s, const df_cmd *c, const char *name,
+	const char *data, uint32_t mode, uint32_t *ret, bxc_err **err)
+{
+	int r = df_charge(&lw->work, strlen(data), err);
+	if (r < 0)
+		return r;
+	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_FILE);
+	bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_MKFILE);
+	a->target = BXC_DEF_NO_INPUT;
+	a->dest = bxc_str_fmt("/%s", name);
+	a->mode = (int32_t)mode;
+	a->data_len = strlen(data);
+	a->data = bxc_memdup(data, a->data_len);
+	v->meta.name = bxc_strdup("[internal] preparing inline document");
+	df_step_meta(v, lw, s, c->line, c->line_end);
+	v->meta.internal = true;
+	return df_out_add(lw, v, ret, err);
+}
+
+/* ---- handing over ---- */
+
+static int compare_paths(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void set_context_attrs(df_lower *lw, bxc_def_vertex *v)
+{
+	BXC_AUTOFREE const char **paths =
+		bxc_calloc(bxc_map_len(lw->context_paths) + 1, sizeof(*paths));
+	size_t n = 0;
+	BXC_MAP_FOREACH (it, lw->context_paths)
+		paths[n++] = it.key;
+	qsort(paths, n, sizeof(*paths), compare_paths);
+	BXC_AUTOJSON bxc_json *list = bxc_json_array();
+	/* "/" sorts first and stands for everything. */
+	if (n && bxc_str_eq(paths[0], "/"))
+		n = 1;
+	for (size_t i = 0; i < n; i++)
+		bxc_json_push_str(list, paths[i]);
+	BXC_AUTOFREE char *text = bxc_json_print(list);
+	/* So many paths are no less work than all of it. */
+	if (strlen(text) > FOLLOWPATHS_MAX) {
+		free(text);
+		text = bxc_strdup("[\"/\"]");
+	}
+	bxc_strv_pushf(&v->op.source.attrs, "followpaths=%s", text);
+	if (!bxc_str_empty(lw->o->session))
+		bxc_strv_pushf(&v->op.source.attrs, "session=%s", lw->o->session);
+}
+
+static bool *mark_used(const bxc_def *d, uint32_t target)
+{
+	bool *used = bxc_calloc(d->vertices.n + 1, sizeof(*used));
+	used[target] = true;
+	for (size_t i = d->vertices.n; i-- > 0;)
+		if (used[i])
+			BXC_ARR_FOREACH (in, &d->vertices.v[i]->inputs)
+				used[in->vertex] = true;
+	return used;
+}
+
+static int hand_over(df_lower *lw, bxc_def *def, const bool *used, uint32_t *places, bxc_err **err)
+{
+	for (uint32_t i = 0; i < lw->tmp->vertices.n; i++) {
+		if (!used[i])
+			continue;
+		bxc_def_vertex *v = BXC_TAKE(lw->tmp->vertices.v[i]);
+		if (i == lw->context)
+			set_context_attrs(lw, v);
+		BXC_ARR_FOREACH (in, &v->inputs)
+			in->vertex = places[in->vertex];
+		int r = bxc_def_add(def, v, &places[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Those that nobody uses; the others have left holes. */
+static void drop_rest(bxc_def *d)
+{
+	BXC_ARR_FOREACH (v, &d->vertices)
+		bxc_def_vertex_free(*v);
+	d->vertices.n = 0;
+}
+
+int df_out_flush(df_lower *lw, bxc_def *def, uint32_t target, bxc_err **err)
+{
+	bxc_df_result *res = lw->res;
+	res->target = res->context = BXC_DEF_NO_INPUT;
+	if (target == BXC_DEF_NO_INPUT)
+		return 0;
+	BXC_AUTOFREE bool *used = mark_used(lw->tmp, target);
+	BXC_AUTOFREE uint32_t *places = bxc_calloc(lw->tmp->vertices.n + 1, sizeof(*places));
+	int r = hand_over(lw, def, used, places, err);
+	drop_rest(lw->tmp);
+	if (r < 0)
+		return r;
+	res->target = places[target];
+	if (lw->context != BXC_DEF_NO_INPUT && used[lw->context])
+		res->context = places[lw->context];
+	return 0;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to coordinator/dockerfile: what its files share. */
+#pragma once
+
+#include <string.h>
+
+#include "common/base/arr.h"
+#include "common/base/buf.h"
+#include "common/base/limits.h"
+#include "common/base/map.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "coordinator/dockerfile/dockerfile.h"
+
+#define DF_MAX_INSTRUCTIONS 20000u	 /* of one file; each costs about 1 KiB in all */
+#define DF_MAX_WORDS	    100000u	 /* of one instruction */
+#define DF_MAX_HEREDOCS	    1000u	 /* of one instruction */
+#define DF_MAX_WORD	    (8u << 20)	 /* bytes one expansion may give */
+#define DF_MAX_NESTING	    100u	 /* of ${a:-${b:-...}} */
+#define DF_MAX_VARS	    10000u	 /* variables, labels, ports of one stage */
+#define DF_MAX_WORK	    (256u << 20) /* bytes made by expanding and copying in one lowering */
+#define DF_NO_STAGE	    SIZE_MAX
+
+typedef enum df_kind {
+	DF_NONE = 0,
+	DF_ADD,
+	DF_ARG,
+	DF_CMD,
+	DF_COPY,
+	DF_ENTRYPOINT,
+	DF_ENV,
+	DF_EXPOSE,
+	DF_FROM,
+	DF_HEALTHCHECK,
+	DF_LABEL,
+	DF_MAINTAINER,
+	DF_ONBUILD,
+	DF_RUN,
+	DF_SHELL,
+	DF_STOPSIGNAL,
+	DF_USER,
+	DF_VOLUME,
+	DF_WORKDIR,
+} df_kind;
+
+typedef enum df_tri {
+	DF_UNSET = 0,
+	DF_FALSE,
+	DF_TRUE,
+} df_tri;
+
+typedef struct df_pair {
+	char *key;
+	char *value; /* NULL: none given (ARG) */
+} df_pair;
+
+typedef BXC_ARR(df_pair) df_pairs;
+void df_pairs_done(df_pairs *p);
+
+typedef struct df_heredoc {
+	char *name;
+	char *data;
+	bool expand;
+	bool strip_tabs;
+	uint32_t fd;
+} df_heredoc;
+
+typedef BXC_ARR(df_heredoc) df_heredocs;
+void df_heredocs_done(df_heredocs *h);
+
+typedef struct df_source { /* of ADD and COPY */
+	char *path;	   /* NULL: the heredoc counts */
+	char *doc_name;
+	char *doc_data;
+	bool doc_expand;
+} df_source;
+
+typedef struct df_instr {
+	df_kind kind;
+	char *text;   /* the instruction on one line, without heredoc bodies */
+	char **flags; /* "--name=value" */
+	bool is_json;
+	char **args;	/* words as written; shell forms: one string */
+	df_pairs pairs; /* ARG, ENV, LABEL */
+	df_heredocs docs;
+	char *comments; /* the comment lines right above it, NULL: none */
+	uint32_t line, line_end;
+	/* FROM */
+	char *base;
+	char *stage; /* lower case; NULL: none */
+	char *platform;
+	/* ADD, COPY */
+	BXC_ARR(df_source) sources;
+	char *dest;
+	char *chown;
+	char *chmod;
+	char *from;
+	char *checksum;
+	char **exclude;
+	bool link;
+	bool parents;
+	df_tri unpack;
+	df_tri keep_git_dir;
+	/* RUN */
+	char **mounts;
+	char *network;
+	char *security;
+	char **devices;
+	/* HEALTHCHECK */
+	bxc_oci_healthcheck health;
+	/* ONBUILD */
+	struct df_instr *sub;
+	char *trigger; /* what is stored, heredocs included */
+} df_instr;
+
+void df_instr_free(df_instr *i);
+BXC_DEFINE_CLEANUP(df_instr, df_instr_free);
+
+typedef struct df_stage_src {
+	const df_instr *from;
+	size_t first, n; /* its commands in bxc_df_ast.instrs */
+} df_stage_src;
+
+struct bxc_df_ast {
+	char *name;
+	char escape;
+	char *syntax; /* "# syntax=", NULL: none */
+	char *check;  /* "# check=" */
+	uint32_t syntax_line, check_line;
+	BXC_ARR(df_instr *) instrs;
+	size_t n_meta; /* instructions before the first FROM */
+	BXC_ARR(df_stage_src) stages;
+};
+
+/* ---- df_text.c ---- */
+/* Strings that become a strv once: pushing to a strv walks all of it each time. */
+typedef BXC_ARR(char *) df_list;
+void df_list_done(df_list *l);
+char **df_list_finish(df_list *l); /* the list is empty after */
+static inline bool df_is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+bool df_is_letter(uint32_t rune); /* as Go's unicode.IsLetter, nearly */
+/* Prefixes "file:line: " and sets the details, unless a place is there already; returns r. */
+int df_place(bxc_err **err, int r, const char *file, uint32_t line, uint32_t line_end);
+char *df_go_quote_list(char *const *v); /* ["a" "b"] */
+char *df_go_list(char *const *v);	/* [a b] */
+char *df_go_duration(int64_t ns);	/* 1m30s */
+char *df_path_clean(
+	const char *base, const char *path); /* absolute and clean; relative ones join base */
+bool df_signal_valid(const char *s);
+/* Appends "80/tcp"; "8000-8002/udp" gives three. */
+BXC_MUST_CHECK int df_ports(const char *spec, df_list *ports, bxc_err **err);
+char *df_strip_tabs(const char *s);  /* of each line's begin */
+char *df_upper_first(const char *s); /* the first word in upper case */
+
+/* ---- df_env.c: ordered variables ---- */
+typedef struct df_env df_env;
+df_env *df_env_new(void);
+df_env *df_env_dup(const df_env *e);
+void df_env_free(df_env *e);
+BXC_DEFINE_CLEANUP(df_env, df_env_free);
+const char *df_env_get(const df_env *e, const char *key); /* NULL: unset; e may be NULL */
+void df_env_set(df_env *e, const char *key, const char *value);
+void df_env_set_strv(df_env *e, char *const *kv); /* "K=V"; without '=': empty */
+size_t df_env_len(const df_env *e);
+const df_pair *df_env_at(const df_env *e, size_t i);
+uint64_t df_env_bytes(const df_env *e); /* what a copy of it costs */
+
+/* ---- df_glob.c: patterns of ${v#p} and the like ---- */
+typedef struct df_glob df_glob;
+BXC_MUST_CHECK int df_glob_new(const char *pattern, df_glob **ret, bxc_err **err);
+void df_glob_free(df_glob *g);
+BXC_DEFINE_CLEANUP(df_glob, df_glob_free);
+/* `work` is charged with the steps taken; BXC_RESOURCE_EXHAUSTED when it runs out. */
+BXC_MUST_CHECK int df_glob_trim(const df_glob *g, const char *value, bool suffix, bool longest,
+	uint64_t *work, char **ret, bxc_err **err);
+BXC_MUST_CHECK int df_glob_replace(const df_glob *g, const char *value, const char *with, bool all,
+	uint64_t *work, char **ret, bxc_err **err);
+
+/* ---- df_word.c: shell words ---- */
+typedef struct df_word_opts {
+	char escape;
+	bool raw_quotes;  /* keep quotes */
+	bool raw_escapes; /* keep escape characters */
+	bool skip_quotes; /* quotes are ordinary characters */
+	bool skip_unset;  /* leave unset variables as written */
+	uint64_t *work;	  /* what may still be produced, bytes */
+} df_word_opts;
+BXC_MUST_CHECK int df_charge(uint64_t *work, uint64_t n, bxc_err **err);
+BXC_MUST_CHECK int df_word(
+	const char *s, const df_env *env, const df_word_opts *o, char **ret, bxc_err **err);
+BXC_MUST_CHECK int df_words(
+	const char *s, const df_env *env, const df_word_opts *o, char ***ret, bxc_err **err);
+
+/* ---- df_lex.c: from bytes to one line per instruction ---- */
+typedef struct df_lexer {
+	bxc_slice text;
+	size_t pos;
+	uint32_t line; /* lines taken so far */
+	char escape;
+	bool directives_over;
+	bool escape_seen;
+	char *syntax;
+	char *check;
+	uint32_t syntax_line, check_line;
+	char *comments;
+	size_t comments_len;
+} df_lexer;
+
+typedef struct df_line {
+	char *text;
+	char *comments;
+	uint32_t start, end;
+} df_line;
+
+void df_lexer_done(df_lexer *l);
+/* 1: a line (owned by the caller), 0: the end. */
+BXC_MUST_CHECK int df_lex_line(df_lexer *l, df_line *ret, bxc_err **err);
+BXC_MUST_CHECK int df_lex_heredoc(df_lexer *l, df_heredoc *h, bxc_err **err);
+/* 1 and *ret filled (without data) when the word is a heredoc. */
+int df_heredoc_parse(const char *word, df_heredoc *ret);
+void df_heredocs_find(const char *line, df_heredocs *ret);
+
+/* ---- df_parse.c ---- */
+/* A line into an instruction: name, flags, arguments; neither heredocs nor what df_instr_check
+ * does. */
+BXC_MUST_CHECK int df_parse_line(const char *text, char escape, df_instr **ret, bxc_err **err);
+/* The one instruction of a trigger, with the default escape; its lines tell nothing. */
+BXC_MUST_CHECK int df_parse_trigger(const char *text, bxc_df_ast **ret, bxc_err **err);
+const char *df_kind_name(df_kind k);
+
+/* ---- df_instr.c ---- */
+/* Flags, numbers of arguments and what else can be told without values of variables. */
+BXC_MUST_CHECK int df_instr_check(df_instr *i, bxc_err **err);
+
+/* ---- df_mount.c: --mount of RUN ---- */
+typedef struct df_mount {
+	bxc_mount_kind kind;
+	char *from;
+	char *source;
+	char *target;
+	bool readonly;
+	bool required;
+	uint64_t size;
+	char *id;
+	bool has_sharing;
+	bxc_cache_sharing sharing;
+	bool has_mode, has_uid, has_gid;
+	uint32_t mode, uid, gid;
+	bool has_env;
+} df_mount;
+
+typedef int (*df_expand_fn)(const char *word, char **ret, void *ud, bxc_err **err);
+void df_mount_done(df_mount *m);
+/* Grammar only: what can be told before variables have values; *ret_from (owned) is NULL when there
+ * is none. */
+BXC_MUST_CHECK int df_mount_scan(const char *text, char **ret_from, bxc_err **err);
+BXC_MUST_CHECK int df_mount_parse(
+	const char *text, df_expand_fn expand, void *ud, df_mount *ret, bxc_err **err);
+
+/* ---- lowering ---- */
+typedef struct df_cmd {
+	const df_instr *i;
+	bool on_build;
+	uint32_t line, line_end;
+	BXC_ARR(size_t)
+	from; /* stages it reads: COPY --from one, RUN one per mount or DF_NO_STAGE */
+} df_cmd;
+
+typedef struct df_stage {
+	const df_instr *instr; /* NULL: an image that only COPY --from or a mount names */
+	const char *name;      /* borrowed; NULL: none */
+	char *label;	       /* shown in the names of steps; "" none */
+	char *base;	       /* after expansion */
+	size_t base_stage;
+	bool has_platform;
+	bxc_platform platform;
+	BXC_ARR(df_cmd) cmds;
+	uint32_t line, line_end;
+	uint32_t n_steps, n_named;
+	bool is_reachable;
+	bool is_resolved;
+	bool has_triggers; /* triggers of the base were added */
+	bool is_dispatched;
+	bool ignore_cache;
+	char *pinned; /* of an image that has layers */
+	char *base_ref;
+	/* while its commands are gone through, and after them for those that build on it */
+	uint32_t tree;
+	df_env *env;
+	bxc_oci_config *image;
+	df_pairs args; /* declared by ARG */
+	bool cmd_is_set;
+} df_stage;
+
+typedef struct df_lower {
+	const bxc_df_ast *ast;
+	const bxc_df_opts *o;
+	bxc_df_result *res;
+	df_env *build_args;
+	df_env *global;
+	BXC_ARR(df_stage *) stages;
+	size_t n_file_stages;
+	bxc_map *by_name; /* -> index + 1 */
+	size_t target;
+	BXC_ARR(bxc_df_ast *) triggers;
+	bxc_def *tmp; /* the vertices until it is known that all is well */
+	uint32_t context;
+	bxc_map *context_paths;
+	char **proxy_env;
+	uint64_t work;
+} df_lower;
+
+/* ---- df_stage.c: the graph of stages ---- */
+BXC_MUST_CHECK int df_stages_make(df_lower *lw, bxc_err **err);
+/* Images, triggers, reachability; 1: lw->res->needs was filled. */
+BXC_MUST_CHECK int df_stages_resolve(df_lower *lw, bxc_err **err);
+BXC_MUST_CHECK int df_copy_config(
+	df_lower *lw, df_stage *s, const bxc_oci_config *c, bxc_err **err);
+void df_stage_free(df_stage *s);
+
+/* ---- df_lower.c ---- */
+BXC_MUST_CHECK int df_expand(
+	df_lower *lw, const df_stage *s, const char *word, char **ret, bxc_err **err);
+BXC_MUST_CHECK int df_history(
+	df_lower *lw, df_stage *s, bool layer, char *created_by_take, bxc_err **err);
+const char *df_stage_dir(const df_stage *s);
+char **df_with_shell(const df_stage *s, const char *command);
+#define DF_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static inline df_word_opts df_opts_of(df_lower *lw)
+{
+	return (df_word_opts){.escape = lw->ast->escape, .work = &lw->work};
+}
+
+/* ---- df_lower_config.c ---- */
+BXC_MUST_CHECK int df_lower_cmd(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_shell(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_health(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_user(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_stopsignal(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_expose(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_volume(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_onbuild(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+BXC_MUST_CHECK int df_lower_maintainer(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
+
+/* ---- df_lower_run.c, df_lower_copy.c ---- */
+BXC_MUST_CHECK int df_lower_run(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err);
+BXC_MUST_CHECK int df_lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err);
+BXC_MUST_CHECK int df_lower_workdir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err);
+void df_owner_parse(const char *text, bxc_def_owner *ret);
+
+/* ---- df_lower_out.c: vertices and their names ---- */
+/* The name of the stage's next step, e.g. "[build 2/4] " and the text. Owned. */
+char *df_step_name(df_lower *lw, df_stage *s, bool on_build, const char *text);
+/* The text of an instruction as steps show it: name in upper case, variables expanded. Owned. */
+char *df_step_text(df_lower *lw, const df_stage *s, const char *text, bool keep_quotes);
+void df_step_meta(
+	bxc_def_vertex *v, const df_lower *lw, const df_stage *s, uint32_t line, uint32_t line_end);
+BXC_MUST_CHECK int df_out_add(df_lower *lw, bxc_def_vertex *v_take, uint32_t *ret, bxc_err **err);
+/* The context as an input; `path` (absolute, clean) of it is used. */
+BXC_MUST_CHECK int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err);
+/* The source vertex of a resolved image. */
+BXC_MUST_CHECK int df_out_image(df_lower *lw, df_stage *s, uint32_t *ret, bxc_err **err);
+/* A file of its own tree. */
+BXC_MUST_CHECK int df_out_inline(df_lower *lw, const df_stage *s, const df_cmd *c, const char *name,
+	const char *data, uint32_t mode, uint32_t *ret, bxc_err **err);
+BXC_MUST_CHECK int df_out_flush(df_lower *lw, bxc_def *def, uint32_t target, bxc_err **err);

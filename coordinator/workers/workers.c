@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/workers/workers.h"
+
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+#define MAX_PLATFORMS 64u
+#define MAX_SLOTS     1024u
+#define MAX_LAYERS    1000000u
+
+struct bxc_wrk {
+	BXC_ARR(bxc_wrk_worker *) all;
+	uint64_t last_id;
+};
+
+static void worker_free(bxc_wrk_worker *w)
+{
+	bxc_map_free(w->layers);
+	bxc_arr_done(&w->platforms);
+	bxc_arr_done(&w->emulated);
+	free(w->name);
+	free(w->version);
+	free(w->peer_url);
+	free(w->peer);
+	free(w);
+}
+
+bxc_wrk *bxc_wrk_new(void)
+{
+	return bxc_calloc(1, sizeof(bxc_wrk));
+}
+
+void bxc_wrk_free(bxc_wrk *w)
+{
+	if (!w)
+		return;
+	BXC_ARR_FOREACH (p, &w->all)
+		worker_free(*p);
+	bxc_arr_done(&w->all);
+	free(w);
+}
+
+typedef BXC_ARR(bxc_platform) platforms;
+
+static int read_platforms(const bxc_json *hello, const char *key, platforms *ret, bxc_err **err)
+{
+	BXC_AUTOSTRV char **list = NULL;
+	int r = bxc_json_get_strv(hello, key, &list, err);
+	if (r < 0)
+		return r;
+	if (bxc_strv_len(list) > MAX_PLATFORMS)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: more than %u platforms", key, MAX_PLATFORMS);
+	for (char **p = list; p && *p; p++) {
+		bxc_platform plat;
+		r = bxc_platform_parse(*p, &plat, err);
+		if (r < 0)
+			return bxc_err_wrap(err, r, "%s", key);
+		*bxc_arr_push(ret) = plat;
+	}
+	return 0;
+}
+
+static int read_hello(const bxc_json *hello, bxc_wrk_worker *w, bxc_err **err)
+{
+	uint64_t slots;
+	platforms native = {0}, emulated = {0};
+	int r = bxc_json_need_u64(hello, "slots", MAX_SLOTS, &slots, err);
+	if (r < 0)
+		return r;
+	r = read_platforms(hello, "platforms", &native, err);
+	if (r >= 0)
+		r = read_platforms(hello, "emulated", &emulated, err);
+	w->platforms.v = native.v, w->platforms.n = native.n, w->platforms.cap = native.cap;
+	w->emulated.v = emulated.v, w->emulated.n = emulated.n, w->emulated.cap = emulated.cap;
+	if (r < 0)
+		return r;
+	if (w->platforms.n == 0)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "platforms: a worker has at least one");
+	w->slots = (uint32_t)BXC_MAX(slots, (uint64_t)1);
+	w->version = bxc_strdup(bxc_json_get_str(hello, "version", ""));
+	w->peer_url = bxc_strdup(bxc_json_get_str(hello, "peer_url", NULL));
+	const bxc_json *layers = bxc_json_get(hello, "layers");
+	if (bxc_json_len(layers) > MAX_LAYERS)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "layers: more than %u", MAX_LAYERS);
+	BXC_JSON_FOREACH (l, layers) {
+		const char *id;
+		r = bxc_json_need_str(l, "id", &id, err);
+		if (r < 0)
+			return bxc_err_wrap(err, r, "layers");
+		bxc_wrk_layer_at(w, id, bxc_json_get_u64(l, "size", 0));
+	}
+	return 0;
+}
+
+int bxc_wrk_add(bxc_wrk *w, const bxc_json *hello, const char *name, const char *peer, bxc_chan *chan,
+	bxc_wrk_worker **ret, bxc_err **err)
+{
+	bxc_wrk_worker *n = bxc_calloc(1, sizeof(*n));
+	n->layers = bxc_map_new(free);
+	n->name = bxc_strdup(name);
+	n->peer = bxc_strdup(peer);
+	n->chan = chan;
+	n->is_up = true;
+	int r = read_hello(hello, n, err);
+	if (r < 0) {
+		worker_free(n);
+		return bxc_err_wrap(err, r, "hello of worker '%s'", name);
+	}
+	n->id = ++w->last_id;
+	*bxc_arr_push(&w->all) = n;
+	*ret = n;
+	return 0;
+}
+
+void bxc_wrk_remove(bxc_wrk *w, uint64_t id)
+{
+	for (size_t i = 0; i < w->all.n; i++) {
+		if (w->all.v[i]->id == id) {
+			worker_free(w->all.v[i]);
+			bxc_arr_remove(&w->all, i);
+			return;
+		}
+	}
+}
+
+bxc_wrk_worker *bxc_wrk_get(const bxc_wrk *w, uint64_t id)
+{
+	BXC_ARR_FOREACH (p, &w->all)
+		if ((*p)->id == id)
+			return *p;
+	return NULL;
+}
+
+bxc_wrk_worker *bxc_wrk_by_name(const bxc_wrk *w, const char *name)
+{
+	BXC_ARR_FOREACH (p, &w->all)
+		if (bxc_str_eq((*p)->name, name))
+			return *p;
+	return NULL;
+}
+
+bxc_wrk_worker *bxc_wrk_by_chan(const bxc_wrk *w, const bxc_chan *c)
+{
+	BXC_ARR_FOREACH (p, &w->all)
+		if ((*p)->chan == c)
+			return *p;
+	return NULL;
+}
+
+size_t bxc_wrk_count(const bxc_wrk *w)
+{
+	return w->all.n;
+}
+
+bxc_wrk_worker *bxc_wrk_at(const bxc_wrk *w, size_t i)
+{
+	return i < w->all.n ? w->all.v[i] : NULL;
+}
+
+void bxc_wrk_layer_at(bxc_wrk_worker *w, const char *layer, uint64_t size)
+{
+	bxc_map_set(w->layers, layer, bxc_memdup(&size, sizeof(size)));
+}
+
+void bxc_wrk_layer_gone(bxc_wrk_worker *w, const char *layer)
+{
+	bxc_map_del(w->layers, layer);
+}
+
+bool bxc_wrk_has_layer(const bxc_wrk_worker *w, const char *layer)
+{
+	return bxc_map_has(w->layers, layer);
+}
+
+bxc_wrk_worker *bxc_wrk_holder(const bxc_wrk *w, const char *layer)
+{
+	bxc_wrk_worker *found = NULL;
+	BXC_ARR_FOREACH (p, &w->all)
+		if (bxc_wrk_has_layer(*p, layer) && (!found || ((*p)->peer_url && !found->peer_url)))
+			found = *p;
+	return found;
+}
+
+static void add_platforms(bxc_json *o, const char *key, const bxc_platform *v, size_t n)
+{
+	bxc_json *a = bxc_json_add_array(o, key);
+	for (size_t i = 0; i < n; i++) {
+		BXC_AUTOFREE char *s = bxc_platform_str(&v[i]);
+		bxc_json_push_str(a, s);
+	}
+}
+
+bxc_json *bxc_wrk_to_json(const bxc_wrk *w)
+{
+	bxc_json *j = bxc_json_object();
+	bxc_json *a = bxc_json_add_array(j, "workers");
+	BXC_ARR_FOREACH (p, &w->all) {
+		bxc_json *o = bxc_json_push_object(a);
+		bxc_json_set_str(o, "name", (*p)->name);
+		add_platforms(o, "platforms", (*p)->platforms.v, (*p)->platforms.n);
+		add_platforms(o, "emulated", (*p)->emulated.v, (*p)->emulated.n);
+		bxc_json_set_u64(o, "slots", (*p)->slots);
+		bxc_json_set_u64(o, "running", (*p)->running);
+		bxc_json_set_str(o, "state", (*p)->is_up ? "up" : "unreachable");
+		bxc_json_set_str(o, "version", (*p)->version);
+		bxc_json_set_str(o, "peer_url", (*p)->peer_url);
+		bxc_json_set_str(o, "address", (*p)->peer);
+		bxc_json_set_u64(o, "layers", bxc_map_len((*p)->layers));
+	}
+	return j;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The workers of the cluster and what they hold. Module prefix: bxc_wrk. Loop only; no I/O.
+ */
+#pragma once
+
+#include "common/base/arr.h"
+#include "common/base/map.h"
+#include "common/channel/channel.h"
+#include "common/codec/json.h"
+#include "common/oci/oci.h"
+
+typedef struct bxc_wrk_worker {
+	uint64_t id;                 /* never used again */
+	char *name;
+	char *version;
+	char *peer_url;              /* NULL: serves no blobs to peers */
+	char *peer;                  /* address it came from */
+	BXC_ARR(bxc_platform) platforms;
+	BXC_ARR(bxc_platform) emulated;
+	uint32_t slots;
+	uint32_t running;            /* tasks, kept by the engine */
+	bool is_up;                  /* the connection stands */
+	bxc_chan *chan;              /* borrowed from the link; NULL in tests */
+	bxc_map *layers;             /* layer id -> uint64_t * size */
+} bxc_wrk_worker;
+
+typedef struct bxc_wrk bxc_wrk;
+
+bxc_wrk *bxc_wrk_new(void);
+void bxc_wrk_free(bxc_wrk *w);
+BXC_DEFINE_CLEANUP(bxc_wrk, bxc_wrk_free);
+
+/* Reads a hello message (PROTOCOL.md); INVALID_ARGUMENT naming the field. Added; borrowed. */
+BXC_MUST_CHECK int bxc_wrk_add(bxc_wrk *w, const bxc_json *hello, const char *name, const char *peer, bxc_chan *chan,
+	bxc_wrk_worker **ret, bxc_err **err);
+void bxc_wrk_remove(bxc_wrk *w, uint64_t id);
+bxc_wrk_worker *bxc_wrk_get(const bxc_wrk *w, uint64_t id);          /* borrowed or NULL */
+bxc_wrk_worker *bxc_wrk_by_name(const bxc_wrk *w, const char *name);
+bxc_wrk_worker *bxc_wrk_by_chan(const bxc_wrk *w, const bxc_chan *c);
+size_t bxc_wrk_count(const bxc_wrk *w);
+bxc_wrk_worker *bxc_wrk_at(const bxc_wrk *w, size_t i);              /* in order of joining */
+
+void bxc_wrk_layer_at(bxc_wrk_worker *w, const char *layer, uint64_t size);
+void bxc_wrk_layer_gone(bxc_wrk_worker *w, const char *layer);
+bool bxc_wrk_has_layer(const bxc_wrk_worker *w, const char *layer);
+/* Some worker that holds the layer and serves peers, or NULL. */
+bxc_wrk_worker *bxc_wrk_holder(const bxc_wrk *w, const char *layer);
+
+/* {"workers": [...]} of the API. Owned. */
+bxc_json *bxc_wrk_to_json(const bxc_wrk *w);

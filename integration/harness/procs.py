@@ -1,0 +1,79 @@
+"""Child processes of tests: started with a pipe that tells when they are ready, always reaped."""
+import os
+import select
+import signal
+import subprocess
+import time
+
+TIMEOUT = 60
+
+
+def build_dir():
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return os.environ.get("BXC_BUILD_DIR", os.path.join(top, "build-test"))
+
+
+def program(name):
+    where = {"bxc": "client/main", "bxc-coordinator": "coordinator/main", "bxc-worker": "worker/main", "bxc-exec": "worker/helper"}
+    return os.path.join(build_dir(), where[name], name)
+
+
+def path_env(extra=None):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("BXC_", "BUILDX_", "BUILDKIT_", "SOURCE_DATE_EPOCH"))}
+    dirs = [os.path.dirname(program(p)) for p in ("bxc", "bxc-coordinator", "bxc-worker", "bxc-exec")]
+    env["PATH"] = ":".join(dirs) + ":" + env["PATH"]
+    env.update(extra or {})
+    return env
+
+
+class Daemon:
+    """A program that writes one line to --ready-fd."""
+
+    def __init__(self, argv, log, netns=None, env=None):
+        self.argv, self.log, self.netns, self.env = argv, log, netns, env
+        self.p = None
+        self.line = None
+
+    def start(self):
+        r, w = os.pipe()
+        argv = (["ip", "netns", "exec", self.netns] if self.netns else []) + self.argv + ["--ready-fd", str(w)]
+        with open(self.log, "ab") as log:
+            self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[w],
+                                      start_new_session=True, env=path_env(self.env))
+        os.close(w)
+        ready, _, _ = select.select([r], [], [], TIMEOUT)
+        self.line = os.read(r, 4096).decode().strip() if ready else ""
+        os.close(r)
+        if not self.line:
+            self.kill()
+            raise AssertionError("%s did not become ready:\n%s" % (self.argv[0], tail(self.log)))
+        return self
+
+    def kill(self, sig=signal.SIGKILL):
+        if self.p and self.p.poll() is None:
+            os.kill(self.p.pid, sig)
+        if self.p:
+            self.p.wait(TIMEOUT)
+
+    def stop(self):
+        self.kill(signal.SIGTERM)
+
+
+def tail(path, n=40):
+    try:
+        with open(path, errors="replace") as f:
+            return "".join(f.readlines()[-n:])
+    except OSError as e:
+        return str(e)
+
+
+def wait_for(what, condition, timeout=TIMEOUT):
+    """Polls a condition that has no event to wait for."""
+    end = time.monotonic() + timeout
+    step = select.poll()
+    while time.monotonic() < end:
+        v = condition()
+        if v:
+            return v
+        step.poll(20)
+    raise AssertionError("did not happen within %d s: %s" % (timeout, what))

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs the tasks of the coordinator (common/proto/PROTOCOL.md, "Worker channel"). Module prefix:
+ * bxc_agent. The loop takes messages; each task runs on a thread of a pool.
+ */
+#pragma once
+
+#include "common/channel/channel.h"
+#include "common/codec/json.h"
+#include "worker/content/content.h"
+#include "worker/exec/exec.h"
+#include "worker/snapshot/snapshot.h"
+
+typedef struct bxc_agent bxc_agent;
+
+/* The way to the coordinator; implemented by worker/link. Any thread. */
+typedef struct bxc_agent_port {
+	int (*send)(bxc_slice msg, void *ud, bxc_err **err);
+	int (*open_stream)(const char *kind, const char *name, bool bulk, bxc_chan_stream **ret, void *ud, bxc_err **err);
+	void *ud;
+} bxc_agent_port;
+
+typedef struct bxc_agent_config {
+	bxc_loop *loop;
+	bxc_content *content;            /* borrowed, as the others */
+	bxc_snap *snap;
+	bxc_exec *exec;
+	uint32_t slots;                  /* tasks at a time */
+	const char *host;                /* address peers reach us at, NULL: none */
+	char *const *platforms;          /* strv: native */
+	char *const *emulated;           /* strv or NULL */
+} bxc_agent_config;
+
+BXC_MUST_CHECK int bxc_agent_new(const bxc_agent_config *c, bxc_agent **ret, bxc_err **err);
+void bxc_agent_set_port(bxc_agent *a, const bxc_agent_port *port);   /* copied; before the first task */
+/* Cancels what runs, waits for it, frees. Loop. */
+void bxc_agent_stop(bxc_agent *a);
+
+/* The hello message, owned. Loop. */
+bxc_json *bxc_agent_hello(bxc_agent *a);
+/* A message of the coordinator; INVALID_ARGUMENT for nonsense. Loop. */
+BXC_MUST_CHECK int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_err **err);
+/* The session was lost for good: nothing of what runs can be reported any more. Loop. */
+void bxc_agent_abandon(bxc_agent *a);
+size_t bxc_agent_n_running(const bxc_agent *a);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blobs on a worker: its own store, where others are fetched from, and the server that hands them
+ * to peers. Module prefix: bxc_content. Any thread; fetching blocks.
+ */
+#pragma once
+
+#include "common/cas/cas.h"
+#include "common/codec/json.h"
+#include "common/http/http.h"
+#include "common/loop/pool.h"
+#include "common/registry/registry.h"
+
+typedef struct bxc_content bxc_content;
+
+typedef struct bxc_content_config {
+	const char *dir;                 /* holds the blob store */
+	bxc_http_client *http;           /* borrowed */
+	const char *coordinator_url;     /* "http://host:port", "https://..." */
+	const char *coordinator_unix;    /* socket of the API instead; NULL: by URL */
+	const bxc_secret *coordinator_token;   /* borrowed; may be NULL on a Unix socket */
+} bxc_content_config;
+
+BXC_MUST_CHECK int bxc_content_open(const bxc_content_config *c, bxc_content **ret, bxc_err **err);
+void bxc_content_close(bxc_content *c);                  /* stops serving */
+BXC_DEFINE_CLEANUP(bxc_content, bxc_content_close);
+bxc_blob_store *bxc_content_store(bxc_content *c);       /* borrowed */
+bxc_http_client *bxc_content_http(bxc_content *c);       /* borrowed */
+
+/* What the coordinator's welcome told. */
+void bxc_content_set_peer_token(bxc_content *c, const char *token);
+void bxc_content_set_registries(bxc_content *c, const bxc_json *registries);
+/* A registry client with those settings; credentials as in registry.h. The caller frees it. */
+bxc_reg *bxc_content_registry(bxc_content *c,
+	int (*credentials)(const char *domain, const char *scope, const char *realm, const char *service,
+		bxc_secret **ret_token, bxc_secret **ret_basic, void *ud, bxc_err **err), void *ud);
+
+/* Serves GET /v1/blobs/{digest} to holders of the peer token. port 0: any. */
+BXC_MUST_CHECK int bxc_content_serve(bxc_content *c, const char *host, uint16_t port, bxc_err **err);
+uint16_t bxc_content_port(const bxc_content *c);         /* 0: does not serve */
+
+/* Makes sure that a blob of the coordinator is in the store, verified. */
+BXC_MUST_CHECK int bxc_content_from_coordinator(bxc_content *c, const bxc_digest *d, bxc_cancel *cancel, bxc_err **err);
+/* Streams a peer's blob into `sink`; the caller verifies. UNAVAILABLE: the peer can't give it. */
+BXC_MUST_CHECK int bxc_content_from_peer(bxc_content *c, const char *peer_url, const bxc_digest *d, bxc_cancel *cancel,
+	bxc_sink_fn sink, void *ud, bxc_err **err);

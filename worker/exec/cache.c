@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cache mounts: folders that outlive steps. A folder belongs to an id with an owner and mode;
+ * `shared` is used by any number of steps, `locked` by one after another, `private` gets a further
+ * folder while the first is in use.
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "common/base/rand.h"
+#include "common/base/str.h"
+#include "common/codec/digest.h"
+#include "common/os/fs.h"
+#include "worker/exec/exec_internal.h"
+
+#define MAX_PRIVATE 1000u
+
+struct cache_use {
+	unsigned users;
+	bool exclusive;
+};
+
+static char *base_name(const bxc_op_mount *m)
+{
+	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();
+	bxc_hasher_update_str(h, m->cache_id ? m->cache_id : m->dest);
+	bxc_hasher_update_u64(h, m->uid);
+	bxc_hasher_update_u64(h, m->gid);
+	bxc_hasher_update_u64(h, m->mode);
+	bxc_digest d = bxc_hasher_final(h);
+	char text[BXC_DIGEST_STR_MAX];
+	return bxc_strndup(bxc_digest_str(&d, text) + strlen("sha256:"), 40);
+}
+
+static void wake(void *ud)
+{
+	bxc_exec *x = ud;
+	pthread_mutex_lock(&x->lock);
+	pthread_cond_broadcast(&x->freed);
+	pthread_mutex_unlock(&x->lock);
+}
+
+/* Needs x->lock. */
+static bool try_take(bxc_exec *x, const char *name, bool exclusive)
+{
+	struct cache_use *u = bxc_map_get(x->caches, name);
+	if (u && (u->exclusive || exclusive))
+		return false;
+	if (!u) {
+		u = bxc_calloc(1, sizeof(*u));
+		bxc_map_set(x->caches, name, u);
+	}
+	u->users++;
+	u->exclusive = exclusive;
+	return true;
+}
+
+static int take_use(bxc_exec *x, const bxc_op_mount *m, const char *base, bxc_cancel *cancel, char **ret_name,
+	bxc_err **err)
+{
+	int r = 0;
+	BXC_AUTOFREE char *name = bxc_strdup(base);
+	uint64_t hook = bxc_cancel_hook(cancel, wake, x);
+	pthread_mutex_lock(&x->lock);
+	for (unsigned i = 1;; i++) {
+		if (bxc_cancel_is_fired(cancel)) {
+			r = bxc_cancel_check(cancel, err);
+			break;
+		}
+		if (try_take(x, name, m->sharing != BXC_CACHE_SHARED))
+			break;
+		if (m->sharing != BXC_CACHE_PRIVATE) {
+			pthread_cond_wait(&x->freed, &x->lock);
+		} else if (i > MAX_PRIVATE) {
+			r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "cache mount '%s' is used %u times",
+				m->cache_id ? m->cache_id : m->dest, MAX_PRIVATE);
+			break;
+		} else {
+			free(name);
+			name = bxc_str_fmt("%s.%u", base, i);
+		}
+	}
+	pthread_mutex_unlock(&x->lock);
+	/* It waits for a running hook, which takes the lock. */
+	bxc_cancel_unhook(cancel, hook);
+	if (r == 0)
+		*ret_name = BXC_TAKE(name);
+	return r;
+}
+
+/* Made aside and renamed, so that a folder with the right name has the right owner. */
+static int make_folder(bxc_exec *x, const char *name, const bxc_op_mount *m, bxc_err **err)
+{
+	struct stat st;
+	int r = bxc_fs_lstat_opt(x->caches_fd, name, &st, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	BXC_AUTOFREE char *tag = bxc_rand_hex(8);
+	BXC_AUTOFREE char *temporary = bxc_str_fmt(".tmp.%s", tag);
+	if (mkdirat(x->caches_fd, temporary, 0700) < 0)
+		return bxc_err_errno(err, errno, "make a cache mount");
+	BXC_AUTOERR bxc_err *why = NULL;
+	if (fchownat(x->caches_fd, temporary, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchmodat(x->caches_fd, temporary, m->mode & 07777, 0) < 0)
+		r = bxc_err_errno(&why, errno, "make a cache mount");
+	if (r == 0)
+		r = bxc_fs_rename(x->caches_fd, temporary, x->caches_fd, name, true, &why);
+	if (r < 0)
+		(void)unlinkat(x->caches_fd, temporary, AT_REMOVEDIR);
+	if (r == -BXC_ALREADY_EXISTS)
+		return 0;
+	return r < 0 ? bxc_err_move(err, BXC_TAKE(why)) : 0;
+}
+
+int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel, bxc_exec__caches *held,
+	char **ret_path, bxc_err **err)
+{
+	BXC_AUTOFREE char *base = base_name(m);
+	/* Mounted twice by one step: the same folder, which must not wait for itself. */
+	BXC_ARR_FOREACH (c, held)
+		if (m->sharing != BXC_CACHE_PRIVATE && bxc_str_eq(c->name, base)) {
+			*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, c->name);
+			return 0;
+		}
+	char *name = NULL;
+	int r = take_use(x, m, base, cancel, &name, err);
+	if (r < 0)
+		return r;
+	bxc_exec__cache *c = bxc_arr_push(held);
+	c->name = name;
+	c->exclusive = m->sharing != BXC_CACHE_SHARED;
+	r = make_folder(x, name, m, err);
+	if (r == 0)
+		*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, name);
+	return r;
+}
+
+void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held)
+{
+	pthread_mutex_lock(&x->lock);
+	BXC_ARR_FOREACH (c, held) {
+		struct cache_use *u = bxc_map_get(x->caches, c->name);
+		bxc_check(u && u->users > 0);
+		if (--u->users == 0)
+			bxc_map_del(x->caches, c->name);
+		free(c->name);
+	}
+	pthread_cond_broadcast(&x->freed);
+	pthread_mutex_unlock(&x->lock);
+	bxc_arr_done(held);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From layers and a configuration to manifests. */
+#include "worker/export/export_internal.h"
+
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+void made_done(made *m)
+{
+	BXC_ARR_FOREACH (i, &m->images) {
+		bxc_oci_manifest_done(&i->manifest);
+		bxc_descriptor_done(&i->manifest_desc);
+		bxc_arr_done(&i->base);
+		free(i->manifest_text);
+		free(i->config_text);
+	}
+	bxc_arr_done(&m->images);
+	bxc_descriptor_done(&m->top);
+	free(m->index_text);
+}
+
+const char *attr(const bxc_exp_request *q, const char *key)
+{
+	return bxc_json_get_str(q->attrs, key, NULL);
+}
+
+int attr_bool(const bxc_exp_request *q, const char *key, bool fallback, bool *ret, bxc_err **err)
+{
+	const char *v = attr(q, key);
+	if (!v || !*v) {
+		*ret = v ? true : fallback;
+		return 0;
+	}
+	if (bxc_str_to_bool(v, ret, NULL) < 0)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "non-bool value specified for %s", key);
+	return 0;
+}
+
+int names_of(const bxc_exp_request *q, char ***ret, bxc_err **err)
+{
+	const char *text = attr(q, "name");
+	if (bxc_str_empty(text))
+		return 0;
+	BXC_AUTOSTRV char **parts = bxc_strv_split(text, ',');
+	BXC_AUTOSTRV char **names = NULL;
+	for (char **p = parts; *p; p++) {
+		BXC_AUTOREF bxc_ref ref = {0};
+		if (!**p)
+			continue;
+		int r = bxc_ref_parse(*p, &ref, err);
+		if (r < 0)
+			return r;
+		bxc_strv_push_take(&names, bxc_ref_str(&ref));
+	}
+	*ret = BXC_TAKE(names);
+	return 0;
+}
+
+static int compression_of(const bxc_exp_request *q, bxc_compression *ret, int *ret_level, bxc_err **err)
+{
+	const char *name = attr(q, "compression"), *level = attr(q, "compression-level");
+	*ret = name ? bxc_compression_parse(name) : BXC_COMPRESSION_GZIP;
+	*ret_level = 0;
+	if (bxc_str_eq(name, "estargz"))
+		return bxc_err_set(err, BXC_UNIMPLEMENTED, "compression 'estargz' is not supported by this version of bxc (gzip, zstd, uncompressed)");
+	if (*ret == BXC_COMPRESSION_UNKNOWN)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unsupported layer compression type '%.32s' (gzip, zstd, uncompressed)", name);
+	if (level) {
+		uint64_t n;
+		int r = bxc_str_to_u64(level, 0, *ret == BXC_COMPRESSION_ZSTD ? 22 : 9, &n, err);
+		if (r < 0)
+			return bxc_err_wrap(err, r, "compression-level");
+		*ret_level = (int)n;
+	}
+	return 0;
+}
+
+static const char *layer_type(bxc_compression c, bool oci)
+{
+	switch (c) {
+	case BXC_COMPRESSION_ZSTD:
+		return BXC_MT_OCI_LAYER_ZSTD;
+	case BXC_COMPRESSION_NONE:
+		return oci ? BXC_MT_OCI_LAYER : BXC_MT_DOCKER_LAYER;
+	case BXC_COMPRESSION_GZIP:
+	case BXC_COMPRESSION_UNKNOWN:
+		break;
+	}
+	return oci ? BXC_MT_OCI_LAYER_GZIP : BXC_MT_DOCKER_LAYER_GZIP;
+}
+
+/* A layer of a base image under the family of media types that the manifest has. */
+static const char *base_type(const char *type, bool oci)
+{
+	static const char *const pairs[][2] = {
+		{BXC_MT_OCI_LAYER_GZIP, BXC_MT_DOCKER_LAYER_GZIP},
+		{BXC_MT_OCI_LAYER, BXC_MT_DOCKER_LAYER},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(pairs); i++)
+		if (bxc_str_eq(type, pairs[i][0]) || bxc_str_eq(type, pairs[i][1]))
+			return pairs[i][oci ? 0 : 1];
+	return type;
+}
+
+/* Entries without a time get one: layers theirs, the others that of the layer below (or the first). */
+static void date_history(bxc_oci_config *c, const int64_t *created, size_t n_created, size_t n_base, int64_t now_ns)
+{
+	size_t layer = 0;
+	int64_t last = n_created ? created[0] : now_ns;
+	BXC_ARR_FOREACH (h, &c->history) {
+		bool is_layer = !h->empty_layer;
+		if (is_layer && layer >= n_base && layer - n_base < n_created)
+			last = created[layer - n_base];
+		if (h->created_ns == INT64_MIN)
+			h->created_ns = last;
+		if (is_layer)
+			layer++;
+	}
+	/* More layers than the history tells of: they are named as what they are. */
+	size_t total = n_base + n_created;
+	for (; layer < total; layer++) {
+		bxc_oci_history *h = bxc_oci_config_add_history(c);
+		h->created_ns = layer >= n_base ? created[layer - n_base] : now_ns;
+		h->comment = bxc_strdup("buildkit.exporter.image.v0");
+	}
+	if (c->history.n)
+		c->created_ns = c->history.v[c->history.n - 1].created_ns;
+	else if (c->created_ns == INT64_MIN)
+		c->created_ns = now_ns;
+}
+
+static void set_descriptor(bxc_descriptor *d, const char *type, const char *text)
+{
+	*d = (bxc_descriptor){.media_type = bxc_strdup(type), .digest = bxc_digest_of_str(text), .size = strlen(text)};
+}
+
+static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image *in, bool oci, bxc_compression c, int level,
+	made_image *out, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_oci_config_freep) bxc_oci_config *config = bxc_oci_config_dup(in->config);
+	BXC_AUTOSTRV char **ids = NULL;
+	BXC_ARR(int64_t) created = {0};
+	size_t n_base = 0;
+	int r = 0;
+	out->platform = in->platform;
+	config->diff_ids.n = 0;
+	BXC_ARR_FOREACH (l, &in->layers.items) {
+		bxc_descriptor *d = bxc_arr_push(&out->manifest.layers);
+		bxc_digest diff_id = l->diff_id;
+		bxc_strv_push(&ids, l->id);
+		*bxc_arr_push(&out->base) = l->registry ? l : NULL;
+		if (l->registry) {
+			bxc_descriptor_copy(d, &l->blob);
+			free(d->media_type);
+			d->media_type = bxc_strdup(base_type(l->blob.media_type, oci));
+			n_base++;
+		} else {
+			q->status("exporting layers", 0, 0, false, q->ud);
+			r = bxc_src_image_blob(src, ids, bxc_strv_len(ids), c, level, q->cancel, d, &diff_id, err);
+			if (r < 0)
+				break;
+			free(d->media_type);
+			d->media_type = bxc_strdup(layer_type(c, oci));
+			*bxc_arr_push(&created) = l->created_ns ? l->created_ns : q->now_ns;
+		}
+		*bxc_arr_push(&config->diff_ids) = diff_id;
+	}
+	if (r >= 0) {
+		q->status("exporting layers", 0, 0, true, q->ud);
+		date_history(config, created.v, created.n, n_base, q->now_ns);
+		config->platform = in->platform;
+		out->config_text = bxc_oci_config_print(config);
+		out->manifest.media_type = bxc_strdup(oci ? BXC_MT_OCI_MANIFEST : BXC_MT_DOCKER_MANIFEST);
+		set_descriptor(&out->manifest.config, oci ? BXC_MT_OCI_CONFIG : BXC_MT_DOCKER_CONFIG, out->config_text);
+		out->manifest_text = bxc_oci_manifest_print(&out->manifest);
+		set_descriptor(&out->manifest_desc, out->manifest.media_type, out->manifest_text);
+		out->manifest_desc.has_platform = true;
+		out->manifest_desc.platform = in->platform;
+		char d[BXC_DIGEST_STR_MAX];
+		BXC_AUTOFREE char *s1 = bxc_str_fmt("exporting manifest %s", bxc_digest_str(&out->manifest_desc.digest, d));
+		q->status(s1, 0, 0, true, q->ud);
+		BXC_AUTOFREE char *s2 = bxc_str_fmt("exporting config %s", bxc_digest_str(&out->manifest.config.digest, d));
+		q->status(s2, 0, 0, true, q->ud);
+	}
+	bxc_arr_done(&created);
+	return r;
+}
+
+int make_images(bxc_src *src, const bxc_exp_request *q, made *ret, bxc_err **err)
+{
+	bool oci;
+	bxc_compression c;
+	int level;
+	int r = attr_bool(q, "oci-mediatypes", !bxc_str_eq(q->type, "docker"), &oci, err);
+	if (r >= 0)
+		r = compression_of(q, &c, &level, err);
+	if (r < 0)
+		return r;
+	/* Zstandard layers exist in OCI images only. */
+	if (c == BXC_COMPRESSION_ZSTD)
+		oci = true;
+	BXC_ARR_FOREACH (i, &q->images) {
+		r = make_one(src, q, i, oci, c, level, bxc_arr_push(&ret->images), err);
+		if (r < 0)
+			return r;
+	}
+	if (ret->images.n == 1) {
+		bxc_descriptor_copy(&ret->top, &ret->images.v[0].manifest_desc);
+		return 0;
+	}
+	bxc_oci_index index = {.media_type = bxc_strdup(oci ? BXC_MT_OCI_INDEX : BXC_MT_DOCKER_LIST)};
+	BXC_ARR_FOREACH (i, &ret->images)
+		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &i->manifest_desc);
+	ret->index_text = bxc_oci_index_print(&index);
+	set_descriptor(&ret->top, index.media_type, ret->index_text);
+	bxc_oci_index_done(&index);
+	char d[BXC_DIGEST_STR_MAX];
+	BXC_AUTOFREE char *s = bxc_str_fmt("exporting manifest list %s", bxc_digest_str(&ret->top.digest, d));
+	q->status(s, 0, 0, true, q->ud);
+	return 0;
+}

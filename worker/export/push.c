@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Images to registries: only what the registry lacks travels. */
+#include "worker/export/export_internal.h"
+
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+struct progress {
+	const bxc_exp_request *q;
+	char id[BXC_DIGEST_STR_MAX];
+};
+
+static void on_progress(uint64_t done, uint64_t total, void *ud)
+{
+	struct progress *p = ud;
+	p->q->status(p->id, done, total, done == total, p->q->ud);
+}
+
+static int push_layer(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const bxc_ref *to, const bxc_descriptor *d,
+	const bxc_src_layer *base, bxc_err **err)
+{
+	bool there = false;
+	int r = bxc_reg_has_blob(q->reg, to, d, q->cancel, &there, err);
+	if (r < 0 || there)
+		return r;
+	if (base) {
+		BXC_AUTOREF bxc_ref from = {0};
+		r = bxc_ref_parse(base->registry, &from, err);
+		if (r < 0)
+			return r;
+		if (bxc_str_eq(from.domain, to->domain)) {
+			r = bxc_reg_mount_blob(q->reg, to, from.path, d, q->cancel, &there, err);
+			if (r < 0 || there)
+				return r;
+		}
+		r = bxc_src_registry_blob(src, base, q->reg, q->cancel, err);
+		if (r < 0)
+			return r;
+	}
+	BXC_AUTOCLOSE int fd = -1;
+	uint64_t size;
+	struct progress p = {.q = q};
+	bxc_digest_str(&d->digest, p.id);
+	r = bxc_blob_open(bxc_content_store(content), &d->digest, &fd, &size, err);
+	if (r >= 0)
+		r = bxc_reg_push_blob(q->reg, to, d, fd, q->cancel, on_progress, &p, err);
+	return r;
+}
+
+static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, const char *name, bxc_err **err)
+{
+	BXC_AUTOREF bxc_ref ref = {0};
+	int r = bxc_ref_parse(name, &ref, err);
+	if (r < 0)
+		return r;
+	q->status("pushing layers", 0, 0, false, q->ud);
+	BXC_ARR_FOREACH (i, &m->images) {
+		for (size_t k = 0; k < i->manifest.layers.n; k++) {
+			r = push_layer(src, content, q, &ref, &i->manifest.layers.v[k], i->base.v[k], err);
+			if (r < 0)
+				return bxc_err_wrap(err, r, "failed to push %s", name);
+		}
+		r = bxc_reg_push_bytes(q->reg, &ref, &i->manifest.config, bxc_slice_of(i->config_text, strlen(i->config_text)), q->cancel, err);
+		if (r < 0)
+			return bxc_err_wrap(err, r, "failed to push %s", name);
+	}
+	q->status("pushing layers", 0, 0, true, q->ud);
+	char d[BXC_DIGEST_STR_MAX];
+	BXC_AUTOFREE char *what = bxc_str_fmt("pushing manifest for %s@%s", name, bxc_digest_str(&m->top.digest, d));
+	q->status(what, 0, 0, false, q->ud);
+	if (m->index_text) {
+		BXC_ARR_FOREACH (i, &m->images) {
+			BXC_AUTOREF bxc_ref by_digest = {0};
+			bxc_ref_copy(&by_digest, &ref);
+			free(by_digest.tag);
+			by_digest.tag = NULL;
+			by_digest.digest = i->manifest_desc.digest;
+			r = bxc_reg_push_manifest(q->reg, &by_digest, i->manifest_desc.media_type, bxc_slice_of(i->manifest_text, strlen(i->manifest_text)),
+				q->cancel, err);
+			if (r < 0)
+				return bxc_err_wrap(err, r, "failed to push %s", name);
+		}
+	}
+	bool by_digest_only;
+	r = attr_bool(q, "push-by-digest", false, &by_digest_only, err);
+	if (r < 0)
+		return r;
+	if (by_digest_only) {
+		free(ref.tag);
+		ref.tag = NULL;
+		ref.digest = m->top.digest;
+	}
+	const char *text = m->index_text ? m->index_text : m->images.v[0].manifest_text;
+	r = bxc_reg_push_manifest(q->reg, &ref, m->top.media_type, bxc_slice_of(text, strlen(text)), q->cancel, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "failed to push %s", name);
+	q->status(what, 0, 0, true, q->ud);
+	return 0;
+}
+
+int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, bxc_err **err)
+{
+	BXC_AUTOSTRV char **names = NULL;
+	int r = names_of(q, &names, err);
+	if (r < 0)
+		return r;
+	if (!names)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
+	for (char **n = names; *n; n++) {
+		r = push_to(src, content, q, m, *n, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

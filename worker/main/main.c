@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bxc-worker: puts the modules together, in the order of the layers, and takes them apart again. */
+#include <fcntl.h>
+#include <signal.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/cli/exit.h"
+#include "common/daemon/daemon.h"
+#include "common/os/fs.h"
+#include "worker/link/link.h"
+
+#define TOKEN_MAX 514u
+
+static const char *const log_formats[] = {"auto", "text", "json", NULL};
+
+static const bxc_cfg_key keys[] = {
+	BXC_DAEMON_KEYS,
+	{"state_dir", "BXC_WORKER_STATE_DIR", "state-dir", BXC_CFG_STRING, "/var/lib/bxc/worker", "folder of layers, blobs and cache mounts"},
+	{"name", "BXC_WORKER_NAME", "name", BXC_CFG_STRING, NULL, "name in the cluster (default: the host's)"},
+	{"coordinator", "BXC_COORDINATOR", "coordinator", BXC_CFG_STRING, "http://127.0.0.1:7650",
+		"HTTP address of the coordinator: http://host:port, https://host:port or unix:PATH"},
+	{"channel", "BXC_CHANNEL", "channel", BXC_CFG_STRING, NULL,
+		"channel of the coordinator (default: as its API tells)"},
+	{"token_file", "BXC_WORKER_TOKEN_FILE", "token-file", BXC_CFG_STRING, NULL, "file with the token of workers"},
+	{"tls.ca", "BXC_TLS_CA", "tls-ca", BXC_CFG_STRING, NULL, "authority of the coordinator's certificate, PEM"},
+	{"tls.cert", "BXC_TLS_CERT", "tls-cert", BXC_CFG_STRING, NULL, "certificate of this worker, PEM"},
+	{"tls.key", "BXC_TLS_KEY", "tls-key", BXC_CFG_STRING, NULL, "its key, PEM"},
+	{"slots", "BXC_SLOTS", "slots", BXC_CFG_U64, "0", "steps at a time (0: one for each processor)", NULL, 0, 1024},
+	{"peer.listen", "BXC_PEER_LISTEN", "peer-listen", BXC_CFG_STRING, "127.0.0.1:0",
+		"address at which other workers fetch layers: host:port, or none"},
+	{"peer.advertise", "BXC_PEER_ADVERTISE", "peer-advertise", BXC_CFG_STRING, NULL, "that address as other workers reach it"},
+	{"emulated", "BXC_EMULATED", "emulated", BXC_CFG_LIST, NULL, "platforms that run by emulation, e.g. linux/arm64"},
+	{"embedded", NULL, "embedded", BXC_CFG_BOOL, "false", "part of one person's cluster: sockets below the state folder, no ports"},
+};
+
+struct worker {
+	bxc_cfg *cfg;
+	char *state_dir, *name;
+	bxc_loop *loop;
+	bxc_secret *token;
+	bxc_tls_config *tls;
+	bxc_http_client *http;
+	bxc_content *content;
+	bxc_snap *snap;
+	bxc_exec *exec;
+	bxc_agent *agent;
+	bxc_wlink *link;
+	char *url, *unix_path, *channel, *peer_url;
+	char **platforms;
+	int lock_fd;
+	int code;
+};
+
+static void on_signal(int signo, void *ud)
+{
+	struct worker *w = ud;
+	bxc_log(BXC_LOG_NOTICE, "worker.stopping", "signal", signo == SIGINT ? "INT" : "TERM", NULL);
+	bxc_loop_quit(w->loop);
+}
+
+static void on_up(void *ud)
+{
+	struct worker *w = ud;
+	bxc_daemon_ready(w->cfg, w->name);
+}
+
+static void on_closed(const bxc_err *why, void *ud)
+{
+	struct worker *w = ud;
+	if (why) {
+		bxc_log_err(BXC_LOG_ERROR, "worker.channel_closed", why, NULL);
+		w->code = BXC_EXIT_FAILED;
+	}
+	bxc_loop_quit(w->loop);
+}
+
+static int read_token(struct worker *w, bxc_err **err)
+{
+	const char *path = bxc_cfg_str(w->cfg, "token_file");
+	if (!path)
+		return 0;
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TOKEN_MAX);
+	int r = bxc_fs_read_file(AT_FDCWD, path, TOKEN_MAX, &text, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "token file '%s'", path);
+	while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
+		text.data[--text.len] = 0;
+	w->token = bxc_secret_new(text.data, text.len);
+	explicit_bzero(text.data, text.len);
+	return 0;
+}
+
+/* Where the channel is: asked of the API when it is not given. */
+static int find_channel(struct worker *w, bxc_err **err)
+{
+	if (bxc_cfg_str(w->cfg, "channel")) {
+		w->channel = bxc_strdup(bxc_cfg_str(w->cfg, "channel"));
+		return 0;
+	}
+	BXC_AUTOFREE char *url = bxc_str_fmt("%s/v1/info", w->url);
+	const bxc_http_request q = {.method = "GET", .url = url, .unix_path = w->unix_path, .bearer = w->token};
+	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
+	BXC_AUTOBUF bxc_buf body = BXC_BUF_INIT(BXC_LIMIT_HTTP_HEADER);
+	BXC_AUTOJSON bxc_json *j = NULL;
+	int r = bxc_http_start(w->http, &q, NULL, &resp, err);
+	if (r >= 0 && bxc_http_status(resp) != 200)
+		r = bxc_http_status_error(resp, err, "info");
+	if (r >= 0)
+		r = bxc_http_read_all(resp, &body, err);
+	if (r >= 0)
+		r = bxc_json_parse(bxc_buf_slice(&body), &j, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "coordinator '%s'", bxc_cfg_str(w->cfg, "coordinator"));
+	const char *first = bxc_json_string(bxc_json_first(bxc_json_get(j, "channel")));
+	if (!first)
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "the coordinator names no channel: give --channel");
+	w->channel = bxc_strdup(first);
+	return 0;
+}
+
+static int serve_peers(struct worker *w, bxc_err **err)
+{
+	const char *listen = bxc_cfg_str(w->cfg, "peer.listen");
+	if (bxc_cfg_bool(w->cfg, "embedded") || bxc_str_eq(listen, "none"))
+		return 0;
+	const char *colon = strrchr(listen, ':');
+	uint64_t port;
+	int r = colon ? bxc_str_to_u64(colon + 1, 0, 65535, &port, err)
+		      : bxc_err_set(err, BXC_INVALID_ARGUMENT, "'%s' is not host:port", listen);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "%s", bxc_cfg_origin(w->cfg, "peer.listen"));
+	BXC_AUTOFREE char *host = bxc_strndup(listen, (size_t)(colon - listen));
+	r = bxc_content_serve(w->content, host, (uint16_t)port, err);
+	if (r < 0)
+		return r;
+	const char *shown = bxc_cfg_str(w->cfg, "peer.advertise");
+	w->peer_url = shown ? bxc_strdup(shown) : bxc_str_fmt("http://%s:%u", host, bxc_content_port(w->content));
+	return 0;
+}
+
+static int start(struct worker *w, bxc_err **err)
+{
+	bool embedded = bxc_cfg_bool(w->cfg, "embedded");
+	if (geteuid() != 0)
+		return bxc_err_set(err, BXC_PERMISSION_DENIED,
+			"a worker needs root: it mounts overlay file systems and starts containers (rootless workers are not supported by this version)");
+	const char *base = bxc_cfg_str(w->cfg, "state_dir");
+	w->state_dir = embedded ? bxc_str_fmt("%s/worker", base) : bxc_strdup(base);
+	char host[256] = "worker";
+	bxc_ignore(gethostname(host, sizeof(host) - 1));
+	w->name = bxc_strdup(bxc_cfg_str(w->cfg, "name") ? bxc_cfg_str(w->cfg, "name") : host);
+	const char *coordinator = bxc_cfg_str(w->cfg, "coordinator");
+	if (embedded) {
+		w->unix_path = bxc_str_fmt("%s/run/http.sock", base);
+		w->channel = bxc_str_fmt("ipc://%s/run/channel.sock", base);
+		w->url = bxc_strdup("http://coordinator");
+	} else if (bxc_str_has_prefix(coordinator, "unix:")) {
+		w->unix_path = bxc_strdup(coordinator + strlen("unix:"));
+		w->url = bxc_strdup("http://coordinator");
+	} else {
+		w->url = bxc_strdup(coordinator);
+	}
+	int r = bxc_fs_make_dirs(AT_FDCWD, w->state_dir, 0700, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "state folder");
+	BXC_AUTOCLOSE int dir_fd = -1;
+	r = bxc_fs_open_dir(AT_FDCWD, w->state_dir, &dir_fd, err);
+	if (r >= 0)
+		r = bxc_fs_lock(dir_fd, "worker.lock", &w->lock_fd, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "state folder '%s' (does another worker use it?)", w->state_dir);
+	r = bxc_loop_new(&w->loop, err);
+	if (r >= 0)
+		r = read_token(w, err);
+	const char *ca = bxc_cfg_str(w->cfg, "tls.ca"), *cert = bxc_cfg_str(w->cfg, "tls.cert"), *key = bxc_cfg_str(w->cfg, "tls.key");
+	if (r >= 0) {
+		const bxc_tls_files files = {.ca_file = ca, .cert_file = cert, .key_file = key};
+		r = bxc_tls_config_new(false, &files, &w->tls, err);
+	}
+	if (r >= 0)
+		r = bxc_http_client_new(&(bxc_http_client_config){.ca_file = ca}, &w->http, err);
+	if (r >= 0 && !w->channel)
+		r = find_channel(w, err);
+	if (r < 0)
+		return r;
+	BXC_AUTOFREE char *content_dir = bxc_str_fmt("%s/content", w->state_dir);
+	r = bxc_fs_make_dirs(AT_FDCWD, content_dir, 0700, err);
+	if (r < 0)
+		return r;
+	const bxc_content_config cc = {
+		.dir = content_dir,
+		.http = w->http,
+		.coordinator_url = w->url,
+		.coordinator_unix = w->unix_path,
+		.coordinator_token = w->token,
+	};
+	BXC_AUTOFREE char *snap_dir = bxc_str_fmt("%s/snapshots", w->state_dir);
+	BXC_AUTOFREE char *run_dir = bxc_str_fmt("%s/run", w->state_dir);
+	BXC_AUTOFREE char *group = bxc_str_fmt("bxc/%s", w->name);
+	r = bxc_content_open(&cc, &w->content, err);
+	if (r >= 0)
+		r = serve_peers(w, err);
+	if (r >= 0)
+		r = bxc_snap_open(snap_dir, &w->snap, err);
+	if (r >= 0) {
+		const bxc_exec_config xc = {.snap = w->snap, .root = w->state_dir, .run_dir = run_dir, .cgroup_parent = group};
+		r = bxc_exec_new(&xc, &w->exec, err);
+	}
+	if (r < 0)
+		return r;
+	bxc_platform native = bxc_platform_host();
+	bxc_strv_push_take(&w->platforms, bxc_platform_str(&native));
+	uint64_t slots = bxc_cfg_u64(w->cfg, "slots");
+	const bxc_agent_config ac = {
+		.loop = w->loop,
+		.content = w->content,
+		.snap = w->snap,
+		.exec = w->exec,
+		.slots = (uint32_t)(slots ? slots : (uint64_t)BXC_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L)),
+		.host = w->peer_url,
+		.platforms = w->platforms,
+		.emulated = bxc_cfg_list(w->cfg, "emulated"),
+	};
+	r = bxc_agent_new(&ac, &w->agent, err);
+	if (r < 0)
+		return r;
+	const bxc_wlink_config lc = {
+		.loop = w->loop,
+		.address = w->channel,
+		.name = w->name,
+		.token = w->token,
+		.tls = w->tls,
+		.agent = w->agent,
+		.content = w->content,
+		.on_up = on_up,
+		.on_closed = on_closed,
+		.ud = w,
+	};
+	r = bxc_wlink_start(&lc, &w->link, err);
+	if (r >= 0)
+		r = bxc_loop_on_signal(w->loop, SIGINT, on_signal, w, err);
+	if (r >= 0)
+		r = bxc_loop_on_signal(w->loop, SIGTERM, on_signal, w, err);
+	if (r >= 0)
+		bxc_log(BXC_LOG_NOTICE, "worker.started", "version", BXC_VERSION, "worker", w->name, "channel", w->channel, "peer_url",
+			w->peer_url ? w->peer_url : "none", NULL);
+	return r;
+}
+
+static void stop(struct worker *w)
+{
+	if (w->agent)
+		bxc_agent_stop(w->agent);
+	bxc_wlink_stop(w->link);
+	bxc_exec_free(w->exec);
+	bxc_content_close(w->content);
+	bxc_snap_free(w->snap);
+	bxc_http_client_free(w->http);
+	bxc_tls_config_unref(w->tls);
+	bxc_secret_free(w->token);
+	bxc_loop_free(w->loop);
+	bxc_strv_free(w->platforms);
+	free(w->url);
+	free(w->unix_path);
+	free(w->channel);
+	free(w->peer_url);
+	free(w->state_dir);
+	free(w->name);
+	bxc_cfg_free(w->cfg);
+	if (w->lock_fd >= 0)
+		close(w->lock_fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct worker w = {.lock_fd = -1};
+	int code;
+	if (bxc_daemon_setup("bxc-worker", "worker of a bxc build cluster", "/etc/bxc/worker.conf", keys, BXC_ARRAY_SIZE(keys), argc, argv,
+		    &w.cfg, &code) <= 0)
+		return code;
+	/* What images say of modes is exact. */
+	umask(0);
+	BXC_AUTOERR bxc_err *err = NULL;
+	int r = start(&w, &err);
+	if (r >= 0)
+		r = bxc_loop_run(w.loop, &err);
+	if (r < 0) {
+		bxc_log_err(BXC_LOG_ERROR, "worker.failed", err, NULL);
+		w.code = BXC_EXIT_FAILED;
+	}
+	code = w.code;
+	stop(&w);
+	return code;
+}
