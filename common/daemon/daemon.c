@@ -9,7 +9,6 @@
 #include "common/cli/exit.h"
 #include "common/os/sig.h"
 
-extern char **environ;
 
 static int load(bxc_cfg *cfg, const bxc_cli *cli, const char *default_file, const bxc_cfg_key *keys, size_t n_keys, bxc_err **err)
 {

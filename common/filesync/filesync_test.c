@@ -5,7 +5,6 @@
 #include <sys/un.h>
 #include <sys/xattr.h>
 
-#include "common/base/clock.h"
 #include "common/filesync/filesync_test.h"
 #include "common/loop/pool.h"
 #include "common/os/fd.h"

@@ -8,6 +8,11 @@
 
 #define MAX_FIELDS 7
 
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
 /* The next line without blanks at its ends; false at the end of the text. */
 static bool next_line(bxc_slice *text, bxc_slice *ret)
 {
@@ -19,9 +24,11 @@ static bool next_line(bxc_slice *text, bxc_slice *ret)
 	size_t used = end ? n + 1 : n;
 	text->p += used;
 	text->n -= used;
-	while (line.n && (*line.p == ' ' || *line.p == '\t' || *line.p == '\r'))
-		line.p++, line.n--;
-	while (line.n && strchr(" \t\r", line.p[line.n - 1]) && line.p[line.n - 1])
+	while (line.n && is_blank(line.p[0])) {
+		line.p++;
+		line.n--;
+	}
+	while (line.n && is_blank(line.p[line.n - 1]))
 		line.n--;
 	*ret = line;
 	return true;

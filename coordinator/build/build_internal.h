@@ -54,6 +54,7 @@ typedef struct context {
 	bool scanning;
 	bool fetching;
 	BXC_ARR(uint64_t) scan_waiters;    /* solver tickets of SOURCE_KEY */
+	BXC_ARR(struct sum *) sum_waiters; /* checksums that need the tree */
 	BXC_ARR(uint64_t) fetch_queue;     /* tasks whose files are to be fetched, one at a time: never twice */
 	uint64_t fetched_bytes;
 	int64_t started_ns;
@@ -149,6 +150,7 @@ typedef struct build {
 	bxc_df_ast *ast;
 	BXC_ARR(bxc_platform) platforms;
 	BXC_ARR(image *) images;     /* resolved for this build; owned */
+	BXC_ARR(context *) contexts; /* counted: trees stay as long as the build */
 	bxc_def *def;
 	BXC_ARR(result_platform) results;
 	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE */
@@ -229,7 +231,7 @@ context *context_for(build *b, const bxc_def_vertex *v);         /* borrowed; ma
 void context_ref(context *c);
 void context_unref(bxc_build *e, context *c);
 void context_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, uint64_t ticket);
-void context_checksum(bxc_build *e, build *b, context *c, const bxc_solve_action *a);
+void context_checksum(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, const bxc_solve_action *a);
 void context_fetch(bxc_build *e, task *t);                       /* then task_ready() or a failure */
 void context_fetch_next(bxc_build *e, context *c);
 

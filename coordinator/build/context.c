@@ -6,12 +6,23 @@
  */
 #include "coordinator/build/build_internal.h"
 
+#include <sys/stat.h>
+
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
 #define TREE_MAX (1u << 30)
+
+static void keep(build *b, context *c)
+{
+	BXC_ARR_FOREACH (p, &b->contexts)
+		if (*p == c)
+			return;
+	*bxc_arr_push(&b->contexts) = c;
+	context_ref(c);
+}
 
 context *context_for(build *b, const bxc_def_vertex *v)
 {
@@ -20,8 +31,10 @@ context *context_for(build *b, const bxc_def_vertex *v)
 	bxc_digest_str(&v->digest, digest);
 	BXC_AUTOFREE char *key = bxc_str_fmt("%s %s", b->session ? bxc_sess_id(b->session) : "", digest);
 	context *c = bxc_map_get(e->contexts, key);
-	if (c)
+	if (c) {
+		keep(b, c);
 		return c;
+	}
 	c = bxc_calloc(1, sizeof(*c));
 	c->key = bxc_strdup(key);
 	c->session = bxc_sess_ref_ref(b->session);
@@ -29,6 +42,7 @@ context *context_for(build *b, const bxc_def_vertex *v)
 	c->name = bxc_strdup(colon ? colon + 3 : v->op.source.identifier);
 	c->vertex = bxc_strdup(digest);
 	bxc_map_set(e->contexts, key, c);
+	keep(b, c);
 	return c;
 }
 
@@ -43,6 +57,7 @@ static void context_free(bxc_build *e, context *c)
 	bxc_tree_free(c->tree);
 	bxc_sess_ref_unref(c->session);
 	bxc_arr_done(&c->scan_waiters);
+	bxc_arr_done(&c->sum_waiters);
 	bxc_arr_done(&c->fetch_queue);
 	free(c->key);
 	free(c->name);
@@ -81,6 +96,9 @@ struct scan {
 	bxc_err *err;
 };
 
+static void start_sum(struct sum *s);
+static void fail_sum(struct sum *s, bxc_err *err_take, bool infra);
+
 static void scan_work(void *ud)
 {
 	struct scan *s = ud;
@@ -111,6 +129,14 @@ static void scan_done(void *ud)
 			bxc_solve_fail(e->solve, *ticket, bxc_err_copy(s->err), bxc_err_code(s->err) == BXC_UNAVAILABLE);
 	}
 	bxc_arr_done(&waiters);
+	while (c->sum_waiters.n) {
+		struct sum *w = c->sum_waiters.v[c->sum_waiters.n - 1];
+		c->sum_waiters.n--;
+		if (s->err)
+			fail_sum(w, bxc_err_copy(s->err), bxc_err_code(s->err) == BXC_UNAVAILABLE);
+		else
+			start_sum(w);
+	}
 	context_unref(e, c);
 	bxc_err_free(s->err);
 	bxc_strv_free(s->include);
@@ -133,13 +159,9 @@ static char **include_of(const bxc_def_vertex *v)
 	return list;
 }
 
-void context_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, uint64_t ticket)
+/* Asks the client for the tree unless that is under way. */
+static void start_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v)
 {
-	if (c->tree) {
-		bxc_solve_source_key(e->solve, ticket, &c->digest);
-		return;
-	}
-	*bxc_arr_push(&c->scan_waiters) = ticket;
 	if (c->scanning)
 		return;
 	struct scan *s = bxc_calloc(1, sizeof(*s));
@@ -155,6 +177,16 @@ void context_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, u
 		s->err = err;
 		bxc_loop_post(e->c.loop, scan_done, s);
 	}
+}
+
+void context_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, uint64_t ticket)
+{
+	if (c->tree) {
+		bxc_solve_source_key(e->solve, ticket, &c->digest);
+		return;
+	}
+	*bxc_arr_push(&c->scan_waiters) = ticket;
+	start_scan(e, b, c, v);
 }
 
 /* ---- checksum ---- */
@@ -203,33 +235,44 @@ static bxc_tree_select select_of(const bxc_solve_selector *s)
 	};
 }
 
+static void sum_free(struct sum *s)
+{
+	BXC_ARR_FOREACH (sel, &s->selects)
+		select_done(sel);
+	bxc_arr_done(&s->selects);
+	context_unref(s->e, s->c);
+	free(s);
+}
+
+static void fail_sum(struct sum *s, bxc_err *err_take, bool infra)
+{
+	bxc_solve_fail(s->e->solve, s->ticket, err_take, infra);
+	sum_free(s);
+}
+
 static void sum_done(void *ud)
 {
 	struct sum *s = ud;
 	bxc_build *e = s->e;
 	if (s->err) {
 		bxc_ignore(bxc_err_wrap(&s->err, 0, "failed to compute cache key"));
-		bxc_solve_fail(e->solve, s->ticket, BXC_TAKE(s->err), false);
+		fail_sum(s, BXC_TAKE(s->err), false);
 	} else {
 		bxc_solve_checksum(e->solve, s->ticket, &s->digest);
+		sum_free(s);
 	}
-	BXC_ARR_FOREACH (sel, &s->selects)
-		select_done(sel);
-	bxc_arr_done(&s->selects);
-	context_unref(e, s->c);
-	free(s);
 	pump(e);
 }
 
-void context_checksum(bxc_build *e, build *b, context *c, const bxc_solve_action *a)
+static void start_sum(struct sum *s)
 {
 	bxc_err *err = NULL;
-	(void)b;
-	if (!c->tree) {
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the context of the build has gone"));
-		bxc_solve_fail(e->solve, a->ticket, err, true);
-		return;
-	}
+	if (bxc_pool_submit(s->e->c.pool, sum_work, s->e->c.loop, sum_done, s, &err) < 0)
+		fail_sum(s, err, true);
+}
+
+void context_checksum(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, const bxc_solve_action *a)
+{
 	struct sum *s = bxc_calloc(1, sizeof(*s));
 	s->e = e;
 	s->c = c;
@@ -237,10 +280,12 @@ void context_checksum(bxc_build *e, build *b, context *c, const bxc_solve_action
 	for (size_t i = 0; i < a->n_selectors; i++)
 		*bxc_arr_push(&s->selects) = select_of(&a->selectors[i]);
 	context_ref(c);
-	if (bxc_pool_submit(e->c.pool, sum_work, e->c.loop, sum_done, s, &err) < 0) {
-		s->err = err;
-		bxc_loop_post(e->c.loop, sum_done, s);
+	if (c->tree) {
+		start_sum(s);
+		return;
 	}
+	*bxc_arr_push(&c->sum_waiters) = s;
+	start_scan(e, b, c, v);
 }
 
 /* ---- fetch ---- */

@@ -123,7 +123,8 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 		b = build_of_vertex(e, a->def);
 		if (b) {
 			const bxc_def_input *in = &a->def->inputs.v[a->input_index];
-			context_checksum(e, b, context_for(b, b->def->vertices.v[in->vertex]), a);
+			const bxc_def_vertex *v = b->def->vertices.v[in->vertex];
+			context_checksum(e, b, context_for(b, v), v, a);
 		} else {
 			bxc_err *err = NULL;
 			bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
@@ -287,7 +288,7 @@ void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *he
 	};
 	bxc_sched_worker_add(e->sched, &facts);
 	BXC_MAP_FOREACH (it, w->layers)
-		bxc_sched_layer_at(e->sched, w->id, it.key, *(const uint64_t *)it.value);
+		bxc_sched_layer_at(e->sched, w->id, it.key);
 	pump(e);
 }
 

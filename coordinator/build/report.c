@@ -173,13 +173,13 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 	if (!b || !b->def)
 		return;
 	run_log *l = a->run ? run_get(e, a->run, a->event == BXC_SOLVE_STARTED) : NULL;
-	bxc_json *j;
+	bxc_json *j = NULL;
 	switch (a->event) {
 	case BXC_SOLVE_EVENT_NONE:
 		return;
 	case BXC_SOLVE_STARTED:
 		if (!l)
-			break;
+			return;
 		for (size_t i = 0; i < l->subs.n; i++)
 			if (l->subs.v[i].build == b && l->subs.v[i].def_index == a->def_index)
 				return;

@@ -148,6 +148,7 @@ void build_free(void *p)
 	BXC_ARR_FOREACH (i, &b->images)
 		image_free(*i);
 	bxc_arr_done(&b->images);
+	bxc_arr_done(&b->contexts);
 	bxc_def_free(b->def);
 	BXC_ARR_FOREACH (r, &b->results)
 		bxc_oci_config_free(r->config);
@@ -542,6 +543,9 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 	BXC_AUTOFREE char *k = num_key(b->num);
 	bxc_map_del(e->by_num, k);
 	bxc_map_take(e->builds, b->id);
+	BXC_ARR_FOREACH (c, &b->contexts)
+		context_unref(e, *c);
+	b->contexts.n = 0;
 	drop_contexts(e);
 	/* The solver may still hold borrowed vertices in queued actions: they are drained before memory goes. */
 	pump(e);

@@ -500,7 +500,7 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 	l->size = size;
 	l->created_ns = bxc_clock_wall_ns();
 	bxc_wrk_layer_at(w, l->id, size);
-	bxc_sched_layer_at(e->sched, w->id, l->id, size);
+	bxc_sched_layer_at(e->sched, w->id, l->id);
 	record *rec = bxc_calloc(1, sizeof(*rec));
 	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
 	if (base < t->inputs.n) {
@@ -508,7 +508,7 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 			layer *below = *p;
 			*bxc_arr_push(&rec->layers) = below;
 			bxc_wrk_layer_at(w, below->id, below->size);
-			bxc_sched_layer_at(e->sched, w->id, below->id, below->size);
+			bxc_sched_layer_at(e->sched, w->id, below->id);
 		}
 	}
 	*bxc_arr_push(&rec->layers) = l;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The walk over an overlay upper, with BuildKit's rules (moby/buildkit util/overlay/overlay_linux.go
- * and containerd archive/tar.go). A folder that holds a change but has none itself is written only
- * once the first change below it is, so the chain of folders on the way is kept pending.
+ * The walk over an overlay upper, with BuildKit's rules (moby/buildkit
+ * util/overlay/overlay_linux.go and containerd archive/tar.go). A folder that holds a change but
+ * has none itself is written only once the first change below it is, so the chain of folders on the
+ * way is kept pending.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,11 +15,11 @@
 #include "worker/diff/diff_internal.h"
 
 typedef struct level {
-	struct level *up;            /* NULL: the root, which has no entry */
-	int upper_fd;                /* this folder in the upper */
-	int lower_fd;                /* the same below, or -1 */
-	bool is_opaque;              /* the one below is hidden: all that is only there was deleted */
-	const char *path;            /* in the tar, "" for the root */
+	struct level *up; /* NULL: the root, which has no entry */
+	int upper_fd;	  /* this folder in the upper */
+	int lower_fd;	  /* the same below, or -1 */
+	bool is_opaque;	  /* the one below is hidden: all that is only there was deleted */
+	const char *path; /* in the tar, "" for the root */
 	const char *name;
 	struct stat st;
 	bool is_written;
@@ -59,8 +60,8 @@ static int has_overlay_xattr(int fd, const char *what, bxc_buf *value, bxc_err *
 	return 0;
 }
 
-static int walk_dir(bxc_diff__out *o, level *at, const char *name, const char *path, const struct stat *st,
-	const struct stat *lower_st, unsigned depth, bxc_err **err)
+static int walk_dir(bxc_diff__out *o, level *at, const char *name, const char *path,
+	const struct stat *st, const struct stat *lower_st, unsigned depth, bxc_err **err)
 {
 	BXC_AUTOCLOSE int upper_fd = -1;
 	BXC_AUTOCLOSE int lower_fd = -1;
@@ -72,7 +73,8 @@ static int walk_dir(bxc_diff__out *o, level *at, const char *name, const char *p
 	if (r < 0)
 		return r;
 	if (r == 1)
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "'%s' is a redirected folder of overlayfs", path);
+		return bxc_err_set(
+			err, BXC_UNIMPLEMENTED, "'%s' is a redirected folder of overlayfs", path);
 	r = has_overlay_xattr(upper_fd, "opaque", &value, err);
 	if (r < 0)
 		return r;
@@ -114,10 +116,12 @@ static int walk_name(bxc_diff__out *o, level *at, const char *name, unsigned dep
 	if (in_upper && !is_whiteout(&st) && !S_ISSOCK(st.st_mode)) {
 		BXC_AUTOFREE char *path = bxc_diff__join(at->path, name);
 		if (strlen(path) >= BXC_LIMIT_PATH)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the path '%.64s...' is longer than %u bytes",
-				path, BXC_LIMIT_PATH - 1);
+			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+				"the path '%.64s...' is longer than %u bytes", path,
+				BXC_LIMIT_PATH - 1);
 		if (S_ISDIR(st.st_mode))
-			return walk_dir(o, at, name, path, &st, in_lower ? &lower_st : NULL, depth, err);
+			return walk_dir(
+				o, at, name, path, &st, in_lower ? &lower_st : NULL, depth, err);
 		if (in_lower) {
 			r = bxc_diff__same(at->upper_fd, &st, at->lower_fd, &lower_st, name, err);
 			if (r != 0)
@@ -126,7 +130,8 @@ static int walk_name(bxc_diff__out *o, level *at, const char *name, unsigned dep
 		r = write_level(o, at, err);
 		return r < 0 ? r : bxc_diff__put(o, at->upper_fd, name, &st, path, err);
 	}
-	/* Deleted: by a whiteout, by an opaque folder, or hidden by a socket that no tar can hold. */
+	/* Deleted: by a whiteout, by an opaque folder, or hidden by a socket that no tar can hold.
+	 */
 	if (!in_lower)
 		return 0;
 	r = write_level(o, at, err);
@@ -141,7 +146,8 @@ static int by_name(const void *a, const void *b)
 static int walk(bxc_diff__out *o, level *at, unsigned depth, bxc_err **err)
 {
 	if (depth > BXC_DIFF__MAX_DEPTH)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u", BXC_DIFF__MAX_DEPTH);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
+			BXC_DIFF__MAX_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fs_list_dir(at->upper_fd, ".", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	if (r < 0)
@@ -168,7 +174,8 @@ static int walk(bxc_diff__out *o, level *at, unsigned depth, bxc_err **err)
 	return r;
 }
 
-int bxc_diff_write(int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_cancel *cancel, bxc_err **err)
+int bxc_diff_write(
+	int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_cancel *cancel, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
 	int r = bxc_tar_writer_new(0, sink, ud, &w, err);
@@ -194,7 +201,8 @@ int bxc_diff_write(int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_c
 static int walk_tree(bxc_diff__out *o, int dir_fd, const char *path, unsigned depth, bxc_err **err)
 {
 	if (depth > BXC_DIFF__MAX_DEPTH)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u", BXC_DIFF__MAX_DEPTH);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
+			BXC_DIFF__MAX_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fs_list_dir(dir_fd, ".", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	for (char **n = names; r == 0 && *n; n++) {
@@ -207,8 +215,9 @@ static int walk_tree(bxc_diff__out *o, int dir_fd, const char *path, unsigned de
 			return r;
 		BXC_AUTOFREE char *sub = bxc_diff__join(path, *n);
 		if (strlen(sub) >= BXC_LIMIT_PATH)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the path '%.64s...' is longer than %u bytes",
-				sub, BXC_LIMIT_PATH - 1);
+			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+				"the path '%.64s...' is longer than %u bytes", sub,
+				BXC_LIMIT_PATH - 1);
 		r = bxc_diff__put(o, dir_fd, *n, &st, sub, err);
 		if (r < 0 || !S_ISDIR(st.st_mode))
 			continue;
@@ -220,7 +229,8 @@ static int walk_tree(bxc_diff__out *o, int dir_fd, const char *path, unsigned de
 	return r;
 }
 
-int bxc_diff_write_tree(int root_fd, const char *prefix, bxc_tar_writer *w, bxc_cancel *cancel, bxc_err **err)
+int bxc_diff_write_tree(
+	int root_fd, const char *prefix, bxc_tar_writer *w, bxc_cancel *cancel, bxc_err **err)
 {
 	const char *at = prefix ? prefix : "";
 	if (*at) {

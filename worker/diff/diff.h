@@ -22,13 +22,13 @@
  * below are left out, unless they hold a change. Parents of all entries are included. A redirected
  * folder is an error. `cancel` may be NULL.
  */
-BXC_MUST_CHECK int bxc_diff_write(int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_cancel *cancel,
-	bxc_err **err);
+BXC_MUST_CHECK int bxc_diff_write(
+	int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_cancel *cancel, bxc_err **err);
 
 /*
  * Adds the whole tree of root_fd to a tar, below `prefix` ("linux_amd64"; NULL or "": at its root;
  * the prefix itself gets an entry). The root folder has no entry. Nothing is filtered: whiteouts
  * of a raw upper would appear as device nodes, so give a mount.
  */
-BXC_MUST_CHECK int bxc_diff_write_tree(int root_fd, const char *prefix, bxc_tar_writer *w, bxc_cancel *cancel,
-	bxc_err **err);
+BXC_MUST_CHECK int bxc_diff_write_tree(
+	int root_fd, const char *prefix, bxc_tar_writer *w, bxc_cancel *cancel, bxc_err **err);

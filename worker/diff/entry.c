@@ -12,12 +12,13 @@
 #include "common/os/xattr.h"
 #include "worker/diff/diff_internal.h"
 
-#define CHUNK (128u << 10)
+#define CHUNK	   (128u << 10)
 #define XATTR_CAPS "security.capability"
 
 void bxc_diff__out_init(bxc_diff__out *o, bxc_tar_writer *w, bxc_cancel *cancel)
 {
-	*o = (bxc_diff__out){.w = w, .cancel = cancel, .links = bxc_map_new(free), .chunk = bxc_malloc(CHUNK)};
+	*o = (bxc_diff__out){
+		.w = w, .cancel = cancel, .links = bxc_map_new(free), .chunk = bxc_malloc(CHUNK)};
 }
 
 void bxc_diff__out_done(bxc_diff__out *o)
@@ -30,7 +31,8 @@ void bxc_diff__out_done(bxc_diff__out *o)
 int bxc_diff__count(bxc_diff__out *o, bxc_err **err)
 {
 	if (++o->n_entries > BXC_LIMIT_TREE_ENTRIES)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u entries", BXC_LIMIT_TREE_ENTRIES);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u entries",
+			BXC_LIMIT_TREE_ENTRIES);
 	return bxc_cancel_check(o->cancel, err);
 }
 
@@ -67,16 +69,19 @@ static int get_caps(int dir_fd, const char *name, bxc_buf *value, bxc_err **err)
 
 static int put_content(bxc_diff__out *o, int dir_fd, const char *name, uint64_t size, bxc_err **err)
 {
-	BXC_AUTOCLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	BXC_AUTOCLOSE int fd =
+		openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "open");
 	for (uint64_t left = size; left > 0;) {
 		size_t got = 0;
-		int r = bxc_fd_read_full(fd, o->chunk, (size_t)BXC_MIN(left, (uint64_t)CHUNK), &got, err);
+		int r = bxc_fd_read_full(
+			fd, o->chunk, (size_t)BXC_MIN(left, (uint64_t)CHUNK), &got, err);
 		if (r < 0)
 			return r;
 		if (got == 0)
-			return bxc_err_set(err, BXC_ABORTED, "the file became shorter while it was read");
+			return bxc_err_set(
+				err, BXC_ABORTED, "the file became shorter while it was read");
 		r = bxc_tar_writer_data(o->w, o->chunk, got, err);
 		if (r < 0)
 			return r;
@@ -88,7 +93,8 @@ static int put_content(bxc_diff__out *o, int dir_fd, const char *name, uint64_t 
 	return 0;
 }
 
-static int put(bxc_diff__out *o, int dir_fd, const char *name, const struct stat *st, const char *path, bxc_err **err)
+static int put(bxc_diff__out *o, int dir_fd, const char *name, const struct stat *st,
+	const char *path, bxc_err **err)
 {
 	bxc_tar_entry e = {
 		.path = path,
@@ -121,14 +127,15 @@ static int put(bxc_diff__out *o, int dir_fd, const char *name, const struct stat
 	case S_IFIFO:
 		e.kind = BXC_TAR_FIFO;
 		break;
-	default:   /* a socket lives only as long as its process */
+	default: /* a socket lives only as long as its process */
 		return 0;
 	}
 	if (r < 0)
 		return r;
 	e.link = link;
 	if (!S_ISDIR(st->st_mode) && st->st_nlink > 1) {
-		BXC_AUTOFREE char *key = bxc_str_fmt("%llx:%llx", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+		BXC_AUTOFREE char *key = bxc_str_fmt("%llx:%llx", (unsigned long long)st->st_dev,
+			(unsigned long long)st->st_ino);
 		const char *first = bxc_map_get(o->links, key);
 		if (first) {
 			e.kind = BXC_TAR_HARDLINK;
@@ -157,8 +164,8 @@ static int put(bxc_diff__out *o, int dir_fd, const char *name, const struct stat
 	return r;
 }
 
-int bxc_diff__put(bxc_diff__out *o, int dir_fd, const char *name, const struct stat *st, const char *path,
-	bxc_err **err)
+int bxc_diff__put(bxc_diff__out *o, int dir_fd, const char *name, const struct stat *st,
+	const char *path, bxc_err **err)
 {
 	int r = put(o, dir_fd, name, st, path, err);
 	return r < 0 ? bxc_err_wrap(err, r, "add '%s' to the tar", path) : 0;
@@ -220,10 +227,11 @@ static int same_target(int a_dir_fd, int b_dir_fd, const char *name, bxc_err **e
 	return r < 0 ? r : bxc_str_eq(a, b);
 }
 
-int bxc_diff__same(int a_dir_fd, const struct stat *a, int b_dir_fd, const struct stat *b, const char *name,
-	bxc_err **err)
+int bxc_diff__same(int a_dir_fd, const struct stat *a, int b_dir_fd, const struct stat *b,
+	const char *name, bxc_err **err)
 {
-	if (a->st_mode != b->st_mode || a->st_uid != b->st_uid || a->st_gid != b->st_gid || a->st_rdev != b->st_rdev)
+	if (a->st_mode != b->st_mode || a->st_uid != b->st_uid || a->st_gid != b->st_gid ||
+		a->st_rdev != b->st_rdev)
 		return 0;
 	if (!S_ISDIR(a->st_mode)) {
 		if (a->st_size != b->st_size || a->st_mtim.tv_sec != b->st_mtim.tv_sec ||
@@ -231,7 +239,8 @@ int bxc_diff__same(int a_dir_fd, const struct stat *a, int b_dir_fd, const struc
 			return 0;
 	}
 	int r = S_ISLNK(a->st_mode) ? 1 : same_caps(a_dir_fd, b_dir_fd, name, err);
-	/* Whole seconds come from archives and tools that cut the time: two versions may share one. */
+	/* Whole seconds come from archives and tools that cut the time: two versions may share one.
+	 */
 	if (r != 1 || a->st_mtim.tv_nsec != 0)
 		return r;
 	if (S_ISREG(a->st_mode) && a->st_size > 0)

@@ -55,8 +55,8 @@ static bool try_take(bxc_exec *x, const char *name, bool exclusive)
 	return true;
 }
 
-static int take_use(bxc_exec *x, const bxc_op_mount *m, const char *base, bxc_cancel *cancel, char **ret_name,
-	bxc_err **err)
+static int take_use(bxc_exec *x, const bxc_op_mount *m, const char *base, bxc_cancel *cancel,
+	char **ret_name, bxc_err **err)
 {
 	int r = 0;
 	BXC_AUTOFREE char *name = bxc_strdup(base);
@@ -72,7 +72,8 @@ static int take_use(bxc_exec *x, const bxc_op_mount *m, const char *base, bxc_ca
 		if (m->sharing != BXC_CACHE_PRIVATE) {
 			pthread_cond_wait(&x->freed, &x->lock);
 		} else if (i > MAX_PRIVATE) {
-			r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "cache mount '%s' is used %u times",
+			r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+				"cache mount '%s' is used %u times",
 				m->cache_id ? m->cache_id : m->dest, MAX_PRIVATE);
 			break;
 		} else {
@@ -112,8 +113,8 @@ static int make_folder(bxc_exec *x, const char *name, const bxc_op_mount *m, bxc
 	return r < 0 ? bxc_err_move(err, BXC_TAKE(why)) : 0;
 }
 
-int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel, bxc_exec__caches *held,
-	char **ret_path, bxc_err **err)
+int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
+	bxc_exec__caches *held, char **ret_path, bxc_err **err)
 {
 	BXC_AUTOFREE char *base = base_name(m);
 	/* Mounted twice by one step: the same folder, which must not wait for itself. */

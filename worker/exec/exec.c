@@ -42,7 +42,8 @@ static int find_program(const char *given, const char *name, bool beside, char *
 		*strrchr(self, '/') = '\0';
 		bxc_strv_push(&dirs, self);
 	}
-	BXC_AUTOSTRV char **path = bxc_strv_split(BXC_EXEC__PATH_ENV + strlen("PATH="), ':');
+	const char *env = getenv("PATH");
+	BXC_AUTOSTRV char **path = bxc_strv_split(env && *env ? env : BXC_EXEC__PATH_ENV + strlen("PATH="), ':');
 	for (char **p = path; *p; p++)
 		bxc_strv_push(&dirs, *p);
 	for (char **d = dirs; *d; d++) {
@@ -53,7 +54,8 @@ static int find_program(const char *given, const char *name, bool beside, char *
 			return 0;
 		}
 	}
-	return bxc_err_set(err, BXC_FAILED_PRECONDITION, "the program '%s' is not installed", wanted);
+	return bxc_err_set(
+		err, BXC_FAILED_PRECONDITION, "the program '%s' is not installed", wanted);
 }
 
 static int open_folder(const char *path, char **ret_path, int *ret_fd, bxc_err **err)
@@ -103,11 +105,9 @@ void bxc_exec_free(bxc_exec *x)
 	bxc_map_free(x->caches);
 	pthread_cond_destroy(&x->freed);
 	pthread_mutex_destroy(&x->lock);
-	bxc_cg_free(x->cg);
+	bxc_exec__groups_close(x);
 	bxc_cleanup_close(&x->run_fd);
 	bxc_cleanup_close(&x->caches_fd);
-	free(x->cgroup_parent);
-	free(x->memory_parent);
 	free(x->run_dir);
 	free(x->caches_dir);
 	free(x->helper);
@@ -120,12 +120,12 @@ void bxc_exec_free(bxc_exec *x)
 typedef struct step {
 	bxc_exec *x;
 	const bxc_exec_job *job;
-	char *bundle;                /* absolute */
+	char *bundle; /* absolute */
 	int bundle_fd;
-	bxc_snap_staging *staging;   /* the root's */
-	int root_fd;                 /* the root's mount */
-	BXC_ARR(bxc_snap_staging *) scratch;   /* of binds whose writes are thrown away */
-	BXC_ARR(int) mount_fds;      /* handed to the helper; [0] is root_fd, which is owned apart */
+	bxc_snap_staging *staging;	     /* the root's */
+	int root_fd;			     /* the root's mount */
+	BXC_ARR(bxc_snap_staging *) scratch; /* of binds whose writes are thrown away */
+	BXC_ARR(int) mount_fds; /* handed to the helper; [0] is root_fd, which is owned apart */
 	bxc_helper_job helper;
 	BXC_ARR(bxc_exec__mount) mounts;
 	bxc_exec__stubs stubs;
@@ -164,25 +164,30 @@ static void step_done(step *s)
 static int check_mount(const bxc_exec_job *job, const bxc_op_mount *m, bool is_root, bxc_err **err)
 {
 	if (m->input != BXC_DEF_NO_INPUT && m->input >= job->n_inputs)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "mount '%s' has no input %u", m->dest, m->input);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "mount '%s' has no input %u", m->dest, m->input);
 	if (is_root && (m->kind != BXC_MOUNT_BIND || !bxc_str_eq(m->dest, "/")))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the first mount must be the root");
 	if (!is_root && (m->dest[0] != '/' || !m->dest[1]))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid mount target '%s'", m->dest);
 	if (is_root && m->selector && !bxc_str_eq(m->selector, "/"))
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "a part of an input as the root is not supported");
+		return bxc_err_set(
+			err, BXC_UNIMPLEMENTED, "a part of an input as the root is not supported");
 	if (!is_root && m->output >= 0)
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "results of mounts other than the root are not supported: '%s'",
-			m->dest);
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"results of mounts other than the root are not supported: '%s'", m->dest);
 	switch (m->kind) {
 	case BXC_MOUNT_SECRET:
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "secret mounts are not supported: '%s'", m->dest);
+		return bxc_err_set(
+			err, BXC_UNIMPLEMENTED, "secret mounts are not supported: '%s'", m->dest);
 	case BXC_MOUNT_SSH:
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "ssh mounts are not supported: '%s'", m->dest);
+		return bxc_err_set(
+			err, BXC_UNIMPLEMENTED, "ssh mounts are not supported: '%s'", m->dest);
 	case BXC_MOUNT_CACHE:
 		if (m->input != BXC_DEF_NO_INPUT)
 			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"cache mounts that start from an input are not supported: '%s'", m->dest);
+				"cache mounts that start from an input are not supported: '%s'",
+				m->dest);
 		return 0;
 	case BXC_MOUNT_BIND:
 	case BXC_MOUNT_TMPFS:
@@ -197,11 +202,14 @@ static int check_job(const bxc_exec_job *job, bxc_err **err)
 	size_t n = strlen(job->id);
 	bool ok = n > 0 && n <= 64;
 	for (size_t i = 0; ok && i < n; i++)
-		ok = islower((unsigned char)job->id[i]) || isdigit((unsigned char)job->id[i]) || (i > 0 && job->id[i] == '-');
+		ok = islower((unsigned char)job->id[i]) || isdigit((unsigned char)job->id[i]) ||
+		     (i > 0 && job->id[i] == '-');
 	if (!ok)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "'%.80s' is no id of a step", job->id);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "'%.80s' is no id of a step", job->id);
 	if (!op->args || !op->args[0] || op->mounts.n == 0 || op->mounts.n > BXC_EXEC__MAX_MOUNTS)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "a step needs a command, a root, and at most %u mounts",
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"a step needs a command, a root, and at most %u mounts",
 			BXC_EXEC__MAX_MOUNTS);
 	if (op->insecure)
 		return bxc_err_set(err, BXC_UNIMPLEMENTED, "insecure steps are not supported");
@@ -240,10 +248,12 @@ static int mount_root(step *s, bxc_err **err)
 	const bxc_exec_input none = {.tree_fd = -1};
 	const bxc_exec_input *in = m->input == BXC_DEF_NO_INPUT ? &none : &s->job->inputs[m->input];
 	if (in->tree_fd >= 0)
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "a local folder as the root of a step is not supported");
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"a local folder as the root of a step is not supported");
 	int r = bxc_snap_begin(s->x->snap, s->job->output_layer, &s->staging, err);
 	if (r == 0)
-		r = bxc_snap_mount_rw(s->x->snap, in->layers, in->n_layers, s->staging, &s->root_fd, err);
+		r = bxc_snap_mount_rw(
+			s->x->snap, in->layers, in->n_layers, s->staging, &s->root_fd, err);
 	if (r < 0)
 		return r;
 	BXC_AUTOFREE char *at = bxc_str_fmt("%s/rootfs", s->bundle);
@@ -257,7 +267,8 @@ static int mount_input(step *s, const bxc_op_mount *m, int *ret_fd, bxc_err **er
 	const bxc_exec_input *in = m->input == BXC_DEF_NO_INPUT ? &none : &s->job->inputs[m->input];
 	if (m->readonly) {
 		if (in->tree_fd >= 0)
-			return bxc_mnt_bind_clone(in->tree_fd, "", false, MOUNT_ATTR_RDONLY, ret_fd, err);
+			return bxc_mnt_bind_clone(
+				in->tree_fd, "", false, MOUNT_ATTR_RDONLY, ret_fd, err);
 		return bxc_snap_mount_ro(s->x->snap, in->layers, in->n_layers, ret_fd, err);
 	}
 	bxc_snap_staging *g = NULL;
@@ -270,7 +281,8 @@ static int mount_input(step *s, const bxc_op_mount *m, int *ret_fd, bxc_err **er
 	return bxc_snap_mount_rw(s->x->snap, in->layers, in->n_layers, g, ret_fd, err);
 }
 
-static int prepare_bind(step *s, const bxc_op_mount *m, size_t i, bxc_exec__mount *ret, bool *ret_is_dir, bxc_err **err)
+static int prepare_bind(step *s, const bxc_op_mount *m, size_t i, bxc_exec__mount *ret,
+	bool *ret_is_dir, bxc_err **err)
 {
 	int fd = -1;
 	int r = mount_input(s, m, &fd, err);
@@ -329,14 +341,16 @@ static int prepare_mount(step *s, size_t i, bool *ret_is_dir, bxc_err **err)
 		out->source = bxc_strdup("tmpfs");
 		bxc_strv_push(&out->options, "nosuid");
 		if (m->tmpfs_size)
-			bxc_strv_pushf(&out->options, "size=%llu", (unsigned long long)m->tmpfs_size);
+			bxc_strv_pushf(
+				&out->options, "size=%llu", (unsigned long long)m->tmpfs_size);
 		if (m->readonly)
 			bxc_strv_push(&out->options, "ro");
 		return 0;
 	case BXC_MOUNT_SECRET:
 	case BXC_MOUNT_SSH:
 	default:
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "mount '%s' is of a kind that is not supported", m->dest);
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"mount '%s' is of a kind that is not supported", m->dest);
 	}
 }
 
@@ -363,7 +377,8 @@ static int prepare_mounts(step *s, bxc_err **err)
 	int r = 0;
 	for (const char *const *d = bxc_exec__default_dests; r == 0 && *d; d++)
 		if (!lies_in_a_mount(s, *d))
-			r = bxc_exec__stub_make(s->root_fd, *d, !bxc_str_has_prefix(*d, "/etc/"), &s->stubs, err);
+			r = bxc_exec__stub_make(
+				s->root_fd, *d, !bxc_str_has_prefix(*d, "/etc/"), &s->stubs, err);
 	for (size_t i = 1; r == 0 && i < s->job->op->mounts.n; i++) {
 		const char *dest = s->job->op->mounts.v[i].dest;
 		bool is_dir = true;
@@ -379,7 +394,8 @@ static int step_failed(const step *s, bxc_err **err, const char *text)
 {
 	BXC_AUTOFREE char *line = bxc_strv_join(s->job->op->args, " ");
 	BXC_AUTOFREE char *quoted = bxc_exec__quote(line);
-	return bxc_err_set(err, BXC_UNKNOWN, "process %s did not complete successfully: %s", quoted, text);
+	return bxc_err_set(
+		err, BXC_UNKNOWN, "process %s did not complete successfully: %s", quoted, text);
 }
 
 static int find_user(step *s, bxc_err **err)
@@ -398,7 +414,8 @@ static int make_cwd(step *s, bxc_err **err)
 {
 	BXC_AUTOFREE char *cwd = bxc_exec__cwd(s->job->op);
 	BXC_AUTOERR bxc_err *why = NULL;
-	int r = bxc_fs_mkdir_p(s->root_fd, cwd, 0755, s->user.uid, s->user.gid, NULL, NULL, NULL, &why);
+	int r = bxc_fs_mkdir_p(
+		s->root_fd, cwd, 0755, s->user.uid, s->user.gid, NULL, NULL, NULL, &why);
 	if (r == -BXC_INVALID_ARGUMENT)
 		return step_failed(s, err, bxc_err_text(why));
 	return r < 0 ? bxc_err_move(err, BXC_TAKE(why)) : 0;
@@ -406,7 +423,8 @@ static int make_cwd(step *s, bxc_err **err)
 
 static int put_file(const step *s, const char *name, const void *p, size_t n, bxc_err **err)
 {
-	BXC_AUTOCLOSE int fd = openat(s->bundle_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	BXC_AUTOCLOSE int fd =
+		openat(s->bundle_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "create '%s'", name);
 	/* Readable for every user of the step, whatever our umask. */
@@ -485,12 +503,16 @@ static int judge(const step *s, const bxc_exec__outcome *o, bxc_err **err)
 	BXC_AUTOFREE char *complaint = crun_complaint(s);
 	if (complaint) {
 		/* The command is what could not be started: as a shell says it. */
-		if (strstr(complaint, "executable file") || strstr(complaint, "Exec format error") ||
-			bxc_str_has_prefix(complaint, "exec ") || bxc_str_has_prefix(complaint, "open executable")) {
-			bool is_absent = strstr(complaint, "not found") || strstr(complaint, "No such file");
+		if (strstr(complaint, "executable file") ||
+			strstr(complaint, "Exec format error") ||
+			bxc_str_has_prefix(complaint, "exec ") ||
+			bxc_str_has_prefix(complaint, "open executable")) {
+			bool is_absent =
+				strstr(complaint, "not found") || strstr(complaint, "No such file");
 			return failed_with_code(s, is_absent ? 127 : 126, NULL, err);
 		}
-		if (bxc_str_has_prefix(complaint, "setrlimit") || bxc_str_has_prefix(complaint, "chdir"))
+		if (bxc_str_has_prefix(complaint, "setrlimit") ||
+			bxc_str_has_prefix(complaint, "chdir"))
 			return failed_with_code(s, 1, complaint, err);
 		return bxc_err_set(err, BXC_INTERNAL, "crun: %s", complaint);
 	}
@@ -614,7 +636,8 @@ int bxc_exec_run(bxc_exec *x, const bxc_exec_job *job, bxc_exec_result *ret, bxc
 	step_done(&s);
 	if (r < 0) {
 		/* A path that is not in an input is the definition's fault: it names no layer. */
-		bool names_path = r == -BXC_NOT_FOUND && !bxc_err_get_detail(why, "layer") && bxc_err_errnum(why) == 0;
+		bool names_path = r == -BXC_NOT_FOUND && !bxc_err_get_detail(why, "layer") &&
+				  bxc_err_errnum(why) == 0;
 		if (is_infra(r) && !names_path)
 			bxc_err_detail(why, "infra", "true");
 		return bxc_err_move(err, BXC_TAKE(why));

@@ -16,46 +16,47 @@
 #include "common/loop/pool.h"
 #include "worker/snapshot/snapshot.h"
 
-typedef struct bxc_exec bxc_exec;        /* any thread */
+typedef struct bxc_exec bxc_exec; /* any thread */
 
 typedef struct bxc_exec_config {
-	bxc_snap *snap;              /* borrowed */
-	const char *root;            /* absolute; <root>/cache-mounts/ is kept here */
-	const char *run_dir;         /* absolute; bundles and crun's state; emptied by bxc_exec_new */
-	const char *helper;          /* path of bxc-exec; NULL: beside this program, then in PATH */
-	const char *crun;            /* NULL: in PATH */
-	const char *cgroup_parent;   /* group for the steps, "bxc/worker-1"; its leftovers are killed by
-	                                bxc_exec_new; NULL: no groups: no OOM reports */
+	bxc_snap *snap;		   /* borrowed */
+	const char *root;	   /* absolute; <root>/cache-mounts/ is kept here */
+	const char *run_dir;	   /* absolute; bundles and crun's state; emptied by bxc_exec_new */
+	const char *helper;	   /* path of bxc-exec; NULL: beside this program, then in PATH */
+	const char *crun;	   /* NULL: in PATH */
+	const char *cgroup_parent; /* group for the steps, "bxc/worker-1"; its leftovers are killed
+				      by bxc_exec_new; NULL: no groups: no OOM reports */
 } bxc_exec_config;
 
 BXC_MUST_CHECK int bxc_exec_new(const bxc_exec_config *c, bxc_exec **ret, bxc_err **err);
-void bxc_exec_free(bxc_exec *x);         /* no run may be going on */
+void bxc_exec_free(bxc_exec *x); /* no run may be going on */
 BXC_DEFINE_CLEANUP(bxc_exec, bxc_exec_free);
 
 /* The content of a vertex's input. */
 typedef struct bxc_exec_input {
-	const char *const *layers;   /* bottom first; pinned by the caller */
+	const char *const *layers; /* bottom first; pinned by the caller */
 	size_t n_layers;
-	int tree_fd;                 /* -1: `layers` count; else a folder with the content, only bound read-only */
+	int tree_fd; /* -1: `layers` count; else a folder with the content, only bound read-only */
 } bxc_exec_input;
 
 typedef struct bxc_exec_job {
-	const char *id;              /* unique on this worker: [a-z0-9-], at most 64 */
+	const char *id; /* unique on this worker: [a-z0-9-], at most 64 */
 	const bxc_op_exec *op;
 	const bxc_exec_input *inputs;
 	size_t n_inputs;
-	const char *output_layer;    /* id of the layer to be made; NULL: what it wrote is thrown away */
+	const char
+		*output_layer; /* id of the layer to be made; NULL: what it wrote is thrown away */
 	/* Output of the command as it comes, on the calling thread. stream: 1 or 2. */
 	void (*on_output)(int stream, const void *p, size_t n, void *ud);
 	/* The command is about to run; may be NULL. */
 	void (*on_start)(void *ud);
 	void *ud;
-	bxc_cancel *cancel;          /* may be NULL; fired: everything is killed, BXC_CANCELED */
+	bxc_cancel *cancel; /* may be NULL; fired: everything is killed, BXC_CANCELED */
 } bxc_exec_job;
 
 typedef struct bxc_exec_result {
-	uint64_t size_bytes;         /* of the new layer's file contents */
-	int64_t duration_ns;         /* of the command */
+	uint64_t size_bytes; /* of the new layer's file contents */
+	int64_t duration_ns; /* of the command */
 } bxc_exec_result;
 
 /*
@@ -64,4 +65,5 @@ typedef struct bxc_exec_result {
  * with the detail "exit_code", and "signal" or "oom" where they apply; nothing is committed then.
  * Problems of this worker have other codes and the detail "infra".
  */
-BXC_MUST_CHECK int bxc_exec_run(bxc_exec *x, const bxc_exec_job *job, bxc_exec_result *ret, bxc_err **err);
+BXC_MUST_CHECK int bxc_exec_run(
+	bxc_exec *x, const bxc_exec_job *job, bxc_exec_result *ret, bxc_err **err);

@@ -17,70 +17,73 @@ struct bxc_exec {
 	bxc_snap *snap;
 	char *helper, *crun;
 	int run_fd, caches_fd;
-	char *run_dir, *caches_dir;          /* absolute, resolved */
+	char *run_dir, *caches_dir; /* absolute, resolved */
 	bxc_cg *cg;
-	char *cgroup_parent;                 /* NULL: no groups */
-	char *memory_parent;                 /* absolute folder in the v1 memory hierarchy; NULL: none */
+	char *cgroup_parent; /* NULL: no groups */
+	char *memory_parent; /* absolute folder in the v1 memory hierarchy; NULL: none */
 	/* Rank 1: the use of cache mounts. Never held over I/O. */
 	pthread_mutex_t lock;
 	pthread_cond_t freed;
-	bxc_map *caches;                     /* folder name -> struct cache_use */
+	bxc_map *caches; /* folder name -> struct cache_use */
 };
 
 /* ---- user.c ---- */
 typedef struct bxc_exec__user {
 	uint32_t uid, gid;
-	bxc_passwd_ids groups;               /* supplementary, the primary one first */
+	bxc_passwd_ids groups; /* supplementary, the primary one first */
 } bxc_exec__user;
 void bxc_exec__user_done(bxc_exec__user *u);
 /* "", "name", "uid", "name:group", "uid:gid" in the rootfs; texts as BuildKit's. */
-BXC_MUST_CHECK int bxc_exec__find_user(int root_fd, const char *spec, bxc_exec__user *ret, bxc_err **err);
+BXC_MUST_CHECK int bxc_exec__find_user(
+	int root_fd, const char *spec, bxc_exec__user *ret, bxc_err **err);
 
 /* ---- stubs.c: what is made only to be mounted on ---- */
 typedef struct bxc_exec__stub {
-	char *path;                          /* in the root, as after chroot */
+	char *path; /* in the root, as after chroot */
 	bool is_dir;
 } bxc_exec__stub;
 typedef BXC_ARR(bxc_exec__stub) bxc_exec__stubs;
-/* Makes `dest` with its parents where missing, leaving the times of existing folders as they were. */
-BXC_MUST_CHECK int bxc_exec__stub_make(int root_fd, const char *dest, bool is_dir, bxc_exec__stubs *stubs, bxc_err **err);
+/* Makes `dest` with its parents where missing, leaving the times of existing folders as they were.
+ */
+BXC_MUST_CHECK int bxc_exec__stub_make(
+	int root_fd, const char *dest, bool is_dir, bxc_exec__stubs *stubs, bxc_err **err);
 /* Removes the stubs that are still empty, times likewise. */
 BXC_MUST_CHECK int bxc_exec__stubs_remove(int root_fd, bxc_exec__stubs *stubs, bxc_err **err);
 void bxc_exec__stubs_done(bxc_exec__stubs *s);
 
 /* ---- cache.c: cache mounts ---- */
 typedef struct bxc_exec__cache {
-	char *name;                          /* folder in caches_dir */
+	char *name; /* folder in caches_dir */
 	bool exclusive;
 } bxc_exec__cache;
 typedef BXC_ARR(bxc_exec__cache) bxc_exec__caches;
 /* Finds or makes the folder of a cache mount and takes it for this job, waiting for a locked one.
  * The path is owned by the caller. */
-BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel, bxc_exec__caches *held,
-	char **ret_path, bxc_err **err);
+BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
+	bxc_exec__caches *held, char **ret_path, bxc_err **err);
 void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held);
 
 /* ---- spec.c: config.json ---- */
 typedef struct bxc_exec__mount {
 	const char *dest;
-	const char *type;                    /* "bind", "tmpfs" */
-	char *source;                        /* owned */
-	char **options;                      /* strv, owned */
+	const char *type; /* "bind", "tmpfs" */
+	char *source;	  /* owned */
+	char **options;	  /* strv, owned */
 } bxc_exec__mount;
 
 typedef struct bxc_exec__spec {
 	const bxc_op_exec *op;
 	const char *rootfs;
 	const bxc_exec__user *user;
-	const char *resolv_conf, *hosts;     /* files of the bundle */
-	const bxc_exec__mount *mounts;       /* of the op */
+	const char *resolv_conf, *hosts; /* files of the bundle */
+	const bxc_exec__mount *mounts;	 /* of the op */
 	size_t n_mounts;
 } bxc_exec__spec;
 BXC_MUST_CHECK int bxc_exec__spec_json(const bxc_exec__spec *s, bxc_json **ret, bxc_err **err);
 /* Where runtimes mount by themselves; strv. */
 extern const char *const bxc_exec__default_dests[];
-char *bxc_exec__cwd(const bxc_op_exec *op);      /* owned, absolute */
-char *bxc_exec__hosts(const bxc_op_exec *op);    /* content of /etc/hosts; owned */
+char *bxc_exec__cwd(const bxc_op_exec *op);   /* owned, absolute */
+char *bxc_exec__hosts(const bxc_op_exec *op); /* content of /etc/hosts; owned */
 const char *bxc_exec__hostname(const bxc_op_exec *op);
 /* "a b" quoted as Go's %q; owned. */
 char *bxc_exec__quote(const char *s);
@@ -94,11 +97,14 @@ typedef struct bxc_exec__outcome {
 typedef struct bxc_exec__launch {
 	bxc_exec *x;
 	const bxc_exec_job *job;
-	bxc_helper_job *helper;              /* complete but for the control groups */
-	const int *mount_fds;                /* what the helper's numbers stand for: FIRST_FD + i */
+	bxc_helper_job *helper; /* complete but for the control groups */
+	const int *mount_fds;	/* what the helper's numbers stand for: FIRST_FD + i */
 	size_t n_mount_fds;
 } bxc_exec__launch;
 /* Starts the helper, passes output on, waits. BXC_CANCELED after everything was killed. */
-BXC_MUST_CHECK int bxc_exec__run_helper(const bxc_exec__launch *l, bxc_exec__outcome *ret, bxc_err **err);
+BXC_MUST_CHECK int bxc_exec__run_helper(
+	const bxc_exec__launch *l, bxc_exec__outcome *ret, bxc_err **err);
 /* Removes what an earlier run left; makes the parents. */
 BXC_MUST_CHECK int bxc_exec__groups_open(bxc_exec *x, const char *parent, bxc_err **err);
+/* Removes the parents. */
+void bxc_exec__groups_close(bxc_exec *x);

@@ -18,10 +18,10 @@
 #include "common/os/proc.h"
 #include "worker/exec/exec_internal.h"
 
-#define CHUNK          (32u << 10)
-#define STATUS_MAX     (16u << 10)
-#define KILL_WAIT_NS   (10 * BXC_NS_PER_S)
-#define GROUP_WAIT_MS  5000
+#define CHUNK	      (32u << 10)
+#define STATUS_MAX    (16u << 10)
+#define KILL_WAIT_NS  (10 * BXC_NS_PER_S)
+#define GROUP_WAIT_MS 5000
 
 /* ---- control groups ---- */
 
@@ -49,10 +49,12 @@ static void remove_v1_children(const char *parent)
 {
 	BXC_AUTOCLOSE int fd = -1;
 	BXC_AUTOSTRV char **names = NULL;
-	if (bxc_fs_open_dir(AT_FDCWD, parent, &fd, NULL) < 0 || bxc_fs_list_dir(fd, "", 100000, &names, NULL) < 0)
+	if (bxc_fs_open_dir(AT_FDCWD, parent, &fd, NULL) < 0 ||
+		bxc_fs_list_dir(fd, "", 100000, &names, NULL) < 0)
 		return;
 	for (char **n = names; *n; n++) {
-		BXC_AUTOCLOSE int child_fd = openat(fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		BXC_AUTOCLOSE int child_fd =
+			openat(fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (child_fd < 0)
 			continue;
 		bxc_ignore(bxc_cg_kill(child_fd, NULL));
@@ -79,7 +81,8 @@ int bxc_exec__groups_open(bxc_exec *x, const char *parent, bxc_err **err)
 		BXC_AUTOFREE char *own = own_memory_group();
 		BXC_AUTOFREE char *base = bxc_str_fmt("%s%s", memory, own);
 		struct stat st;
-		/* Another view of the hierarchy than our mount's: a container without its own cgroup namespace. */
+		/* Another view of the hierarchy than our mount's: a container without its own
+		 * cgroup namespace. */
 		bool is_seen = stat(base, &st) == 0;
 		BXC_AUTOFREE char *dir = bxc_str_fmt("%s/%s", is_seen ? base : memory, parent);
 		r = bxc_fs_make_dirs(AT_FDCWD, dir, 0755, &why);
@@ -93,9 +96,21 @@ int bxc_exec__groups_open(bxc_exec *x, const char *parent, bxc_err **err)
 	return 0;
 }
 
+void bxc_exec__groups_close(bxc_exec *x)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (x->cgroup_parent && bxc_cg_remove(x->cg, x->cgroup_parent, GROUP_WAIT_MS, &err) < 0)
+		bxc_log_err(BXC_LOG_WARN, "exec.group_left", err, NULL);
+	if (x->memory_parent)
+		(void)rmdir(x->memory_parent);
+	free(x->cgroup_parent);
+	free(x->memory_parent);
+	bxc_cg_free(x->cg);
+}
+
 typedef struct groups {
-	char *unified;               /* path; NULL: none */
-	char *memory;                /* absolute folder; NULL: none */
+	char *unified; /* path; NULL: none */
+	char *memory;  /* absolute folder; NULL: none */
 	int unified_fd, memory_fd;
 } groups;
 
@@ -146,7 +161,7 @@ static void groups_remove(bxc_exec *x, groups *g)
 typedef struct running {
 	const bxc_exec__launch *l;
 	bxc_proc *proc;
-	int out_fd[2], status_fd;    /* our ends; -1 once they have ended */
+	int out_fd[2], status_fd; /* our ends; -1 once they have ended */
 	bxc_buf status;
 	uint8_t *chunk;
 	bool is_started, is_killed;
@@ -275,7 +290,9 @@ static int finish(running *p, bxc_exec__outcome *ret, bxc_err **err)
 	if (p->status.len > 0)
 		return setup_error(p, err);
 	if (!p->is_started)
-		return bxc_err_set(err, BXC_INTERNAL, "the step helper ended with exit code %d before it had started the container",
+		return bxc_err_set(err, BXC_INTERNAL,
+			"the step helper ended with exit code %d before it had started the "
+			"container",
 			status.exit_code);
 	ret->exit_code = status.exit_code;
 	ret->duration_ns = bxc_clock_mono_ns() - p->started_ns;

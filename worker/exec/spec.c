@@ -10,30 +10,33 @@
 
 #define DEFAULT_SHM_BYTES (UINT64_C(64) << 20)
 
-static const char *const capabilities[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD",
-	"CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE",
-	"CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"};
+static const char *const capabilities[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID",
+	"CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP",
+	"CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"};
 
-static const char *const masked_paths[] = {"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore",
-	"/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-	"/sys/firmware", "/sys/devices/virtual/powercap"};
+static const char *const masked_paths[] = {"/proc/acpi", "/proc/asound", "/proc/interrupts",
+	"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+	"/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"};
 
 static const char *const readonly_paths[] = {
 	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 
 /*
- * System calls that Docker's default profile refuses without further capabilities. As a list of what
- * is refused: the kernel loads it in a tenth of the time of the list of what is allowed.
+ * System calls that Docker's default profile refuses without further capabilities. As a list of
+ * what is refused: the kernel loads it in a tenth of the time of the list of what is allowed.
  */
-static const char *const refused_calls[] = {"acct", "add_key", "bpf", "clock_adjtime", "clock_adjtime64",
-	"clock_settime", "clock_settime64", "delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount",
-	"fsopen", "fspick", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm", "iopl",
-	"kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mount", "mount_setattr", "move_mount",
-	"nfsservctl", "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root", "quotactl", "quotactl_fd",
-	"reboot", "request_key", "setdomainname", "sethostname", "setns", "settimeofday", "stime", "swapoff", "swapon",
-	"syslog", "umount", "umount2", "unshare", "uselib", "userfaultfd", "vhangup", "vm86", "vm86old"};
+static const char *const refused_calls[] = {"acct", "add_key", "bpf", "clock_adjtime",
+	"clock_adjtime64", "clock_settime", "clock_settime64", "delete_module", "fanotify_init",
+	"finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "init_module", "io_uring_enter",
+	"io_uring_register", "io_uring_setup", "ioperm", "iopl", "kexec_file_load", "kexec_load",
+	"keyctl", "lookup_dcookie", "mount", "mount_setattr", "move_mount", "nfsservctl",
+	"open_by_handle_at", "open_tree", "perf_event_open", "pivot_root", "quotactl",
+	"quotactl_fd", "reboot", "request_key", "setdomainname", "sethostname", "setns",
+	"settimeofday", "stime", "swapoff", "swapon", "syslog", "umount", "umount2", "unshare",
+	"uselib", "userfaultfd", "vhangup", "vm86", "vm86old"};
 
-const char *const bxc_exec__default_dests[] = {"/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts", NULL};
+const char *const bxc_exec__default_dests[] = {
+	"/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts", NULL};
 
 static void add_strings(bxc_json *obj, const char *key, const char *const *v, size_t n)
 {
@@ -57,7 +60,8 @@ char *bxc_exec__cwd(const bxc_op_exec *op)
 char *bxc_exec__hosts(const bxc_op_exec *op)
 {
 	bxc_buf b = BXC_BUF_INIT(16u << 20);
-	bxc_buf_addf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", bxc_exec__hostname(op));
+	bxc_buf_addf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+		bxc_exec__hostname(op));
 	for (char **h = op->extra_hosts; h && *h; h++) {
 		const char *eq = strchr(*h, '=');
 		if (eq)
@@ -113,26 +117,25 @@ static int add_rlimits(bxc_json *process, char *const *ulimits, bxc_err **err)
 		BXC_AUTOFREE char *text = bxc_strdup(*u);
 		char *eq = strchr(text, '=');
 		int64_t soft = 0, hard = 0;
-		int r = eq ? 0 : bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid ulimit '%s'", *u);
-		if (r < 0)
-			return r;
+		if (!eq)
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid ulimit '%s'", *u);
 		*eq = '\0';
 		char *colon = strchr(eq + 1, ':');
 		if (colon)
 			*colon = '\0';
 		/* -1: no limit. */
-		r = bxc_str_to_i64(eq + 1, -1, INT64_MAX, &soft, err);
+		int r = bxc_str_to_i64(eq + 1, -1, INT64_MAX, &soft, NULL);
 		if (r == 0)
-			r = bxc_str_to_i64(colon ? colon + 1 : eq + 1, -1, INT64_MAX, &hard, err);
+			r = bxc_str_to_i64(colon ? colon + 1 : eq + 1, -1, INT64_MAX, &hard, NULL);
 		for (char *p = text; r == 0 && *p; p++)
-			if (!islower((unsigned char)*p))
-				r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "unknown ulimit");
-		if (r < 0)
-			return bxc_err_wrap(err, r, "ulimit '%s'", *u);
+			r = islower((unsigned char)*p) ? 0 : -BXC_INVALID_ARGUMENT;
+		if (r < 0 || !*text)
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid ulimit '%s'", *u);
 		BXC_AUTOFREE char *type = bxc_str_fmt("RLIMIT_%s", bxc_str_upper(text));
 		bxc_json *l = bxc_json_push_object(list);
 		bxc_json_set_str(l, "type", type);
-		/* crun takes numbers only, and all of 64 bits do not fit one: what is beyond 2^53 is no limit. */
+		/* crun takes numbers only, and all of 64 bits do not fit one: what is beyond 2^53
+		 * is no limit. */
 		int64_t most = INT64_C(1) << 53;
 		bxc_json_set_i64(l, "soft", soft < 0 ? most : BXC_MIN(soft, most));
 		bxc_json_set_i64(l, "hard", hard < 0 ? most : BXC_MIN(hard, most));
@@ -164,7 +167,8 @@ static int add_process(bxc_json *j, const bxc_exec__spec *s, bxc_err **err)
 
 /* ---- mounts ---- */
 
-static bxc_json *add_mount(bxc_json *list, const char *dest, const char *type, const char *source, const char *options)
+static bxc_json *add_mount(
+	bxc_json *list, const char *dest, const char *type, const char *source, const char *options)
 {
 	bxc_json *m = bxc_json_push_object(list);
 	bxc_json_set_str(m, "destination", dest);
@@ -182,7 +186,8 @@ static void add_mounts(bxc_json *j, const bxc_exec__spec *s)
 		(unsigned long long)(s->op->shm_size ? s->op->shm_size : DEFAULT_SHM_BYTES));
 	add_mount(l, "/proc", "proc", "proc", "nosuid,noexec,nodev");
 	add_mount(l, "/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k");
-	add_mount(l, "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
+	add_mount(l, "/dev/pts", "devpts", "devpts",
+		"nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
 	add_mount(l, "/dev/shm", "tmpfs", "shm", shm);
 	add_mount(l, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
 	add_mount(l, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro");
@@ -219,8 +224,8 @@ static void add_seccomp(bxc_json *l)
 	add_strings(refused, "names", refused_calls, BXC_ARRAY_SIZE(refused_calls));
 	bxc_json_set_str(refused, "action", "SCMP_ACT_ERRNO");
 	bxc_json_set_i64(refused, "errnoRet", 1);
-	/* New user namespaces open much of the kernel. Flags of clone3 lie in memory, out of reach of a
-	 * filter; with ENOSYS libraries fall back to clone. */
+	/* New user namespaces open much of the kernel. Flags of clone3 lie in memory, out of reach
+	 * of a filter; with ENOSYS libraries fall back to clone. */
 	bxc_json *clone = bxc_json_push_object(calls);
 	static const char *const clone_name[] = {"clone"};
 	add_strings(clone, "names", clone_name, 1);

@@ -11,7 +11,7 @@
 #include "common/os/fs.h"
 #include "worker/exec/exec_internal.h"
 
-#define MAX_LINKS 40   /* as the kernel */
+#define MAX_LINKS 40 /* as the kernel */
 
 void bxc_exec__stubs_done(bxc_exec__stubs *s)
 {
@@ -29,7 +29,8 @@ static int restore_times(int dir_fd, const struct stat *st, bxc_err **err)
 	return 0;
 }
 
-static int make_at(int dir_fd, const char *name, const char *path, bool is_dir, bxc_exec__stubs *stubs, bxc_err **err)
+static int make_at(int dir_fd, const char *name, const char *path, bool is_dir,
+	bxc_exec__stubs *stubs, bxc_err **err)
 {
 	struct stat parent;
 	int r = bxc_fs_lstat(dir_fd, "", &parent, err);
@@ -48,8 +49,8 @@ static int make_at(int dir_fd, const char *name, const char *path, bool is_dir, 
 
 /* The folder or file, made when missing; *ret_fd (O_PATH) may be NULL. `links` bounds what dangling
  * links lead to. */
-static int make(int root_fd, const char *path, bool is_dir, unsigned links, bxc_exec__stubs *stubs, int *ret_fd,
-	bxc_err **err)
+static int make(int root_fd, const char *path, bool is_dir, unsigned links, bxc_exec__stubs *stubs,
+	int *ret_fd, bxc_err **err)
 {
 	if (links > MAX_LINKS)
 		return bxc_err_errno(err, ELOOP, "make mount point '%s'", path);
@@ -57,7 +58,8 @@ static int make(int root_fd, const char *path, bool is_dir, unsigned links, bxc_
 		return bxc_err_errno(err, ENAMETOOLONG, "make mount point '%.64s...'", path);
 	BXC_AUTOCLOSE int fd = -1;
 	BXC_AUTOERR bxc_err *why = NULL;
-	int r = bxc_fs_open_beneath(root_fd, path, O_PATH | (is_dir ? O_DIRECTORY : 0), 0, BXC_FS_IN_ROOT, &fd, &why);
+	int r = bxc_fs_open_beneath(
+		root_fd, path, O_PATH | (is_dir ? O_DIRECTORY : 0), 0, BXC_FS_IN_ROOT, &fd, &why);
 	if (r == 0) {
 		if (ret_fd)
 			*ret_fd = BXC_TAKE_FD(fd);
@@ -84,7 +86,8 @@ static int make(int root_fd, const char *path, bool is_dir, unsigned links, bxc_
 		r = bxc_fs_readlink(dir_fd, name, &target, err);
 		if (r < 0)
 			return r;
-		BXC_AUTOFREE char *next = *target == '/' ? bxc_strdup(target) : bxc_str_fmt("%s/%s", dir, target);
+		BXC_AUTOFREE char *next =
+			*target == '/' ? bxc_strdup(target) : bxc_str_fmt("%s/%s", dir, target);
 		for (size_t n = strlen(next); n > 1 && next[n - 1] == '/'; n--)
 			next[n - 1] = '\0';
 		return make(root_fd, next, is_dir, links + 1, stubs, ret_fd, err);
@@ -92,10 +95,12 @@ static int make(int root_fd, const char *path, bool is_dir, unsigned links, bxc_
 	r = make_at(dir_fd, name, path, is_dir, stubs, err);
 	if (r < 0 || !ret_fd)
 		return r;
-	return bxc_fs_open_beneath(dir_fd, name, O_PATH | O_DIRECTORY, 0, BXC_FS_NO_LINKS, ret_fd, err);
+	return bxc_fs_open_beneath(
+		dir_fd, name, O_PATH | O_DIRECTORY, 0, BXC_FS_NO_LINKS, ret_fd, err);
 }
 
-int bxc_exec__stub_make(int root_fd, const char *dest, bool is_dir, bxc_exec__stubs *stubs, bxc_err **err)
+int bxc_exec__stub_make(
+	int root_fd, const char *dest, bool is_dir, bxc_exec__stubs *stubs, bxc_err **err)
 {
 	BXC_AUTOFREE char *path = bxc_strdup(dest);
 	for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)

@@ -32,13 +32,14 @@ static int to_id(const char *s, uint32_t *ret, bxc_err **err)
 {
 	uint64_t v = 0;
 	if (bxc_str_to_u64(s, 0, BXC_PASSWD_MAX_ID, &v, NULL) < 0)
-		return bxc_err_set(err, BXC_UNKNOWN, "uids and gids must be in range 0-%u", BXC_PASSWD_MAX_ID);
+		return bxc_err_set(
+			err, BXC_UNKNOWN, "uids and gids must be in range 0-%u", BXC_PASSWD_MAX_ID);
 	*ret = (uint32_t)v;
 	return 0;
 }
 
-static int find(const char *name, const char *group, bxc_slice passwd, bxc_slice groups, bxc_exec__user *u,
-	bxc_err **err)
+static int find(const char *name, const char *group, bxc_slice passwd, bxc_slice groups,
+	bxc_exec__user *u, bxc_err **err)
 {
 	uint32_t number = 0;
 	BXC_AUTOFREE char *matched = NULL;
@@ -48,17 +49,20 @@ static int find(const char *name, const char *group, bxc_slice passwd, bxc_slice
 		if (r < 0)
 			return r;
 	}
-	if (!bxc_passwd_find_user(passwd, by_id ? NULL : name, number, &u->uid, &u->gid, &matched)) {
+	if (!bxc_passwd_find_user(
+		    passwd, by_id ? NULL : name, number, &u->uid, &u->gid, &matched)) {
 		if (!by_id)
-			return bxc_err_set(
-				err, BXC_UNKNOWN, "unable to find user %s: no matching entries in passwd file", name);
+			return bxc_err_set(err, BXC_UNKNOWN,
+				"unable to find user %s: no matching entries in passwd file", name);
 		u->uid = number;
 	}
 	if (group) {
 		if (!is_number(group)) {
 			if (!bxc_passwd_find_group(groups, group, &u->gid))
 				return bxc_err_set(err, BXC_UNKNOWN,
-					"unable to find group %s: no matching entries in group file", group);
+					"unable to find group %s: no matching entries in group "
+					"file",
+					group);
 		} else {
 			int r = to_id(group, &u->gid, err);
 			if (r < 0)
@@ -106,7 +110,8 @@ int bxc_exec__find_user(int root_fd, const char *spec, bxc_exec__user *ret, bxc_
 		if (r == 0)
 			r = read_file(root_fd, "/etc/group", &groups, &why);
 		if (r == 0)
-			r = find(*name ? name : "0", group, bxc_buf_slice(&passwd), bxc_buf_slice(&groups), &u, &why);
+			r = find(*name ? name : "0", group, bxc_buf_slice(&passwd),
+				bxc_buf_slice(&groups), &u, &why);
 		/* Nobody asked for a user, so an odd passwd file is no reason to fail. */
 		if (r < 0 && is_default) {
 			bxc_exec__user_done(&u);

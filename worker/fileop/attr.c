@@ -32,7 +32,8 @@ int bxc_fsop__owner(int root_fd, const bxc_def_owner *o, bxc_fsop__ids *ret, bxc
 		uint32_t primary = 0;
 		uid = 0;
 		if (r == 1)
-			bxc_ignore(bxc_passwd_find_user(bxc_buf_slice(&text), o->user_name, 0, &uid, &primary, NULL));
+			bxc_ignore(bxc_passwd_find_user(
+				bxc_buf_slice(&text), o->user_name, 0, &uid, &primary, NULL));
 		gid = o->has_gid ? o->gid : primary;
 	}
 	if (o->group_name) {
@@ -42,7 +43,8 @@ int bxc_fsop__owner(int root_fd, const bxc_def_owner *o, bxc_fsop__ids *ret, bxc
 			return bxc_err_wrap(err, r, "look up group '%s'", o->group_name);
 		gid = 0;
 		if (r == 1)
-			bxc_ignore(bxc_passwd_find_group(bxc_buf_slice(&text), o->group_name, &gid));
+			bxc_ignore(
+				bxc_passwd_find_group(bxc_buf_slice(&text), o->group_name, &gid));
 	}
 	ret->uid = uid;
 	ret->gid = gid;
@@ -128,8 +130,8 @@ int bxc_fsop__mode_apply(const char *text, mode_t mode, mode_t *ret, bxc_err **e
 			c.op = *p++;
 			size_t n = strcspn(p, "+-=,");
 			mode_t bits = perm_bits(p, n, &c, mode, &ok);
-			mode_t all = (c.who & 0777) | (c.who & 0700 ? S_ISUID : 0) | (c.who & 0070 ? S_ISGID : 0) |
-				     (c.who == 0777 ? S_ISVTX : 0);
+			mode_t all = (c.who & 0777) | (c.who & 0700 ? S_ISUID : 0) |
+				     (c.who & 0070 ? S_ISGID : 0) | (c.who == 0777 ? S_ISVTX : 0);
 			if (c.op == '+')
 				mode |= bits;
 			else if (c.op == '-')

@@ -18,26 +18,26 @@ typedef struct copier {
 	const bxc_file_action *a;
 	bxc_cancel *cancel;
 	bxc_fsop__ids owner;
-	bxc_ignore *include, *exclude;   /* NULL: none */
+	bxc_ignore *include, *exclude; /* NULL: none */
 	uint32_t n_entries;
 	/* One source match: hard links are kept among its files. */
-	int top_fd;                      /* the folder it is written into; borrowed */
-	bxc_map *links;                  /* key of the inode -> path below top_fd; owned values */
+	int top_fd;	/* the folder it is written into; borrowed */
+	bxc_map *links; /* key of the inode -> path below top_fd; owned values */
 } copier;
 
 /* A folder on the way down: it is made when something in it is written. */
 typedef struct level {
-	struct level *up;                /* NULL: dst_fd is open already */
+	struct level *up; /* NULL: dst_fd is open already */
 	const bxc_fsop__node *node;
-	const char *name;                /* in up's folder */
-	char *rel;                       /* below top_fd, "" for itself; owned */
-	int dst_fd;                      /* -1: not made yet; owned when up is set */
+	const char *name; /* in up's folder */
+	char *rel;	  /* below top_fd, "" for itself; owned */
+	int dst_fd;	  /* -1: not made yet; owned when up is set */
 	bool was_created;
 } level;
 
 static int enter(copier *c, level *l, bxc_err **err);
-static int copy_node(copier *c, level *up, const bxc_fsop__node *n, const char *name, const char *below,
-	bool overwrite, unsigned depth, bxc_err **err);
+static int copy_node(copier *c, level *up, const bxc_fsop__node *n, const char *name,
+	const char *below, bool overwrite, unsigned depth, bxc_err **err);
 
 /* ---- attributes ---- */
 
@@ -65,8 +65,8 @@ static int node_mode(const copier *c, const bxc_fsop__node *n, mode_t *ret, bxc_
 	return 0;
 }
 
-/* Owner, mode, xattrs and times of an open file or folder. chown comes before chmod, which it undoes
- * in part, and before xattrs, among which it clears capabilities. */
+/* Owner, mode, xattrs and times of an open file or folder. chown comes before chmod, which it
+ * undoes in part, and before xattrs, among which it clears capabilities. */
 static int set_attributes(copier *c, const bxc_fsop__node *n, int fd, bxc_err **err)
 {
 	mode_t mode = 0;
@@ -88,7 +88,8 @@ static int set_attributes(copier *c, const bxc_fsop__node *n, int fd, bxc_err **
 }
 
 /* The same for what cannot be opened: links, devices, pipes. */
-static int set_attributes_at(copier *c, const bxc_fsop__node *n, int dir_fd, const char *name, bxc_err **err)
+static int set_attributes_at(
+	copier *c, const bxc_fsop__node *n, int dir_fd, const char *name, bxc_err **err)
 {
 	mode_t mode = 0;
 	struct timespec times[2];
@@ -118,14 +119,16 @@ static char *below_path(const char *dir, const char *name)
 }
 
 /* Makes way for something that is no folder. */
-static int clear_target(copier *c, int dir_fd, const char *name, const bxc_fsop__node *n, bxc_err **err)
+static int clear_target(
+	copier *c, int dir_fd, const char *name, const bxc_fsop__node *n, bxc_err **err)
 {
 	struct stat st;
 	int r = bxc_fs_lstat_opt(dir_fd, name, &st, err);
 	if (r <= 0)
 		return r;
 	if (S_ISDIR(st.st_mode) && !c->a->replace_existing)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "cannot replace to directory %s with file", n->path);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"cannot replace to directory %s with file", n->path);
 	return bxc_fs_rmtree(dir_fd, name, err);
 }
 
@@ -153,7 +156,8 @@ static int copy_file(copier *c, level *up, const bxc_fsop__node *n, const char *
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
-	BXC_AUTOCLOSE int fd = openat(up->dst_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	BXC_AUTOCLOSE int fd = openat(
+		up->dst_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "create '%s'", name);
 	int r = bxc_fsop__view_copy_data(c->view, n, fd, err);
@@ -164,7 +168,8 @@ static int copy_file(copier *c, level *up, const bxc_fsop__node *n, const char *
 	return r;
 }
 
-static int copy_special(copier *c, level *up, const bxc_fsop__node *n, const char *name, bxc_err **err)
+static int copy_special(
+	copier *c, level *up, const bxc_fsop__node *n, const char *name, bxc_err **err)
 {
 	if (S_ISLNK(n->mode)) {
 		BXC_AUTOFREE char *target = NULL;
@@ -199,7 +204,8 @@ static bool may_select_below(const copier *c, const char *below)
 static int copy_children(copier *c, level *l, const char *below, unsigned depth, bxc_err **err)
 {
 	if (depth > BXC_FSOP__MAX_DEPTH)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u", BXC_FSOP__MAX_DEPTH);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
+			BXC_FSOP__MAX_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fsop__view_list(c->view, l->node, &names, err);
 	for (char **name = names; r == 0 && *name; name++) {
@@ -207,7 +213,8 @@ static int copy_children(copier *c, level *l, const char *below, unsigned depth,
 		if (r < 0)
 			return r;
 		if (++c->n_entries > BXC_LIMIT_TREE_ENTRIES)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u files", BXC_LIMIT_TREE_ENTRIES);
+			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u files",
+				BXC_LIMIT_TREE_ENTRIES);
 		BXC_FSOP__AUTONODE bxc_fsop__node child = BXC_FSOP__NODE_INIT;
 		r = bxc_fsop__view_child(c->view, l->node, *name, &child, err);
 		if (r < 0)
@@ -235,7 +242,8 @@ static int enter(copier *c, level *l, bxc_err **err)
 		return r;
 	if (r == 1 && !S_ISDIR(st.st_mode)) {
 		if (!c->a->replace_existing)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "cannot copy to non-directory: %s", l->node->path);
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"cannot copy to non-directory: %s", l->node->path);
 		r = bxc_fs_rmtree(l->up->dst_fd, l->name, err);
 		if (r < 0)
 			return r;
@@ -261,13 +269,14 @@ static int set_times(copier *c, const bxc_fsop__node *n, int fd, bxc_err **err)
 	return 0;
 }
 
-static int copy_dir(copier *c, level *up, const bxc_fsop__node *n, const char *name, const char *below, bool overwrite,
-	unsigned depth, bxc_err **err)
+static int copy_dir(copier *c, level *up, const bxc_fsop__node *n, const char *name,
+	const char *below, bool overwrite, unsigned depth, bxc_err **err)
 {
 	bool selected = is_selected(c, below);
 	if (!selected && !may_select_below(c, below))
 		return 0;
-	level l = {.up = up, .node = n, .name = name, .rel = below_path(up->rel, name), .dst_fd = -1};
+	level l = {
+		.up = up, .node = n, .name = name, .rel = below_path(up->rel, name), .dst_fd = -1};
 	int r = selected ? enter(c, &l, err) : 0;
 	if (r == 0)
 		r = copy_children(c, &l, below, depth, err);
@@ -283,8 +292,8 @@ static int copy_dir(copier *c, level *up, const bxc_fsop__node *n, const char *n
 	return r;
 }
 
-static int copy_node(copier *c, level *up, const bxc_fsop__node *n, const char *name, const char *below,
-	bool overwrite, unsigned depth, bxc_err **err)
+static int copy_node(copier *c, level *up, const bxc_fsop__node *n, const char *name,
+	const char *below, bool overwrite, unsigned depth, bxc_err **err)
 {
 	if (S_ISDIR(n->mode))
 		return copy_dir(c, up, n, name, below, overwrite, depth, err);
@@ -295,7 +304,8 @@ static int copy_node(copier *c, level *up, const bxc_fsop__node *n, const char *
 		r = clear_target(c, up->dst_fd, name, n, err);
 	if (r < 0)
 		return r;
-	return S_ISREG(n->mode) ? copy_file(c, up, n, name, err) : copy_special(c, up, n, name, err);
+	return S_ISREG(n->mode) ? copy_file(c, up, n, name, err)
+				: copy_special(c, up, n, name, err);
 }
 
 /* ---- one match ---- */
@@ -317,7 +327,8 @@ static int copy_top(copier *c, const bxc_fsop__node *n, int dir_fd, const char *
 	level top = {.node = n, .rel = bxc_strdup(""), .dst_fd = dir_fd, .name = ""};
 	c->top_fd = dir_fd;
 	c->links = bxc_map_new(free);
-	int r = name ? copy_node(c, &top, n, name, "", false, 0, err) : copy_children(c, &top, "", 0, err);
+	int r = name ? copy_node(c, &top, n, name, "", false, 0, err)
+		     : copy_children(c, &top, "", 0, err);
 	bxc_map_free(c->links);
 	c->links = NULL;
 	free(top.rel);
@@ -336,7 +347,8 @@ static int copy_match(copier *c, bxc_fsop__dest *d, const char *src, bxc_err **e
 		if (r < 0)
 			return r;
 		if (r == 1)
-			return bxc_err_set(err, BXC_UNIMPLEMENTED, "unpacking of archives is not supported: '%s'", src);
+			return bxc_err_set(err, BXC_UNIMPLEMENTED,
+				"unpacking of archives is not supported: '%s'", src);
 	}
 	const char *base = last_component(src);
 	/* What a pattern matched may be excluded by name; below a folder, copy_children looks. */
@@ -406,8 +418,8 @@ static int copy_all(copier *c, bxc_fsop__dest *d, bxc_err **err)
 	return r < 0 ? r : bxc_fsop__dest_finish(d, err);
 }
 
-int bxc_fsop__copy(const bxc_file_action *a, int root_fd, const bxc_fsop_source *source, const bxc_fsop_env *env,
-	bxc_err **err)
+int bxc_fsop__copy(const bxc_file_action *a, int root_fd, const bxc_fsop_source *source,
+	const bxc_fsop_env *env, bxc_err **err)
 {
 	bxc_fsop__view view;
 	bxc_fsop__view_init(&view, source, env);
@@ -453,7 +465,10 @@ int bxc_fsop__is_archive(bxc_fsop__view *v, const bxc_fsop__node *n, bxc_err **e
 	if (head.len < 10)
 		return 0;
 	/* bzip2 and xz: what is inside cannot be told here, so it is taken for a tar. */
-	if (memcmp(head.data, "BZh", 3) == 0 || memcmp(head.data, "\xfd" "7zXZ", 6) == 0)
+	if (memcmp(head.data, "BZh", 3) == 0 || memcmp(head.data,
+							"\xfd"
+							"7zXZ",
+							6) == 0)
 		return 1;
 	bxc_compression kind = bxc_compression_detect(bxc_buf_slice(&head));
 	if (kind == BXC_COMPRESSION_NONE)

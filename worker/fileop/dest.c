@@ -20,13 +20,16 @@ static void note_made(int dir_fd, const char *path, void *ud)
 
 int bxc_fsop__dest_mkdir_p(bxc_fsop__dest *d, const char *path, int *ret_fd, bxc_err **err)
 {
-	return bxc_fs_mkdir_p(d->root_fd, path, d->dir_mode, d->uid, d->gid, note_made, d, ret_fd, err);
+	return bxc_fs_mkdir_p(
+		d->root_fd, path, d->dir_mode, d->uid, d->gid, note_made, d, ret_fd, err);
 }
 
-int bxc_fsop__dest_open_dir(bxc_fsop__dest *d, const char *path, bool want_dir, int *ret_fd, bxc_err **err)
+int bxc_fsop__dest_open_dir(
+	bxc_fsop__dest *d, const char *path, bool want_dir, int *ret_fd, bxc_err **err)
 {
 	BXC_AUTOERR bxc_err *why = NULL;
-	int r = bxc_fs_open_beneath(d->root_fd, path, O_PATH | O_DIRECTORY, 0, BXC_FS_IN_ROOT, ret_fd, &why);
+	int r = bxc_fs_open_beneath(
+		d->root_fd, path, O_PATH | O_DIRECTORY, 0, BXC_FS_IN_ROOT, ret_fd, &why);
 	if (r == 0)
 		return 1;
 	if (r == -BXC_NOT_FOUND)
@@ -34,12 +37,14 @@ int bxc_fsop__dest_open_dir(bxc_fsop__dest *d, const char *path, bool want_dir, 
 	if (bxc_err_errnum(why) == ENOTDIR) {
 		if (!want_dir)
 			return 0;
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "cannot copy to non-directory: %s", path);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "cannot copy to non-directory: %s", path);
 	}
 	return bxc_err_move(err, BXC_TAKE(why));
 }
 
-int bxc_fsop__dest_file(bxc_fsop__dest *d, const char *path, bool make, int *ret_dir_fd, char **ret_name, bxc_err **err)
+int bxc_fsop__dest_file(bxc_fsop__dest *d, const char *path, bool make, int *ret_dir_fd,
+	char **ret_name, bxc_err **err)
 {
 	BXC_AUTOFREE char *now = bxc_strdup(path);
 	for (int i = 0; i < BXC_FSOP__MAX_LINKS; i++) {
@@ -49,14 +54,16 @@ int bxc_fsop__dest_file(bxc_fsop__dest *d, const char *path, bool make, int *ret
 		while (n > 0 && now[n - 1] == '/')
 			now[--n] = '\0';
 		const char *slash = strrchr(now, '/');
-		BXC_AUTOFREE char *dir = slash ? bxc_strndup(now, (size_t)(slash - now)) : bxc_strdup("");
+		BXC_AUTOFREE char *dir =
+			slash ? bxc_strndup(now, (size_t)(slash - now)) : bxc_strdup("");
 		BXC_AUTOFREE char *name = bxc_strdup(slash ? slash + 1 : now);
 		if (!*name || bxc_str_eq(name, ".") || bxc_str_eq(name, ".."))
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "cannot replace to directory %s with file", path);
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"cannot replace to directory %s with file", path);
 		BXC_AUTOCLOSE int dir_fd = -1;
-		int r = make ? bxc_fsop__dest_mkdir_p(d, dir, &dir_fd, err) :
-			       bxc_fs_open_beneath(
-				       d->root_fd, dir, O_PATH | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &dir_fd, err);
+		int r = make ? bxc_fsop__dest_mkdir_p(d, dir, &dir_fd, err)
+			     : bxc_fs_open_beneath(d->root_fd, dir, O_PATH | O_DIRECTORY, 0,
+				       BXC_FS_IN_ROOT, &dir_fd, err);
 		if (r < 0)
 			return r;
 		struct stat st;
@@ -72,7 +79,8 @@ int bxc_fsop__dest_file(bxc_fsop__dest *d, const char *path, bool make, int *ret
 		r = bxc_fs_readlink(dir_fd, name, &target, err);
 		if (r < 0)
 			return r;
-		char *next = *target == '/' ? bxc_strdup(target) : bxc_str_fmt("%s/%s", dir, target);
+		char *next =
+			*target == '/' ? bxc_strdup(target) : bxc_str_fmt("%s/%s", dir, target);
 		free(now);
 		now = next;
 	}
@@ -87,7 +95,8 @@ int bxc_fsop__dest_finish(bxc_fsop__dest *d, bxc_err **err)
 	struct timespec times[2] = {t, t};
 	for (char **p = d->made; p && *p; p++) {
 		BXC_AUTOCLOSE int fd = -1;
-		int r = bxc_fs_open_beneath(d->root_fd, *p, O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &fd, err);
+		int r = bxc_fs_open_beneath(
+			d->root_fd, *p, O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &fd, err);
 		if (r < 0)
 			return r;
 		if (futimens(fd, times) < 0)

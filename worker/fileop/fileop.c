@@ -23,8 +23,7 @@ static int set_time(const bxc_file_action *a, int dir_fd, const char *name, bxc_
 }
 
 /* Not followed at its end; BXC_NOT_FOUND names the path. */
-static int open_parent(int root_fd, const char *path, int *ret_fd, char **ret_name,
-	bxc_err **err)
+static int open_parent(int root_fd, const char *path, int *ret_fd, char **ret_name, bxc_err **err)
 {
 	BXC_AUTOERR bxc_err *why = NULL;
 	int r = bxc_fs_open_parent(root_fd, path, true, ret_fd, ret_name, &why);
@@ -93,7 +92,8 @@ static int do_mkfile(const bxc_file_action *a, int root_fd, const bxc_fsop__ids 
 	return set_time(a, dir_fd, name, err);
 }
 
-static int do_symlink(const bxc_file_action *a, int root_fd, const bxc_fsop__ids *ids, bxc_err **err)
+static int do_symlink(
+	const bxc_file_action *a, int root_fd, const bxc_fsop__ids *ids, bxc_err **err)
 {
 	BXC_AUTOCLOSE int dir_fd = -1;
 	BXC_AUTOFREE char *name = NULL;
@@ -140,8 +140,8 @@ static int do_rm(const bxc_file_action *a, int root_fd, const bxc_fsop_env *env,
 	return r;
 }
 
-int bxc_fsop_perform(const bxc_file_action *a, int root_fd, const bxc_fsop_source *source, const bxc_fsop_env *env,
-	bxc_err **err)
+int bxc_fsop_perform(const bxc_file_action *a, int root_fd, const bxc_fsop_source *source,
+	const bxc_fsop_env *env, bxc_err **err)
 {
 	static const bxc_fsop_env nothing = {0};
 	if (!env)
@@ -167,7 +167,8 @@ int bxc_fsop_perform(const bxc_file_action *a, int root_fd, const bxc_fsop_sourc
 	case BXC_FILE_COPY:
 	case BXC_FILE_UNKNOWN:
 	default:
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "unknown file operation %d", (int)a->kind);
+		return bxc_err_set(
+			err, BXC_UNIMPLEMENTED, "unknown file operation %d", (int)a->kind);
 	}
 }
 
@@ -177,19 +178,21 @@ int bxc_fsop_base(const bxc_op_file *op, uint32_t n_inputs, uint32_t *ret_input,
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "a file operation without actions");
 	for (size_t i = 0; i < op->actions.n; i++) {
 		const bxc_file_action *a = &op->actions.v[i];
-		bool source_ok = a->kind != BXC_FILE_COPY || a->source == BXC_DEF_NO_INPUT || a->source < n_inputs;
-		bool target_ok = i == 0 ? a->target == BXC_DEF_NO_INPUT || a->target < n_inputs :
-					  a->target == n_inputs + (uint32_t)(i - 1);
+		bool source_ok = a->kind != BXC_FILE_COPY || a->source == BXC_DEF_NO_INPUT ||
+				 a->source < n_inputs;
+		bool target_ok = i == 0 ? a->target == BXC_DEF_NO_INPUT || a->target < n_inputs
+					: a->target == n_inputs + (uint32_t)(i - 1);
 		if (!source_ok || !target_ok)
 			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"file operations whose actions do not follow one another are not supported");
+				"file operations whose actions do not follow one another are not "
+				"supported");
 	}
 	*ret_input = op->actions.v[0].target;
 	return 0;
 }
 
-int bxc_fsop_run(const bxc_op_file *op, int root_fd, const bxc_fsop_source *inputs, uint32_t n_inputs,
-	const bxc_fsop_env *env, bxc_err **err)
+int bxc_fsop_run(const bxc_op_file *op, int root_fd, const bxc_fsop_source *inputs,
+	uint32_t n_inputs, const bxc_fsop_env *env, bxc_err **err)
 {
 	uint32_t base = 0;
 	int r = bxc_fsop_base(op, n_inputs, &base, err);
@@ -197,12 +200,14 @@ int bxc_fsop_run(const bxc_op_file *op, int root_fd, const bxc_fsop_source *inpu
 		const bxc_file_action *a = &op->actions.v[i];
 		const bxc_fsop_source empty = {.root_fd = -1};
 		bool has_source = a->kind == BXC_FILE_COPY && a->source != BXC_DEF_NO_INPUT;
-		r = bxc_fsop_perform(a, root_fd, has_source ? &inputs[a->source] : &empty, env, err);
+		r = bxc_fsop_perform(
+			a, root_fd, has_source ? &inputs[a->source] : &empty, env, err);
 	}
 	return r;
 }
 
-int bxc_fsop_materialize(const bxc_fsop_source *source, int root_fd, const bxc_fsop_env *env, bxc_err **err)
+int bxc_fsop_materialize(
+	const bxc_fsop_source *source, int root_fd, const bxc_fsop_env *env, bxc_err **err)
 {
 	char root[] = "/";
 	const bxc_file_action all = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading a source: a folder by descriptors, or a located tree by its entries. Trees are values that
- * were verified when they came; folders are read-only mounts of layers, so neither changes under us.
+ * Reading a source: a folder by descriptors, or a located tree by its entries. Trees are values
+ * that were verified when they came; folders are read-only mounts of layers, so neither changes
+ * under us.
  */
 #include <errno.h>
 #include <sys/sysmacros.h>
@@ -86,7 +87,8 @@ static int folder_open_data(const bxc_fsop__node *n, int *ret_fd, bxc_err **err)
 
 static void tree_node(const bxc_tree_entry *e, const char *path, bxc_fsop__node *ret)
 {
-	*ret = (bxc_fsop__node){.path = bxc_strdup(path), .mode = S_IFDIR | 0755, .fd = -1, .nlink = 1, .entry = e};
+	*ret = (bxc_fsop__node){
+		.path = bxc_strdup(path), .mode = S_IFDIR | 0755, .fd = -1, .nlink = 1, .entry = e};
 	if (!e)
 		return;
 	ret->mode = e->mode;
@@ -113,7 +115,8 @@ static const bxc_tree_entry *tree_find(const bxc_fsop__view *v, const char *path
 }
 
 /* As the kernel resolves under a chroot. */
-static int tree_resolve(bxc_fsop__view *v, const char *path, bool follow, bxc_fsop__node *ret, bxc_err **err)
+static int tree_resolve(
+	bxc_fsop__view *v, const char *path, bool follow, bxc_fsop__node *ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *todo = bxc_strdup(path);
 	BXC_AUTOFREE char *at = bxc_strdup("/");
@@ -149,7 +152,8 @@ static int tree_resolve(bxc_fsop__view *v, const char *path, bool follow, bxc_fs
 			if (strlen(target) + strlen(p) >= 2 * BXC_LIMIT_PATH)
 				return bxc_err_errno(err, ENAMETOOLONG, "open '%s'", path);
 			char *more = bxc_str_fmt("%s/%s", target, p);
-			/* Without what follows, a last link must not turn into one with a slash after it. */
+			/* Without what follows, a last link must not turn into one with a slash
+			 * after it. */
 			if (*p == '\0')
 				more[strlen(more) - 1] = '\0';
 			if (*target == '/') {
@@ -187,8 +191,8 @@ static int tree_list(bxc_fsop__view *v, const bxc_fsop__node *dir, char ***ret)
 	return 0;
 }
 
-static int tree_open_pack(bxc_fsop__view *v, const bxc_fsop__node *n, const bxc_tree_entry **ret_entry, int *ret_fd,
-	bxc_err **err)
+static int tree_open_pack(bxc_fsop__view *v, const bxc_fsop__node *n,
+	const bxc_tree_entry **ret_entry, int *ret_fd, bxc_err **err)
 {
 	const bxc_tree_entry *e = tree_content(v, n);
 	if (!e)
@@ -198,13 +202,15 @@ static int tree_open_pack(bxc_fsop__view *v, const bxc_fsop__node *n, const bxc_
 	if (e->size == 0)
 		return 0;
 	if (!bxc_digest_is_set(&e->pack) || !v->env->open_pack)
-		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "the content of '%s' was not sent", n->path);
+		return bxc_err_set(
+			err, BXC_FAILED_PRECONDITION, "the content of '%s' was not sent", n->path);
 	return v->env->open_pack(&e->pack, ret_fd, v->env->ud, err);
 }
 
 /* ---- both ---- */
 
-int bxc_fsop__view_resolve(bxc_fsop__view *v, const char *path, bool follow, bxc_fsop__node *ret, bxc_err **err)
+int bxc_fsop__view_resolve(
+	bxc_fsop__view *v, const char *path, bool follow, bxc_fsop__node *ret, bxc_err **err)
 {
 	if (strlen(path) >= BXC_LIMIT_PATH)
 		return bxc_err_errno(err, ENAMETOOLONG, "open '%.64s...'", path);
@@ -212,8 +218,8 @@ int bxc_fsop__view_resolve(bxc_fsop__view *v, const char *path, bool follow, bxc
 		return tree_resolve(v, path, follow, ret, err);
 	int fd = -1;
 	BXC_AUTOERR bxc_err *why = NULL;
-	int r = bxc_fs_open_beneath(
-		v->src.root_fd, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, BXC_FS_IN_ROOT, &fd, &why);
+	int r = bxc_fs_open_beneath(v->src.root_fd, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0,
+		BXC_FS_IN_ROOT, &fd, &why);
 	if (r == -BXC_NOT_FOUND || bxc_err_errnum(why) == ENOTDIR)
 		return not_found(path, err);
 	if (r < 0)
@@ -236,8 +242,8 @@ int bxc_fsop__view_list(bxc_fsop__view *v, const bxc_fsop__node *dir, char ***re
 	return bxc_fs_list_dir(dir->fd, ".", BXC_LIMIT_TREE_ENTRIES, ret, err);
 }
 
-int bxc_fsop__view_child(bxc_fsop__view *v, const bxc_fsop__node *dir, const char *name, bxc_fsop__node *ret,
-	bxc_err **err)
+int bxc_fsop__view_child(bxc_fsop__view *v, const bxc_fsop__node *dir, const char *name,
+	bxc_fsop__node *ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *path = join(dir->path, name);
 	if (!is_folder(v)) {
@@ -329,7 +335,8 @@ void bxc_fsop__view_copy_xattrs(bxc_fsop__view *v, const bxc_fsop__node *n, int 
 		if (bxc_str_has_prefix(*x, "trusted.") || bxc_str_has_prefix(*x, "user.overlay."))
 			continue;
 		if (bxc_xattr_get(n->fd, *x, &value, NULL) == 0)
-			bxc_ignore(bxc_xattr_set(out_fd, *x, value.data ? value.data : (const uint8_t *)"", value.len, NULL));
+			bxc_ignore(bxc_xattr_set(out_fd, *x,
+				value.data ? value.data : (const uint8_t *)"", value.len, NULL));
 	}
 }
 
@@ -338,7 +345,8 @@ char *bxc_fsop__view_link_key(bxc_fsop__view *v, const bxc_fsop__node *n)
 	if (is_folder(v)) {
 		if (n->nlink < 2)
 			return NULL;
-		return bxc_str_fmt("%llx:%llx", (unsigned long long)n->dev, (unsigned long long)n->ino);
+		return bxc_str_fmt(
+			"%llx:%llx", (unsigned long long)n->dev, (unsigned long long)n->ino);
 	}
 	if (!n->entry)
 		return NULL;
@@ -357,8 +365,10 @@ char *bxc_fsop__view_link_key(bxc_fsop__view *v, const bxc_fsop__node *n)
 
 /* ---- patterns ---- */
 
-/* Folders met within a pattern are not followed when they are links, as Go's filepath.Walk does not. */
-static int match_below(bxc_fsop__view *v, const bxc_fsop__node *dir, char *const *parts, char ***out, bxc_err **err)
+/* Folders met within a pattern are not followed when they are links, as Go's filepath.Walk does
+ * not. */
+static int match_below(bxc_fsop__view *v, const bxc_fsop__node *dir, char *const *parts,
+	char ***out, bxc_err **err)
 {
 	if (!S_ISDIR(dir->mode))
 		return 0;
@@ -381,7 +391,8 @@ static int match_below(bxc_fsop__view *v, const bxc_fsop__node *dir, char *const
 	return r;
 }
 
-int bxc_fsop__view_match(bxc_fsop__view *v, const char *src, bool wildcard, char ***ret, bxc_err **err)
+int bxc_fsop__view_match(
+	bxc_fsop__view *v, const char *src, bool wildcard, char ***ret, bxc_err **err)
 {
 	BXC_AUTOSTRV char **parts = bxc_strv_split(src + strspn(src, "/"), '/');
 	BXC_AUTOSTRV char **out = NULL;

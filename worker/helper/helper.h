@@ -19,12 +19,12 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 
-#define BXC_HELPER_JOB_FD      3
-#define BXC_HELPER_STATUS_FD   4
-#define BXC_HELPER_FIRST_FD    5              /* those of the job */
-#define BXC_HELPER_MAX_FD      255
-#define BXC_HELPER_JOB_MAX     (1u << 20)     /* bytes; 200 mounts with paths of 4 KiB fit */
-#define BXC_HELPER_MAX_MOUNTS  200u
+#define BXC_HELPER_JOB_FD     3
+#define BXC_HELPER_STATUS_FD  4
+#define BXC_HELPER_FIRST_FD   5 /* those of the job */
+#define BXC_HELPER_MAX_FD     255
+#define BXC_HELPER_JOB_MAX    (1u << 20) /* bytes; 200 mounts with paths of 4 KiB fit */
+#define BXC_HELPER_MAX_MOUNTS 200u
 
 /* A detached mount, attached at a folder that exists. */
 typedef struct bxc_helper_mount {
@@ -32,8 +32,8 @@ typedef struct bxc_helper_mount {
 	char *at;
 } bxc_helper_mount;
 
-/* A file or folder `select` within the folder `from` (resolved as after chroot), bound to `to`, which
- * the helper makes, of the same kind. */
+/* A file or folder `select` within the folder `from` (resolved as after chroot), bound to `to`,
+ * which the helper makes, of the same kind. */
 typedef struct bxc_helper_bind {
 	char *from;
 	char *select;
@@ -41,12 +41,12 @@ typedef struct bxc_helper_bind {
 } bxc_helper_bind;
 
 typedef struct bxc_helper_job {
-	pid_t parent;                /* who spawns it */
-	char **unmount;              /* mount points to be hidden from the child; absent is fine */
-	BXC_ARR(int) cgroup_fds;     /* folders of control groups to join */
+	pid_t parent;		 /* who spawns it */
+	char **unmount;		 /* mount points to be hidden from the child; absent is fine */
+	BXC_ARR(int) cgroup_fds; /* folders of control groups to join */
 	BXC_ARR(bxc_helper_mount) mounts;
-	BXC_ARR(bxc_helper_bind) binds;   /* after all mounts */
-	char **argv;                 /* argv[0] is a path */
+	BXC_ARR(bxc_helper_bind) binds; /* after all mounts */
+	char **argv;			/* argv[0] is a path */
 } bxc_helper_job;
 
 void bxc_helper_job_done(bxc_helper_job *j);

@@ -3,7 +3,8 @@
  * The job as bytes. The magic names the version: worker and helper come from one build, so there is
  * no other to understand. Records, each "key=value" and a NUL:
  *
- *     parent=PID  unmount=PATH*  cgroup=FD*  (mount=FD at=PATH)*  (bind=FROM select=PATH to=PATH)*  arg=TEXT+
+ *     parent=PID  unmount=PATH*  cgroup=FD*  (mount=FD at=PATH)*  (bind=FROM select=PATH to=PATH)*
+ * arg=TEXT+
  */
 #include <string.h>
 
@@ -11,8 +12,8 @@
 #include "common/base/str.h"
 #include "worker/helper/helper.h"
 
-#define MAGIC    "bxc-exec-1"
-#define MAX_ARGS 64u
+#define MAGIC	    "bxc-exec-1"
+#define MAX_ARGS    64u
 #define MAX_CGROUPS 16u
 
 void bxc_helper_job_done(bxc_helper_job *j)
@@ -109,7 +110,8 @@ static int refuse(const char *record, bxc_err **err)
 static int absolute(const char *path, bxc_err **err)
 {
 	if (*path != '/')
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "job: '%.64s' is no absolute path", path);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "job: '%.64s' is no absolute path", path);
 	return 0;
 }
 
@@ -174,8 +176,10 @@ static int take(bxc_helper_job *j, const char *record, bxc_err **err)
 static int decode(bxc_slice in, bxc_helper_job *j, bxc_err **err)
 {
 	if (in.n > BXC_HELPER_JOB_MAX)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "job: larger than %u bytes", BXC_HELPER_JOB_MAX);
-	if (in.n < sizeof(MAGIC) || in.p[in.n - 1] != '\0' || memcmp(in.p, MAGIC, sizeof(MAGIC)) != 0)
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "job: larger than %u bytes",
+			BXC_HELPER_JOB_MAX);
+	if (in.n < sizeof(MAGIC) || in.p[in.n - 1] != '\0' ||
+		memcmp(in.p, MAGIC, sizeof(MAGIC)) != 0)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "job: not of this version");
 	int r = 0;
 	for (size_t at = sizeof(MAGIC); r == 0 && at < in.n;) {
@@ -185,7 +189,8 @@ static int decode(bxc_slice in, bxc_helper_job *j, bxc_err **err)
 	}
 	if (r < 0)
 		return r;
-	bool is_cut = (j->mounts.n && !j->mounts.v[j->mounts.n - 1].at) || (j->binds.n && !j->binds.v[j->binds.n - 1].to);
+	bool is_cut = (j->mounts.n && !j->mounts.v[j->mounts.n - 1].at) ||
+		      (j->binds.n && !j->binds.v[j->binds.n - 1].to);
 	if (is_cut || j->parent == 0 || !j->argv)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "job: incomplete");
 	return absolute(j->argv[0], err);

@@ -22,7 +22,7 @@
 #include "common/os/mnt.h"
 #include "worker/helper/helper.h"
 
-#define EXIT_SETUP 125   /* whoever reads the status knows more */
+#define EXIT_SETUP 125 /* whoever reads the status knows more */
 
 BXC_NORETURN static void fail(const bxc_err *err)
 {
@@ -105,7 +105,8 @@ static int set_up_mounts(const bxc_helper_job *j, bxc_err **err)
 		return r;
 	/* crun looks up its processes in /proc, which must count as this pid namespace does. */
 	BXC_AUTOCLOSE int proc_fd = -1;
-	r = bxc_mnt_new("proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &proc_fd, err);
+	r = bxc_mnt_new("proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+		&proc_fd, err);
 	return r < 0 ? r : bxc_mnt_move(proc_fd, AT_FDCWD, "/proc", err);
 }
 
@@ -168,7 +169,7 @@ static int wait_child(pid_t pid, const sigset_t *signals)
 int main(void)
 {
 	bxc_err *err = NULL;
-	bxc_helper_job j = {0};
+	BXC_AUTOHELPERJOB bxc_helper_job j = {0};
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGCHLD);
@@ -194,7 +195,8 @@ int main(void)
 		r = start_child(&j, &pid, &err);
 	if (r < 0)
 		fail(err);
-	/* The status pipe must end when the child has started; output and mounts are the child's, too. */
+	/* The status pipe must end when the child has started; output and mounts are the child's,
+	 * too. */
 	close(BXC_HELPER_STATUS_FD);
 	for (size_t i = 0; i < j.mounts.n; i++)
 		close(j.mounts.v[i].fd);

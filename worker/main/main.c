@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"

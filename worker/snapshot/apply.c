@@ -15,10 +15,10 @@
 #include "worker/snapshot/snapshot_internal.h"
 
 #define WHITEOUT_PREFIX ".wh."
-#define WHITEOUT_META   ".wh..wh."       /* aufs' own files, and the opaque marker */
+#define WHITEOUT_META	".wh..wh." /* aufs' own files, and the opaque marker */
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
-#define OPAQUE_XATTR    "trusted.overlay.opaque"
-#define CHUNK           (128u << 10)
+#define OPAQUE_XATTR	"trusted.overlay.opaque"
+#define CHUNK		(128u << 10)
 
 struct dir_time {
 	char *path;
@@ -59,15 +59,16 @@ static int clean_path(const char *path, char **ret, bxc_err **err)
 {
 	size_t n = strlen(path);
 	if (n >= BXC_LIMIT_PATH)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the path '%.64s...' is longer than %u bytes", path,
-			BXC_LIMIT_PATH - 1);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"the path '%.64s...' is longer than %u bytes", path, BXC_LIMIT_PATH - 1);
 	BXC_AUTOFREE char *out = bxc_malloc(n + 1);
 	size_t len = 0;
 	for (const char *p = path; *p;) {
 		size_t c = strcspn(p, "/");
 		if (c == 2 && p[0] == '.' && p[1] == '.') {
 			if (len == 0)
-				return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the path '%s' leaves the layer", path);
+				return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+					"the path '%s' leaves the layer", path);
 			while (len > 0 && out[len - 1] != '/')
 				len--;
 			if (len > 0)
@@ -94,13 +95,16 @@ static void forget_parent(struct apply *a)
 	a->parent_fd = -1;
 }
 
-/* The folder that holds the clean, non-empty path, made when missing; borrowed until the next call. */
-static int enter_parent(struct apply *a, const char *path, int *ret_fd, const char **ret_name, bxc_err **err)
+/* The folder that holds the clean, non-empty path, made when missing; borrowed until the next call.
+ */
+static int enter_parent(
+	struct apply *a, const char *path, int *ret_fd, const char **ret_name, bxc_err **err)
 {
 	const char *slash = strrchr(path, '/');
 	size_t n = slash ? (size_t)(slash - path) : 0;
 	*ret_name = slash ? slash + 1 : path;
-	if (!a->parent_path || strlen(a->parent_path) != n || memcmp(a->parent_path, path, n) != 0) {
+	if (!a->parent_path || strlen(a->parent_path) != n ||
+		memcmp(a->parent_path, path, n) != 0) {
 		forget_parent(a);
 		BXC_AUTOFREE char *dir = bxc_strndup(path, n);
 		int r = bxc_fs_mkdir_p(a->root_fd, dir, 0755, 0, 0, NULL, NULL, &a->parent_fd, err);
@@ -139,7 +143,8 @@ static int make_room(int dir_fd, const char *name, bool is_dir, bool *ret_keep,
 
 static struct timespec entry_mtime(const bxc_tar_entry *e)
 {
-	return (struct timespec){.tv_sec = e->mtime_s, .tv_nsec = e->mtime_ns < 1000000000u ? e->mtime_ns : 0};
+	return (struct timespec){
+		.tv_sec = e->mtime_s, .tv_nsec = e->mtime_ns < 1000000000u ? e->mtime_ns : 0};
 }
 
 /* What a layer may not bring: attributes with which overlayfs itself is steered. */
@@ -157,9 +162,10 @@ static int set_xattrs(int fd, const bxc_tar_entry *e, bxc_err **err)
 			continue;
 		BXC_AUTOERR bxc_err *why = NULL;
 		int r = bxc_xattr_set(fd, x->name, x->value, x->len, &why);
-		/* Without its capabilities a program works differently; the rest is as good as the file
-		 * system can do. */
-		if (r < 0 && bxc_str_eq(x->name, "security.capability") && bxc_err_errnum(why) != EOPNOTSUPP)
+		/* Without its capabilities a program works differently; the rest is as good as the
+		 * file system can do. */
+		if (r < 0 && bxc_str_eq(x->name, "security.capability") &&
+			bxc_err_errnum(why) != EOPNOTSUPP)
 			return bxc_err_wrap_take(err, BXC_TAKE(why), r, "set '%s'", x->name);
 	}
 	return 0;
@@ -176,9 +182,11 @@ static int set_attributes(int fd, const bxc_tar_entry *e, bxc_err **err)
 	return set_xattrs(fd, e, err);
 }
 
-static int write_file(struct apply *a, int dir_fd, const char *name, const bxc_tar_entry *e, bxc_err **err)
+static int write_file(
+	struct apply *a, int dir_fd, const char *name, const bxc_tar_entry *e, bxc_err **err)
 {
-	BXC_AUTOCLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	BXC_AUTOCLOSE int fd =
+		openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "create file");
 	for (;;) {
@@ -211,12 +219,13 @@ static void remember_dir_time(struct apply *a, const char *path, const bxc_tar_e
 	t->mtime = entry_mtime(e);
 }
 
-static int make_dir(struct apply *a, int dir_fd, const char *name, const char *path, bool exists, bool opaque,
-	const bxc_tar_entry *e, bxc_err **err)
+static int make_dir(struct apply *a, int dir_fd, const char *name, const char *path, bool exists,
+	bool opaque, const bxc_tar_entry *e, bxc_err **err)
 {
 	if (!exists && mkdirat(dir_fd, name, 0700) < 0)
 		return bxc_err_errno(err, errno, "make folder");
-	BXC_AUTOCLOSE int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	BXC_AUTOCLOSE int fd =
+		openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "open folder");
 	int r = set_attributes(fd, e, err);
@@ -227,7 +236,8 @@ static int make_dir(struct apply *a, int dir_fd, const char *name, const char *p
 	return r;
 }
 
-static int make_hardlink(struct apply *a, int dir_fd, const char *name, const bxc_tar_entry *e, bxc_err **err)
+static int make_hardlink(
+	struct apply *a, int dir_fd, const char *name, const bxc_tar_entry *e, bxc_err **err)
 {
 	BXC_AUTOFREE char *target = NULL;
 	int r = clean_path(e->link ? e->link : "", &target, err);
@@ -250,7 +260,9 @@ static int make_node(int dir_fd, const char *name, const bxc_tar_entry *e, bxc_e
 		if (symlinkat(e->link ? e->link : "", dir_fd, name) < 0)
 			return bxc_err_errno(err, errno, "make symbolic link");
 	} else {
-		mode_t type = e->kind == BXC_TAR_CHAR ? S_IFCHR : e->kind == BXC_TAR_BLOCK ? S_IFBLK : S_IFIFO;
+		mode_t type = e->kind == BXC_TAR_CHAR	 ? S_IFCHR
+			      : e->kind == BXC_TAR_BLOCK ? S_IFBLK
+							 : S_IFIFO;
 		dev_t dev = e->kind == BXC_TAR_FIFO ? 0 : makedev(e->dev_major, e->dev_minor);
 		if (mknodat(dir_fd, name, type | 0600, dev) < 0)
 			return bxc_err_errno(err, errno, "make device or pipe");
@@ -289,7 +301,8 @@ static int make_whiteout(int dir_fd, const char *name, bxc_err **err)
 	}
 	if (!S_ISDIR(st.st_mode))
 		return 0;
-	BXC_AUTOCLOSE int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	BXC_AUTOCLOSE int fd =
+		openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "open folder");
 	return set_opaque(fd, err);
@@ -356,8 +369,8 @@ static int set_dir_times(struct apply *a, bxc_err **err)
 	BXC_ARR_FOREACH (t, &a->dir_times) {
 		BXC_AUTOCLOSE int fd = -1;
 		BXC_AUTOERR bxc_err *why = NULL;
-		int r = bxc_fs_open_beneath(
-			a->root_fd, t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, BXC_FS_IN_ROOT, &fd, &why);
+		int r = bxc_fs_open_beneath(a->root_fd, t->path,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, BXC_FS_IN_ROOT, &fd, &why);
 		/* Replaced by something else later in the tar. */
 		if (r == -BXC_NOT_FOUND || r == -BXC_INVALID_ARGUMENT)
 			continue;
@@ -383,8 +396,8 @@ static int apply_all(struct apply *a, bxc_err **err)
 		if (r == 0)
 			return set_dir_times(a, err);
 		if (++a->n_entries > BXC_LIMIT_TREE_ENTRIES)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the layer has more than %u entries",
-				BXC_LIMIT_TREE_ENTRIES);
+			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+				"the layer has more than %u entries", BXC_LIMIT_TREE_ENTRIES);
 		r = apply_entry(a, e, err);
 		if (r < 0)
 			return bxc_err_wrap(err, r, "unpack '%.256s'", e->path);
@@ -404,8 +417,8 @@ static int drain(struct tap *t, uint8_t *chunk, bxc_cancel *cancel, bxc_err **er
 	}
 }
 
-int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud, bxc_cancel *cancel, bxc_digest *ret_diff_id,
-	uint64_t *ret_size, bxc_err **err)
+int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud, bxc_cancel *cancel,
+	bxc_digest *ret_diff_id, uint64_t *ret_size, bxc_err **err)
 {
 	BXC_AUTOHASHER bxc_hasher *hasher = bxc_hasher_new();
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
@@ -414,7 +427,11 @@ int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud, bxc_cance
 	int r = bxc_tar_reader_new(tap_read, &tap, &reader, err);
 	if (r < 0)
 		return r;
-	struct apply a = {.root_fd = dir_fd, .reader = reader, .cancel = cancel, .parent_fd = -1, .chunk = chunk};
+	struct apply a = {.root_fd = dir_fd,
+		.reader = reader,
+		.cancel = cancel,
+		.parent_fd = -1,
+		.chunk = chunk};
 	r = apply_all(&a, err);
 	forget_parent(&a);
 	BXC_ARR_FOREACH (t, &a.dir_times)

@@ -15,7 +15,8 @@ int bxc_snap__check_id(const char *id, bxc_err **err)
 	for (size_t i = 0; ok && i < n; i++)
 		ok = isalnum((unsigned char)id[i]) || strchr(".:-", id[i]);
 	if (!ok)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "'%.140s' is no id of a layer", id ? id : "");
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "'%.140s' is no id of a layer", id ? id : "");
 	return 0;
 }
 
@@ -124,7 +125,8 @@ static int parse_blobs(const bxc_json *j, bxc_snap_facts *f, bxc_err **err)
 			return r;
 		bxc_compression c = bxc_compression_parse(name);
 		if (c == BXC_COMPRESSION_UNKNOWN)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unknown compression '%s'", name);
+			return bxc_err_set(
+				err, BXC_INVALID_ARGUMENT, "unknown compression '%s'", name);
 		bxc_descriptor d = {0};
 		r = bxc_descriptor_from_json(dj, &d, err);
 		if (r < 0)
@@ -147,7 +149,8 @@ int bxc_snap__meta_parse(bxc_slice text, bxc_snap__layer **ret, char **ret_boot,
 	if (r < 0)
 		return r;
 	if (version != META_VERSION)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "version %llu of a layer's facts is not known",
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"version %llu of a layer's facts is not known",
 			(unsigned long long)version);
 	r = bxc_json_need_str(j, "id", &id, err);
 	if (r < 0)

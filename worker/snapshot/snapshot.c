@@ -12,7 +12,7 @@
 #include "worker/snapshot/snapshot_internal.h"
 
 #define STATE_FILE "state.json"
-#define MAX_LAYERS 1000000u   /* of one worker; 100 images of 100 layers are 10000 */
+#define MAX_LAYERS 1000000u /* of one worker; 100 images of 100 layers are 10000 */
 
 static int open_subdir(int root_fd, const char *name, int *ret_fd, bxc_err **err)
 {
@@ -82,7 +82,8 @@ int bxc_snap_sync(bxc_snap *s, bxc_err **err)
 			bxc_json_set_i64(j, "version", 1);
 			bxc_json_set_u64(j, "synced", upto);
 			BXC_AUTOFREE char *text = bxc_json_print(j);
-			r = bxc_fs_write_atomic(s->root_fd, STATE_FILE, text, strlen(text), 0600, err);
+			r = bxc_fs_write_atomic(
+				s->root_fd, STATE_FILE, text, strlen(text), 0600, err);
 		}
 		if (r == 0) {
 			pthread_mutex_lock(&s->lock);
@@ -130,9 +131,11 @@ static int load_layer(bxc_snap *s, const char *name, bxc_snap__layer **ret, bxc_
 	if (r == 0) {
 		BXC_AUTOFREE char *expected = bxc_snap__dir_name(l->id);
 		if (!bxc_str_eq(expected, name))
-			r = bxc_err_set(&why, BXC_DATA_LOSS, "the folder belongs to the layer '%s'", l->id);
+			r = bxc_err_set(
+				&why, BXC_DATA_LOSS, "the folder belongs to the layer '%s'", l->id);
 		else if (l->seq > s->synced_seq && !bxc_str_eq(boot, s->boot))
-			r = bxc_err_set(&why, BXC_DATA_LOSS, "not synced before the system went down");
+			r = bxc_err_set(
+				&why, BXC_DATA_LOSS, "not synced before the system went down");
 	}
 	if (r < 0) {
 		bxc_log_err(BXC_LOG_WARN, "snapshot.layer_dropped", why, "folder", name, NULL);
@@ -306,7 +309,8 @@ int bxc_snap_learn(bxc_snap *s, const char *id, const bxc_snap_facts *more, bxc_
 		if (bxc_digest_is_set(&more->diff_id))
 			l->facts.diff_id = more->diff_id;
 		for (size_t i = 0; i < more->blobs.n; i++)
-			bxc_snap_facts_add_blob(&l->facts, more->blobs.v[i].compression, &more->blobs.v[i].desc);
+			bxc_snap_facts_add_blob(
+				&l->facts, more->blobs.v[i].compression, &more->blobs.v[i].desc);
 		text = bxc_snap__meta_print(l, s->boot);
 	}
 	pthread_mutex_unlock(&s->lock);

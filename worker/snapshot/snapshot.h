@@ -36,9 +36,9 @@ typedef struct bxc_snap_blob {
 } bxc_snap_blob;
 
 typedef struct bxc_snap_facts {
-	bxc_digest diff_id;              /* alg 0: not known */
-	uint64_t size_bytes;             /* of file contents */
-	BXC_ARR(bxc_snap_blob) blobs;    /* known forms as a blob, at most one for each compression */
+	bxc_digest diff_id;	      /* alg 0: not known */
+	uint64_t size_bytes;	      /* of file contents */
+	BXC_ARR(bxc_snap_blob) blobs; /* known forms as a blob, at most one for each compression */
 } bxc_snap_facts;
 
 void bxc_snap_facts_done(bxc_snap_facts *f);
@@ -63,16 +63,18 @@ BXC_MUST_CHECK int bxc_snap_sync(bxc_snap *s, bxc_err **err);
 bool bxc_snap_has(bxc_snap *s, const char *id);
 /* A copy of the facts, to be freed with bxc_snap_facts_done. BXC_NOT_FOUND. */
 BXC_MUST_CHECK int bxc_snap_get(bxc_snap *s, const char *id, bxc_snap_facts *ret, bxc_err **err);
-/* Adds to what is known: a set diff_id and the blobs given; size_bytes is not looked at. BXC_NOT_FOUND. */
-BXC_MUST_CHECK int bxc_snap_learn(bxc_snap *s, const char *id, const bxc_snap_facts *more, bxc_err **err);
+/* Adds to what is known: a set diff_id and the blobs given; size_bytes is not looked at.
+ * BXC_NOT_FOUND. */
+BXC_MUST_CHECK int bxc_snap_learn(
+	bxc_snap *s, const char *id, const bxc_snap_facts *more, bxc_err **err);
 
 typedef struct bxc_snap_info {
 	char *id;
 	uint64_t size_bytes;
-	int64_t used_ns;                 /* wall clock: last commit, mount or pin in this run */
+	int64_t used_ns; /* wall clock: last commit, mount or pin in this run */
 } bxc_snap_info;
 typedef BXC_ARR(bxc_snap_info) bxc_snap_list;
-void bxc_snap_list_layers(bxc_snap *s, bxc_snap_list *ret);      /* in order of commit */
+void bxc_snap_list_layers(bxc_snap *s, bxc_snap_list *ret); /* in order of commit */
 void bxc_snap_list_done(bxc_snap_list *l);
 #define BXC_AUTOSNAPLIST BXC_CLEANUP(bxc_snap_list_done)
 
@@ -87,16 +89,17 @@ BXC_MUST_CHECK int bxc_snap_empty_trash(bxc_snap *s, bxc_err **err);
 
 /* ---- making a layer ---- */
 /* A staging without layer id is a folder for scratch use: it can only be aborted. */
-BXC_MUST_CHECK int bxc_snap_begin(bxc_snap *s, const char *id, bxc_snap_staging **ret, bxc_err **err);
+BXC_MUST_CHECK int bxc_snap_begin(
+	bxc_snap *s, const char *id, bxc_snap_staging **ret, bxc_err **err);
 /* The folder that becomes the layer; borrowed. */
 int bxc_snap_staging_fd(const bxc_snap_staging *g);
 /*
- * Ends the staging in every case. `facts` may be NULL; size_bytes 0 is measured. 0: committed; 1: the
- * layer was there already and this one was thrown away. No mount of the staging may be written to
- * any more.
+ * Ends the staging in every case. `facts` may be NULL; size_bytes 0 is measured. 0: committed; 1:
+ * the layer was there already and this one was thrown away. No mount of the staging may be written
+ * to any more.
  */
 BXC_MUST_CHECK int bxc_snap_commit(bxc_snap_staging *g, const bxc_snap_facts *facts, bxc_err **err);
-void bxc_snap_abort(bxc_snap_staging *g);                        /* NULL is fine */
+void bxc_snap_abort(bxc_snap_staging *g); /* NULL is fine */
 static inline BXC_UNUSED void bxc_snap_staging_freep(bxc_snap_staging **g)
 {
 	bxc_snap_abort(*g);
@@ -105,21 +108,22 @@ static inline BXC_UNUSED void bxc_snap_staging_freep(bxc_snap_staging **g)
 
 /*
  * Writes the files of a layer tar into the folder of a staging, with OCI whiteouts as overlay's.
- * `source` yields the decompressed tar and is read to its end; *ret_diff_id is the SHA-256 of all it
- * gave, *ret_size the bytes of file contents. Nothing outside of the folder is touched whatever the
- * tar says: an entry that would leave it is BXC_INVALID_ARGUMENT naming it. After a failure the
+ * `source` yields the decompressed tar and is read to its end; *ret_diff_id is the SHA-256 of all
+ * it gave, *ret_size the bytes of file contents. Nothing outside of the folder is touched whatever
+ * the tar says: an entry that would leave it is BXC_INVALID_ARGUMENT naming it. After a failure the
  * folder holds a part. `cancel` may be NULL. Needs CAP_SYS_ADMIN, CAP_MKNOD, CAP_CHOWN.
  */
-BXC_MUST_CHECK int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud, bxc_cancel *cancel,
-	bxc_digest *ret_diff_id, uint64_t *ret_size, bxc_err **err);
+BXC_MUST_CHECK int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud,
+	bxc_cancel *cancel, bxc_digest *ret_diff_id, uint64_t *ret_size, bxc_err **err);
 
 /* ---- mounts: detached (seen nowhere), used through *at() calls, gone with the descriptor ---- */
 /* Layers are listed bottom first; n may be 0. BXC_NOT_FOUND with the detail "layer" for one that is
  * absent. The caller pins them. */
-BXC_MUST_CHECK int bxc_snap_mount_ro(bxc_snap *s, const char *const *ids, size_t n, int *ret_mount_fd, bxc_err **err);
+BXC_MUST_CHECK int bxc_snap_mount_ro(
+	bxc_snap *s, const char *const *ids, size_t n, int *ret_mount_fd, bxc_err **err);
 /* Writes land in the staging. Once for each staging. */
-BXC_MUST_CHECK int bxc_snap_mount_rw(bxc_snap *s, const char *const *ids, size_t n, bxc_snap_staging *g,
-	int *ret_mount_fd, bxc_err **err);
+BXC_MUST_CHECK int bxc_snap_mount_rw(bxc_snap *s, const char *const *ids, size_t n,
+	bxc_snap_staging *g, int *ret_mount_fd, bxc_err **err);
 /* The same over one folder that is no layer (a context written out). */
-BXC_MUST_CHECK int bxc_snap_mount_rw_dir(bxc_snap *s, int lower_dir_fd, bxc_snap_staging *g, int *ret_mount_fd,
-	bxc_err **err);
+BXC_MUST_CHECK int bxc_snap_mount_rw_dir(
+	bxc_snap *s, int lower_dir_fd, bxc_snap_staging *g, int *ret_mount_fd, bxc_err **err);

@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	BXC_AUTOFREE char *text = bxc_snap__meta_print(l, boot);
 	BXC_AUTOFREE char *boot_again = NULL;
-	bxc_check(bxc_snap__meta_parse(bxc_slice_of(text, strlen(text)), &again, &boot_again, NULL) == 0);
+	bxc_check(bxc_snap__meta_parse(
+			  bxc_slice_of(text, strlen(text)), &again, &boot_again, NULL) == 0);
 	bxc_check(bxc_str_eq(l->id, again->id) && l->seq == again->seq);
 	bxc_check(l->facts.blobs.n == again->facts.blobs.n);
 	bxc_snap__layer_free(again);

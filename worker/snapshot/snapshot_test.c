@@ -78,7 +78,9 @@ static void a_killed_worker_finds_its_layers_and_facts_again(void **state)
 	make_layer(s, "l-1", "a", "x");
 	make_layer(s, "sha256:02", "b", "y");
 	BXC_AUTOSNAPFACTS bxc_snap_facts more = {.diff_id = bxc_digest_of_str("tar")};
-	bxc_descriptor d = {.media_type = bxc_strdup(BXC_MT_OCI_LAYER_GZIP), .digest = bxc_digest_of_str("gz"), .size = 5};
+	bxc_descriptor d = {.media_type = bxc_strdup(BXC_MT_OCI_LAYER_GZIP),
+		.digest = bxc_digest_of_str("gz"),
+		.size = 5};
 	bxc_snap_facts_add_blob(&more, BXC_COMPRESSION_GZIP, &d);
 	bxc_descriptor_done(&d);
 	assert_ok(bxc_snap_learn(s, "l-1", &more, &err), err);
@@ -113,7 +115,8 @@ static void replace_in_file(const char *path, const char *from, const char *to)
 	BXC_AUTOFREE char *text = bxc_test_read_file(path, NULL);
 	char *at = strstr(text, from);
 	assert_non_null(at);
-	BXC_AUTOFREE char *next = bxc_str_fmt("%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	BXC_AUTOFREE char *next =
+		bxc_str_fmt("%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
 	bxc_test_write_file(path, next, strlen(next), 0600);
 }
 

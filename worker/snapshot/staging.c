@@ -11,7 +11,7 @@
 #include "common/os/mnt.h"
 #include "worker/snapshot/snapshot_internal.h"
 
-#define MAX_DEPTH 2100u   /* folders within folders: a path of BXC_LIMIT_PATH bytes has no more */
+#define MAX_DEPTH 2100u /* folders within folders: a path of BXC_LIMIT_PATH bytes has no more */
 
 int bxc_snap_begin(bxc_snap *s, const char *id, bxc_snap_staging **ret, bxc_err **err)
 {
@@ -72,15 +72,16 @@ void bxc_snap_abort(bxc_snap_staging *g)
 static int measure(int dir_fd, unsigned depth, uint64_t *sum, uint32_t *n_entries, bxc_err **err)
 {
 	if (depth > MAX_DEPTH)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u", MAX_DEPTH);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
+			MAX_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fs_list_dir(dir_fd, ".", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	if (r < 0)
 		return r;
 	for (char **n = names; *n; n++) {
 		if (++*n_entries > BXC_LIMIT_TREE_ENTRIES)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the layer has more than %u entries",
-				BXC_LIMIT_TREE_ENTRIES);
+			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+				"the layer has more than %u entries", BXC_LIMIT_TREE_ENTRIES);
 		struct stat st;
 		r = bxc_fs_lstat(dir_fd, *n, &st, err);
 		if (r < 0)
@@ -89,7 +90,8 @@ static int measure(int dir_fd, unsigned depth, uint64_t *sum, uint32_t *n_entrie
 			*sum += (uint64_t)st.st_size / (uint64_t)BXC_MAX(st.st_nlink, (nlink_t)1);
 		if (!S_ISDIR(st.st_mode))
 			continue;
-		BXC_AUTOCLOSE int sub_fd = openat(dir_fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		BXC_AUTOCLOSE int sub_fd =
+			openat(dir_fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub_fd < 0)
 			return bxc_err_errno(err, errno, "open '%s'", *n);
 		r = measure(sub_fd, depth + 1, sum, n_entries, err);
@@ -112,7 +114,8 @@ int bxc_snap__measure(int dir_fd, uint64_t *ret_bytes, bxc_err **err)
 static int write_meta(bxc_snap_staging *g, const bxc_snap__layer *l, bxc_err **err)
 {
 	BXC_AUTOFREE char *text = bxc_snap__meta_print(l, g->snap->boot);
-	BXC_AUTOCLOSE int fd = openat(g->dir_fd, "meta.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	BXC_AUTOCLOSE int fd =
+		openat(g->dir_fd, "meta.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "create the facts of a layer");
 	return bxc_fd_write_all(fd, text, strlen(text), err);
@@ -186,7 +189,8 @@ int bxc_snap_commit(bxc_snap_staging *g_, const bxc_snap_facts *facts, bxc_err *
 static int lower_paths(bxc_snap *s, const char *const *ids, size_t n, char ***ret, bxc_err **err)
 {
 	if (n > BXC_LIMIT_IMAGE_LAYERS)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%zu layers are more than the %u that can be mounted", n,
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+			"%zu layers are more than the %u that can be mounted", n,
 			BXC_LIMIT_IMAGE_LAYERS);
 	BXC_AUTOSTRV char **paths = NULL;
 	int64_t now = bxc_clock_wall_ns();
@@ -207,7 +211,8 @@ static int lower_paths(bxc_snap *s, const char *const *ids, size_t n, char ***re
 	return r;
 }
 
-int bxc_snap_mount_ro(bxc_snap *s, const char *const *ids, size_t n, int *ret_mount_fd, bxc_err **err)
+int bxc_snap_mount_ro(
+	bxc_snap *s, const char *const *ids, size_t n, int *ret_mount_fd, bxc_err **err)
 {
 	BXC_AUTOSTRV char **lowers = NULL;
 	int r = lower_paths(s, ids, n, &lowers, err);
@@ -219,20 +224,22 @@ int bxc_snap_mount_ro(bxc_snap *s, const char *const *ids, size_t n, int *ret_mo
 	return 0;
 }
 
-/* The root of an overlay shows the attributes of its upper: a new one takes those of what it covers. */
+/* The root of an overlay shows the attributes of its upper: a new one takes those of what it
+ * covers. */
 static int inherit_root(const bxc_snap_staging *g, const char *lower, bxc_err **err)
 {
 	struct stat st;
 	if (stat(lower, &st) < 0)
 		return bxc_err_errno(err, errno, "look at the root of a layer");
 	struct timespec times[2] = {st.st_atim, st.st_mtim};
-	if (fchown(g->fs_fd, st.st_uid, st.st_gid) < 0 || fchmod(g->fs_fd, st.st_mode & 07777) < 0 ||
-		futimens(g->fs_fd, times) < 0)
+	if (fchown(g->fs_fd, st.st_uid, st.st_gid) < 0 ||
+		fchmod(g->fs_fd, st.st_mode & 07777) < 0 || futimens(g->fs_fd, times) < 0)
 		return bxc_err_errno(err, errno, "prepare the root of a layer");
 	return 0;
 }
 
-static int mount_over(bxc_snap *s, char *const *lowers, size_t n, bxc_snap_staging *g, int *ret_mount_fd, bxc_err **err)
+static int mount_over(bxc_snap *s, char *const *lowers, size_t n, bxc_snap_staging *g,
+	int *ret_mount_fd, bxc_err **err)
 {
 	bxc_check(!g->is_mounted);
 	int r = n > 0 ? inherit_root(g, lowers[0], err) : 0;
@@ -243,19 +250,21 @@ static int mount_over(bxc_snap *s, char *const *lowers, size_t n, bxc_snap_stagi
 	g->is_mounted = true;
 	BXC_AUTOFREE char *upper = bxc_str_fmt("%s/tmp/%s/fs", s->root, g->name);
 	BXC_AUTOFREE char *work = bxc_str_fmt("%s/tmp/%s/work", s->root, g->name);
-	r = bxc_mnt_overlay((const char *const *)lowers, n, upper, work, BXC_MNT_OVERLAY_VOLATILE, ret_mount_fd, err);
+	r = bxc_mnt_overlay((const char *const *)lowers, n, upper, work, BXC_MNT_OVERLAY_VOLATILE,
+		ret_mount_fd, err);
 	return r < 0 ? bxc_err_wrap(err, r, "mount %zu layers for writing", n) : 0;
 }
 
-int bxc_snap_mount_rw(bxc_snap *s, const char *const *ids, size_t n, bxc_snap_staging *g, int *ret_mount_fd,
-	bxc_err **err)
+int bxc_snap_mount_rw(bxc_snap *s, const char *const *ids, size_t n, bxc_snap_staging *g,
+	int *ret_mount_fd, bxc_err **err)
 {
 	BXC_AUTOSTRV char **lowers = NULL;
 	int r = lower_paths(s, ids, n, &lowers, err);
 	return r < 0 ? r : mount_over(s, lowers, n, g, ret_mount_fd, err);
 }
 
-int bxc_snap_mount_rw_dir(bxc_snap *s, int lower_dir_fd, bxc_snap_staging *g, int *ret_mount_fd, bxc_err **err)
+int bxc_snap_mount_rw_dir(
+	bxc_snap *s, int lower_dir_fd, bxc_snap_staging *g, int *ret_mount_fd, bxc_err **err)
 {
 	BXC_AUTOSTRV char **lowers = NULL;
 	bxc_strv_pushf(&lowers, "/proc/self/fd/%d", lower_dir_fd);

@@ -12,10 +12,10 @@
 #include "common/os/fs.h"
 #include "worker/snapshot/snapshot_internal.h"
 
-#define SYNC_DELAY_NS   (2 * BXC_NS_PER_S)
-#define TRASH_PAUSE_NS  (500 * BXC_NS_PER_MS)
-#define RETRY_DELAY_NS  (30 * BXC_NS_PER_S)
-#define MAX_TRASH       1000000u
+#define SYNC_DELAY_NS  (2 * BXC_NS_PER_S)
+#define TRASH_PAUSE_NS (500 * BXC_NS_PER_MS)
+#define RETRY_DELAY_NS (30 * BXC_NS_PER_S)
+#define MAX_TRASH      1000000u
 
 static bool has_unsynced(const bxc_snap *s)
 {
@@ -25,7 +25,8 @@ static bool has_unsynced(const bxc_snap *s)
 /* Until the time, or a stop. Needs s->lock. */
 static void pause_until(bxc_snap *s, int64_t deadline_ns)
 {
-	struct timespec ts = {.tv_sec = deadline_ns / BXC_NS_PER_S, .tv_nsec = deadline_ns % BXC_NS_PER_S};
+	struct timespec ts = {
+		.tv_sec = deadline_ns / BXC_NS_PER_S, .tv_nsec = deadline_ns % BXC_NS_PER_S};
 	while (!s->stop && bxc_clock_mono_ns() < deadline_ns)
 		pthread_cond_timedwait(&s->wake, &s->lock, &ts);
 }
@@ -69,7 +70,8 @@ static void *run(void *ud)
 			if (r == 0)
 				s->has_trash = false;
 			else
-				pause_until(s, bxc_clock_mono_ns() + (r < 0 ? RETRY_DELAY_NS : TRASH_PAUSE_NS));
+				pause_until(s, bxc_clock_mono_ns() +
+						       (r < 0 ? RETRY_DELAY_NS : TRASH_PAUSE_NS));
 		} else {
 			pthread_cond_wait(&s->wake, &s->lock);
 		}

@@ -170,7 +170,7 @@ static int unpack_layer(bxc_src *s, const bxc_src_layer *l, bxc_cancel *cancel, 
 		return r;
 	uint8_t head[4] = {0};
 	ssize_t n = pread(fd, head, sizeof(head), 0);
-	BXC_CLEANUP(bxc_snap_abortp) bxc_snap_staging *g = NULL;
+	BXC_AUTOSTAGING bxc_snap_staging *g = NULL;
 	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
 	u.fd = fd;
 	u.chunk = bxc_malloc(CHUNK);

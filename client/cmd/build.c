@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bxc build: session, request, events, result. One loop on the main thread. */
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "client/cmd/cmd_internal.h"
+#include "client/progress/progress.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/codec/base64.h"
+#include "common/os/fs.h"
+
+#define TICK_NS (100 * BXC_NS_PER_MS)
+
+struct run {
+	build_plan *plan;
+	const bxc_builder *builder;
+	bxc_http_client *http;
+	bxc_loop *loop;
+	bxc_csess *session;
+	bxc_prog *prog;
+	bxc_loop_timer *tick;
+	char *id;
+	bool canceling, done;
+	int code;
+	bxc_err *err;                /* before or beside the build */
+	bxc_json *result;
+};
+
+static void quit(struct run *r, int code)
+{
+	r->code = code;
+	bxc_loop_quit(r->loop);
+}
+
+static void stop_with(struct run *r, bxc_err *err_take)
+{
+	if (!r->err)
+		r->err = err_take;
+	else
+		bxc_err_free(err_take);
+	quit(r, (int)bxc_exit_from_code(bxc_err_code(r->err)));
+}
+
+/* ---- session ---- */
+
+static void on_up(const char *session_id, void *ud)
+{
+	struct run *r = ud;
+	BXC_AUTOJSON bxc_json *answer = NULL;
+	bxc_err *err = NULL;
+	bxc_json_set_str(r->plan->request, "session", session_id);
+	int k = bxc_capi_call(r->http, r->builder, "POST", "/v1/builds", r->plan->request, &answer, &err);
+	const char *id = bxc_json_get_str(answer, "id", NULL);
+	if (k >= 0 && !id)
+		k = bxc_err_set(&err, BXC_INTERNAL, "the coordinator gave the build no id");
+	if (k >= 0) {
+		r->id = bxc_strdup(id);
+		k = bxc_csess_attach(r->session, id, &err);
+	}
+	if (k < 0)
+		stop_with(r, err);
+}
+
+static void on_lost(const bxc_err *why, void *ud)
+{
+	struct run *r = ud;
+	bxc_err *e = bxc_err_copy(why);
+	if (!e)
+		bxc_ignore(bxc_err_set(&e, BXC_UNAVAILABLE, "the coordinator closed the channel"));
+	bxc_ignore(bxc_err_wrap(&e, 0, "builder '%s'", r->builder->name));
+	stop_with(r, e);
+}
+
+static void on_event(const char *build, uint64_t seq, const bxc_json *ev, void *ud)
+{
+	struct run *r = ud;
+	(void)seq;
+	if (r->done || !bxc_str_eq(build, r->id))
+		return;
+	if (!bxc_str_eq(bxc_json_get_str(ev, "type", ""), "build.done")) {
+		bxc_prog_event(r->prog, ev, bxc_clock_wall_ns());
+		return;
+	}
+	r->done = true;
+	const char *status = bxc_json_get_str(ev, "status", "");
+	const bxc_json *error = bxc_json_get(ev, "error");
+	bxc_prog_finish(r->prog, error, bxc_clock_wall_ns());
+	if (bxc_json_get(ev, "result"))
+		r->result = bxc_json_dup(bxc_json_get(ev, "result"));
+	quit(r, bxc_str_eq(status, "done") ? BXC_EXIT_OK : bxc_str_eq(status, "canceled") ? BXC_EXIT_INTERRUPTED : BXC_EXIT_FAILED);
+}
+
+/* ---- signals and time ---- */
+
+static void on_signal(int signo, void *ud)
+{
+	struct run *r = ud;
+	(void)signo;
+	/* The first asks the cluster to stop and waits for it; the second does not wait. */
+	if (r->canceling || !r->id || bxc_csess_cancel(r->session, r->id, NULL) < 0) {
+		quit(r, BXC_EXIT_INTERRUPTED);
+		return;
+	}
+	r->canceling = true;
+}
+
+static void terminal_size(int *width, int *height)
+{
+	struct winsize w = {0};
+	bool ok = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0;
+	*width = ok ? w.ws_col : 80;
+	*height = ok && w.ws_row > 0 ? w.ws_row : 24;
+}
+
+static void on_resize(int signo, void *ud)
+{
+	struct run *r = ud;
+	int w, h;
+	(void)signo;
+	terminal_size(&w, &h);
+	bxc_prog_resize(r->prog, w, h);
+}
+
+static void on_tick(void *ud)
+{
+	struct run *r = ud;
+	bxc_prog_tick(r->prog, bxc_clock_wall_ns());
+	bxc_loop_timer_arm(r->tick, TICK_NS);
+}
+
+/* ---- result ---- */
+
+static const char *response_of(const struct run *r, const char *key)
+{
+	BXC_JSON_FOREACH (e, bxc_json_get(r->result, "exports")) {
+		const char *v = bxc_json_get_str(bxc_json_get(e, "response"), key, NULL);
+		if (v)
+			return v;
+	}
+	return NULL;
+}
+
+static int write_file(const char *path, const char *text, bxc_err **err)
+{
+	const char *slash = strrchr(path, '/');
+	BXC_AUTOFREE char *dir = slash ? bxc_strndup(path, (size_t)(slash - path) + 1) : bxc_strdup(".");
+	BXC_AUTOCLOSE int dir_fd = -1;
+	int k = bxc_fs_open_dir(AT_FDCWD, dir, &dir_fd, err);
+	if (k >= 0)
+		k = bxc_fs_write_atomic(dir_fd, slash ? slash + 1 : path, text, strlen(text), 0644, err);
+	return bxc_err_wrap(err, k, "'%s'", path);
+}
+
+static int write_metadata(const struct run *r, bxc_err **err)
+{
+	static const char *const keys[] = {"containerimage.config.digest", "containerimage.digest", "image.name"};
+	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	BXC_AUTOFREE char *ref = bxc_str_fmt("%s/%s/%s", r->builder->name, r->builder->name, r->id);
+	bxc_json_set_str(j, "buildx.build.ref", ref);
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(keys); i++)
+		bxc_json_set_str(j, keys[i], response_of(r, keys[i]));
+	const char *desc = response_of(r, "containerimage.descriptor");
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(64u << 10);
+	bxc_json *d = NULL;
+	if (desc && bxc_base64_decode(desc, 64u << 10, &text, NULL) >= 0 && bxc_json_parse(bxc_buf_slice(&text), &d, NULL) >= 0)
+		bxc_json_set_take(j, "containerimage.descriptor", d);
+	BXC_AUTOFREE char *out = bxc_json_print_pretty(j);
+	return write_file(r->plan->metadata_file, out, err);
+}
+
+static int write_results(const struct run *r, bxc_err **err)
+{
+	const char *digest = response_of(r, "containerimage.digest");
+	int k = 0;
+	if (r->plan->iidfile && digest)
+		k = write_file(r->plan->iidfile, digest, err);
+	if (k >= 0 && r->plan->metadata_file)
+		k = write_metadata(r, err);
+	if (k >= 0 && r->plan->quiet && digest)
+		printf("%s\n", digest);
+	return k;
+}
+
+/* ---- the whole ---- */
+
+static bxc_prog_mode mode_of(const build_plan *p)
+{
+	if (p->quiet || bxc_str_eq(p->progress, "quiet") || bxc_str_eq(p->progress, "none"))
+		return BXC_PROG_QUIET;
+	if (bxc_str_eq(p->progress, "rawjson"))
+		return BXC_PROG_RAWJSON;
+	if (bxc_str_eq(p->progress, "tty") || (bxc_str_eq(p->progress, "auto") && isatty(STDERR_FILENO)))
+		return BXC_PROG_TTY;
+	return BXC_PROG_PLAIN;
+}
+
+static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_tls_config *tls, bxc_err **err)
+{
+	build_plan *p = r->plan;
+	int w, h;
+	terminal_size(&w, &h);
+	r->prog = bxc_prog_new(&(bxc_prog_config){
+		.mode = mode_of(p),
+		.out = stderr,
+		.builder = b->name,
+		.color = isatty(STDERR_FILENO) && bxc_str_empty(getenv("NO_COLOR")),
+		.width = w,
+		.height = h,
+	});
+	bxc_prog_set_source(r->prog, p->dockerfile_name, p->dockerfile.data ? p->dockerfile.data : (const void *)"", p->dockerfile.len);
+	int k = bxc_loop_new(&r->loop, err);
+	if (k >= 0)
+		k = bxc_loop_on_signal(r->loop, SIGINT, on_signal, r, err);
+	if (k >= 0)
+		k = bxc_loop_on_signal(r->loop, SIGTERM, on_signal, r, err);
+	if (k >= 0)
+		k = bxc_loop_on_signal(r->loop, SIGWINCH, on_resize, r, err);
+	if (k < 0)
+		return k;
+	r->tick = bxc_loop_timer_new(r->loop, on_tick, r);
+	bxc_loop_timer_arm(r->tick, TICK_NS);
+	const bxc_csess_config sc = {
+		.loop = r->loop,
+		.address = channel,
+		.token = b->token,
+		.tls = tls,
+		.context_dir = p->context_dir,
+		.ignore = p->ignore,
+		.exports = p->exports.v,
+		.n_exports = p->exports.n,
+		.on_up = on_up,
+		.on_event = on_event,
+		.on_lost = on_lost,
+		.ud = r,
+	};
+	return bxc_csess_start(&sc, &r->session, err);
+}
+
+static int prepare(const bxc_cli *cli, build_plan *p, bxc_builder **b, bxc_http_client **http, char **channel, bxc_tls_config **tls, bxc_err **err)
+{
+	int k = build_plan_make(cli, p, err);
+	if (k >= 0)
+		k = cmd_builder(cli, b, err);
+	if (k >= 0 && (*b)->embedded)
+		k = bxc_embedded_start(*b, err);
+	if (k >= 0)
+		k = bxc_capi_http(*b, http, err);
+	if (k >= 0)
+		k = bxc_capi_channel(*http, *b, channel, err);
+	if (k >= 0 && bxc_str_has_prefix(*channel, "tls+tcp://"))
+		k = bxc_tls_config_new(false, &(bxc_tls_files){.ca_file = (*b)->ca_file}, tls, err);
+	return k;
+}
+
+int cmd_build(const bxc_cli *cli, void *ud)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
+	BXC_AUTOFREE char *channel = NULL;
+	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
+	BXC_CLEANUP(bxc_tls_config_unrefp) bxc_tls_config *tls = NULL;
+	build_plan p = {0};
+	struct run r = {.plan = &p, .code = BXC_EXIT_FAILED};
+	(void)ud;
+	int k = prepare(cli, &p, &b, &http, &channel, &tls, &err);
+	if (k < 0) {
+		bool bad_use = bxc_err_get_detail(err, "usage") != NULL;
+		if (!bad_use && bxc_str_has_prefix(bxc_err_text(err), "failed to read dockerfile"))
+			bxc_ignore(bxc_err_wrap(&err, 0, "failed to build: failed to solve"));
+		r.code = cmd_fail(err);
+		build_plan_done(&p);
+		return bad_use ? BXC_EXIT_USAGE : r.code;
+	}
+	if (p.outputs.n == 0 && !p.quiet)
+		fputs("WARNING: No output specified with bxc driver. Build result will only remain in the build cache. "
+		      "To push result image into registry use --push or to load image into docker use --load\n", stderr);
+	if (p.iidfile)
+		unlink(p.iidfile);
+	r.builder = b;
+	r.http = http;
+	k = start(&r, b, channel, tls, &err);
+	if (k >= 0)
+		k = bxc_loop_run(r.loop, &err);
+	if (k >= 0 && r.result && r.code == BXC_EXIT_OK)
+		k = write_results(&r, &err);
+	if (k < 0)
+		r.code = cmd_fail(err);
+	else if (r.err)
+		r.code = cmd_fail(r.err);
+	bxc_csess_close(r.session);
+	if (r.tick)
+		bxc_loop_timer_free(r.tick);
+	bxc_loop_free(r.loop);
+	bxc_prog_free(r.prog);
+	bxc_json_free(r.result);
+	bxc_err_free(r.err);
+	free(r.id);
+	build_plan_done(&p);
+	return r.code;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "client/api/api.h"
+#include "client/builder/builder.h"
+#include "client/cmd/cmd.h"
+#include "client/session/session.h"
+#include "common/cli/exit.h"
+#include "common/codec/json.h"
+#include "common/oci/oci.h"
+
+#define CMD_BUILD_N_OPTS 36u
+extern const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS];
+int cmd_build(const bxc_cli *cli, void *ud);
+int cmd_create(const bxc_cli *cli, void *ud);
+int cmd_use(const bxc_cli *cli, void *ud);
+int cmd_ls(const bxc_cli *cli, void *ud);
+int cmd_inspect(const bxc_cli *cli, void *ud);
+int cmd_rm(const bxc_cli *cli, void *ud);
+int cmd_version(const bxc_cli *cli, void *ud);
+int cmd_completion(const bxc_cli *cli, void *ud);
+
+/* Prints "ERROR: <text>" and gives the exit code for it. */
+int cmd_fail(const bxc_err *err);
+/* The builder that the line, the environment or the configuration choose; the embedded one is not started. */
+int cmd_builder(const bxc_cli *cli, bxc_builder **ret, bxc_err **err);
+
+/* ---- what a build is (build_flags.c) ---- */
+
+typedef struct output {
+	char *type;
+	char *dest;                  /* NULL: standard output for streams */
+	bool has_dest;
+	char **attrs;                /* strv "k=v", without type and dest */
+} output;
+
+typedef struct build_plan {
+	char *context_dir;
+	char *dockerfile_name;       /* base name, as errors show it */
+	bxc_buf dockerfile;
+	bxc_ignore *ignore;
+	bxc_json *request;           /* without session */
+	BXC_ARR(output) outputs;
+	BXC_ARR(bxc_csess_export) exports;   /* parallel; strings borrowed from outputs */
+	const char *progress;        /* auto, plain, tty, rawjson, quiet, none */
+	const char *iidfile, *metadata_file;
+	bool quiet;
+} build_plan;
+void build_plan_done(build_plan *p);
+/* Reads flags, Dockerfile and ignore file. Errors of usage have the detail "usage". */
+int build_plan_make(const bxc_cli *cli, build_plan *ret, bxc_err **err);
+/* "type=oci,dest=x,k=v", "path", "-" (output.c). */
+int output_parse(const char *spec, output *ret, bxc_err **err);
+void output_done(output *o);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* -o: where results go. CSV with quotes, as buildx reads it. */
+#include "client/cmd/cmd_internal.h"
+
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+#define FIELDS_MAX 64u
+
+void output_done(output *o)
+{
+	free(o->type);
+	free(o->dest);
+	bxc_strv_free(o->attrs);
+	*o = (output){0};
+}
+
+/* Fields of one CSV record: "a","b ""c""",d. */
+static int split_csv(const char *s, char ***ret, bxc_err **err)
+{
+	BXC_AUTOSTRV char **fields = NULL;
+	for (;;) {
+		BXC_AUTOFREE char *field = bxc_malloc(strlen(s) + 1);
+		size_t n = 0;
+		if (*s == '"') {
+			for (s++; *s; s++) {
+				if (*s == '"' && s[1] == '"')
+					s++;
+				else if (*s == '"')
+					break;
+				field[n++] = *s;
+			}
+			if (*s != '"')
+				return bxc_err_set(err, BXC_INVALID_ARGUMENT, "a quote is not closed");
+			s++;
+			if (*s && *s != ',')
+				return bxc_err_set(err, BXC_INVALID_ARGUMENT, "text after a closing quote");
+		} else {
+			while (*s && *s != ',')
+				field[n++] = *s++;
+		}
+		field[n] = '\0';
+		bxc_strv_push_take(&fields, BXC_TAKE(field));
+		if (bxc_strv_len(fields) > FIELDS_MAX)
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "more than %u fields", FIELDS_MAX);
+		if (!*s)
+			break;
+		s++;
+	}
+	*ret = BXC_TAKE(fields);
+	return 0;
+}
+
+static int fill(const char *spec, output *o, bxc_err **err)
+{
+	BXC_AUTOSTRV char **fields = NULL;
+	int r = split_csv(spec, &fields, err);
+	if (r < 0)
+		return r;
+	if (bxc_strv_len(fields) == 1 && !strchr(fields[0], '=')) {
+		bool is_stdout = bxc_str_eq(fields[0], "-");
+		o->type = bxc_strdup(is_stdout ? "tar" : "local");
+		o->dest = is_stdout ? NULL : bxc_strdup(fields[0]);
+		o->has_dest = true;
+		return 0;
+	}
+	for (char **f = fields; *f; f++) {
+		char *eq = strchr(*f, '=');
+		if (!eq)
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid value '%s': expected key=value", *f);
+		*eq = '\0';
+		char *key = bxc_str_trim(bxc_str_lower(*f)), *value = eq + 1;
+		if (bxc_str_eq(key, "type")) {
+			free(o->type);
+			o->type = bxc_strdup(value);
+		} else if (bxc_str_eq(key, "dest")) {
+			free(o->dest);
+			o->dest = bxc_str_eq(value, "-") ? NULL : bxc_strdup(value);
+			o->has_dest = true;
+		} else {
+			bxc_env_set(&o->attrs, key, value);
+		}
+	}
+	if (!o->type)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "type is required for output");
+	/* A registry is an image that is pushed. */
+	if (bxc_str_eq(o->type, "registry")) {
+		free(o->type);
+		o->type = bxc_strdup("image");
+		if (!bxc_env_get(o->attrs, "push"))
+			bxc_env_set(&o->attrs, "push", "true");
+	}
+	return 0;
+}
+
+int output_parse(const char *spec, output *ret, bxc_err **err)
+{
+	output o = {0};
+	int r = fill(spec, &o, err);
+	if (r >= 0 && bxc_str_eq(o.type, "local") && !o.dest)
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "dest is required for local exporter");
+	if (r < 0) {
+		output_done(&o);
+		return bxc_err_wrap(err, r, "--output");
+	}
+	*ret = o;
+	return 0;
+}

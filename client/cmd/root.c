@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tree of verbs. */
+#include <stdio.h>
+
+#include "client/cmd/cmd_internal.h"
+
+int cmd_version(const bxc_cli *cli, void *ud)
+{
+	(void)cli;
+	(void)ud;
+	printf("bxc %s\n", BXC_VERSION);
+	return BXC_EXIT_OK;
+}
+
+int cmd_completion(const bxc_cli *cli, void *ud)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	(void)ud;
+	if (bxc_cli_print_completion(&bxc_cmd_root, bxc_cli_arg(cli, 0), stdout, &err) >= 0)
+		return BXC_EXIT_OK;
+	cmd_fail(err);
+	return BXC_EXIT_USAGE;
+}
+
+static const bxc_cli_opt root_opts[] = {
+	{"builder", 0, BXC_CLI_STRING, "NAME", "the builder to use (also $BXC_BUILDER, $BUILDX_BUILDER)"},
+	{"debug", 'D', BXC_CLI_FLAG, NULL, "", NULL, NULL, true},
+};
+static const bxc_cli_opt create_opts[] = {
+	{"name", 0, BXC_CLI_STRING, "NAME", "name of the builder"},
+	{"token-file", 0, BXC_CLI_STRING, "FILE", "file with the token of clients"},
+	{"ca", 0, BXC_CLI_STRING, "FILE", "authority of the coordinator's certificate, PEM"},
+	{"use", 0, BXC_CLI_FLAG, NULL, "make it the current builder"},
+};
+static const char *const formats[] = {"table", "json", NULL};
+static const bxc_cli_opt ls_opts[] = {
+	{"format", 0, BXC_CLI_STRING, "FORM", "table or json (one object a line)", formats},
+};
+static const bxc_cli_opt inspect_opts[] = {
+	{"bootstrap", 0, BXC_CLI_FLAG, NULL, "start the embedded cluster if it does not run"},
+};
+
+static const bxc_cli_verb verbs[] = {
+	{.name = "build", .args = "CONTEXT", .summary = "build an image from a Dockerfile", .opts = cmd_build_opts, .n_opts = CMD_BUILD_N_OPTS,
+		.min_args = 1, .max_args = 1,
+		.alias = "b", .run = cmd_build},
+	{.name = "create", .args = "ENDPOINT", .summary = "remember a cluster as a builder", .opts = create_opts,
+		.n_opts = BXC_ARRAY_SIZE(create_opts), .min_args = 1, .max_args = 1, .run = cmd_create},
+	{.name = "use", .args = "NAME", .summary = "choose the current builder", .min_args = 1, .max_args = 1, .run = cmd_use},
+	{.name = "ls", .summary = "list builders and their workers", .opts = ls_opts, .n_opts = BXC_ARRAY_SIZE(ls_opts), .run = cmd_ls},
+	{.name = "inspect", .args = "[NAME]", .summary = "show a builder", .opts = inspect_opts, .n_opts = BXC_ARRAY_SIZE(inspect_opts),
+		.max_args = 1, .run = cmd_inspect},
+	{.name = "rm", .args = "NAME", .summary = "forget a builder", .min_args = 1, .max_args = 1, .run = cmd_rm},
+	{.name = "version", .summary = "show the version", .run = cmd_version},
+	{.name = "completion", .args = "SHELL", .summary = "print completions for bash, zsh or fish", .min_args = 1, .max_args = 1,
+		.run = cmd_completion},
+};
+
+const bxc_cli_verb bxc_cmd_root = {
+	.name = "bxc",
+	.summary = "build images on a cluster",
+	.opts = root_opts,
+	.n_opts = BXC_ARRAY_SIZE(root_opts),
+	.verbs = verbs,
+	.n_verbs = BXC_ARRAY_SIZE(verbs),
+};

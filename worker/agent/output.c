@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tasks about results: checksums, blobs for peers, exports. */
+#include "worker/agent/agent_internal.h"
+
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "worker/export/export.h"
+
+#define MAX_SELECTIONS 4096u
+#define REPLY_MAX      (64u << 10)
+
+/* ---- checksum ---- */
+
+static int one_selection(const bxc_tree *t, const bxc_json *j, bxc_digest *ret, bxc_err **err)
+{
+	BXC_AUTOSTRV char **include = NULL;
+	BXC_AUTOSTRV char **exclude = NULL;
+	const char *path;
+	int r = bxc_json_need_str(j, "path", &path, err);
+	if (r >= 0)
+		r = bxc_json_get_strv(j, "include", &include, err);
+	if (r >= 0)
+		r = bxc_json_get_strv(j, "exclude", &exclude, err);
+	if (r < 0)
+		return r;
+	const bxc_tree_select s = {
+		.path = path,
+		.wildcard = bxc_json_get_bool(j, "wildcard", false),
+		.allow_empty = bxc_json_get_bool(j, "allow_empty", false),
+		.follow = bxc_json_get_bool(j, "follow", false),
+		.dir_contents = bxc_json_get_bool(j, "dir_contents", false),
+		.include = include,
+		.exclude = exclude,
+	};
+	return bxc_tree_checksum(t, &s, ret, err);
+}
+
+int run_checksum(job *j, bxc_err **err)
+{
+	const bxc_json *selections;
+	input in = {0};
+	BXC_AUTOCLOSE int root_fd = -1;
+	BXC_CLEANUP(bxc_tree_freep) bxc_tree *tree = NULL;
+	BXC_AUTOSTRV char **include = NULL;
+	int r = bxc_json_need_arr(j->msg, "selections", &selections, err);
+	if (r >= 0 && bxc_json_len(selections) > MAX_SELECTIONS)
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "selections: more than %u", MAX_SELECTIONS);
+	if (r >= 0)
+		r = input_open(j, bxc_json_get(j->msg, "input"), &in, err);
+	if (r >= 0)
+		r = bxc_snap_mount_ro(j->a->c.snap, (const char *const *)in.ids, in.n_ids, &root_fd, err);
+	if (r >= 0) {
+		BXC_JSON_FOREACH (s, selections)
+			if (bxc_json_get_str(s, "path", NULL))
+				bxc_strv_push(&include, bxc_json_get_str(s, "path", NULL));
+		const bxc_tree_walk_opts w = {.include = include, .hash = true, .want_xattrs = true};
+		r = bxc_tree_walk(root_fd, &w, j->cancel, &tree, err);
+	}
+	if (r >= 0) {
+		bxc_json *result = bxc_json_object();
+		bxc_json *list = bxc_json_add_array(result, "digests");
+		BXC_JSON_FOREACH (s, selections) {
+			char text[BXC_DIGEST_STR_MAX];
+			bxc_digest d;
+			r = one_selection(tree, s, &d, err);
+			if (r < 0)
+				break;
+			bxc_json_push_str(list, bxc_digest_str(&d, text));
+		}
+		if (r < 0) {
+			bxc_ignore(bxc_err_wrap(err, r, "failed to compute cache key"));
+			bxc_json_free(result);
+		} else {
+			j->result = result;
+		}
+	}
+	input_close(j, &in);
+	return r;
+}
+
+/* ---- publish ---- */
+
+int run_publish(job *j, bxc_err **err)
+{
+	BXC_AUTOSTRV char **ids = NULL;
+	bxc_descriptor d = {0};
+	bxc_digest diff_id;
+	char text[BXC_DIGEST_STR_MAX];
+	int r = bxc_json_get_strv(j->msg, "layers", &ids, err);
+	bxc_compression c = bxc_compression_parse(bxc_json_get_str(j->msg, "compression", ""));
+	size_t n = bxc_strv_len(ids);
+	if (r >= 0 && (n == 0 || c == BXC_COMPRESSION_UNKNOWN))
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "publish: layers and a compression are needed");
+	if (r >= 0)
+		r = bxc_snap_pin(j->a->c.snap, (const char *const *)ids, n, err);
+	if (r < 0)
+		return r;
+	r = bxc_src_image_blob(j->a->src, ids, n, c, 0, j->cancel, &d, &diff_id, err);
+	bxc_snap_unpin(j->a->c.snap, (const char *const *)ids, n);
+	if (r < 0)
+		return r;
+	j->result = bxc_json_object();
+	bxc_json *o = bxc_json_push_object(bxc_json_add_array(j->result, "layers"));
+	bxc_json_set_str(o, "id", ids[n - 1]);
+	bxc_json_set_str(o, "diff_id", bxc_digest_str(&diff_id, text));
+	bxc_json_set_take(o, "blob", bxc_descriptor_to_json(&d));
+	bxc_descriptor_done(&d);
+	return 0;
+}
+
+/* ---- export ---- */
+
+struct exporting {
+	job *j;
+	const char *type;
+	uint64_t index;
+	bxc_chan_stream *stream;
+};
+
+static int to_client(const void *p, size_t n, void *ud, bxc_err **err)
+{
+	struct exporting *x = ud;
+	return bxc_chan_stream_write(x->stream, p, n, x->j->cancel, err);
+}
+
+static int open_client(bxc_sink_fn *ret_sink, void **ret_ud, void *ud, bxc_err **err)
+{
+	struct exporting *x = ud;
+	BXC_AUTOJSON bxc_json *q = bxc_json_object();
+	bxc_json_set_str(q, "build", x->j->build);
+	bxc_json_set_u64(q, "index", x->index);
+	bxc_json_set_str(q, "type", x->type);
+	BXC_AUTOFREE char *name = bxc_json_print(q);
+	int r = x->j->a->port.open_stream("export", name, true, &x->stream, x->j->a->port.ud, err);
+	if (r < 0)
+		return r;
+	*ret_sink = to_client;
+	*ret_ud = x;
+	return 0;
+}
+
+static void on_status(const char *id, uint64_t current, uint64_t total, bool done, void *ud)
+{
+	struct exporting *x = ud;
+	char text[32];
+	bxc_json *m = bxc_json_object();
+	bxc_json_set_str(m, "type", "task.status");
+	bxc_json_set_str(m, "task", x->j->name);
+	bxc_json_set_u64(m, "epoch", x->j->epoch);
+	bxc_json_set_str(m, "id", id);
+	bxc_json_set_u64(m, "current", current);
+	bxc_json_set_u64(m, "total", total);
+	snprintf(text, sizeof(text), "%lld", (long long)bxc_clock_wall_ns());
+	bxc_json_set_str(m, "started_ns", text);
+	if (done)
+		bxc_json_set_str(m, "completed_ns", text);
+	send_json(x->j->a, m, x->j->cancel);
+}
+
+/* The client says when it has stored everything durably. */
+static int wait_stored(struct exporting *x, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf reply = BXC_BUF_INIT(REPLY_MAX);
+	int r = bxc_chan_stream_write_eof(x->stream, err);
+	if (r >= 0)
+		r = bxc_chan_stream_read_all(x->stream, &reply, x->j->cancel, err);
+	return r;
+}
+
+static int read_images(job *j, bxc_exp_request *q, input **ret_inputs, bxc_err **err)
+{
+	const bxc_json *images;
+	int r = bxc_json_need_arr(j->msg, "images", &images, err);
+	if (r < 0)
+		return r;
+	*ret_inputs = bxc_calloc(bxc_json_len(images), sizeof(input));
+	BXC_JSON_FOREACH (doc, images) {
+		const char *platform;
+		bxc_exp_image *img = bxc_arr_push(&q->images);
+		r = bxc_json_need_str(doc, "platform", &platform, err);
+		if (r >= 0)
+			r = bxc_platform_parse(platform, &img->platform, err);
+		if (r >= 0)
+			r = bxc_oci_config_from_json(bxc_json_get(doc, "config"), &img->config, err);
+		if (r >= 0)
+			r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &img->layers, err);
+		/* Made present and pinned as any input. */
+		if (r >= 0)
+			r = input_open(j, doc, &(*ret_inputs)[q->images.n - 1], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int run_export(job *j, bxc_err **err)
+{
+	const bxc_json *spec;
+	struct exporting x = {.j = j, .index = bxc_json_get_u64(j->msg, "index", 0)};
+	bxc_exp_request q = {
+		.now_ns = bxc_json_get_i64(j->msg, "now_ns", bxc_clock_wall_ns()),
+		.open = open_client,
+		.status = on_status,
+		.ud = &x,
+		.reg = j->reg,
+		.cancel = j->cancel,
+	};
+	input *inputs = NULL;
+	bxc_json *response = NULL;
+	int r = bxc_json_need_obj(j->msg, "export", &spec, err);
+	if (r >= 0)
+		r = bxc_json_need_str(spec, "type", &q.type, err);
+	if (r >= 0) {
+		x.type = q.type;
+		q.attrs = bxc_json_get(spec, "attrs");
+		r = read_images(j, &q, &inputs, err);
+	}
+	if (r >= 0)
+		r = bxc_exp_run(j->a->src, j->a->c.snap, j->a->c.content, &q, &response, err);
+	if (r >= 0 && x.stream)
+		r = wait_stored(&x, err);
+	if (r >= 0) {
+		j->result = bxc_json_object();
+		bxc_json_set_take(j->result, "response", BXC_TAKE(response));
+	}
+	bxc_json_free(response);
+	bxc_chan_stream_free(x.stream);
+	for (size_t i = 0; i < q.images.n; i++)
+		input_close(j, &inputs[i]);
+	free(inputs);
+	bxc_exp_request_done(&q);
+	return r;
+}
