@@ -21,13 +21,13 @@ struct shown {
 	bxc_prog *p;
 };
 
-static struct shown begin(bxc_prog_mode mode)
+/* In place: the stream keeps the addresses of text and n. */
+static void begin(struct shown *s, bxc_prog_mode mode)
 {
-	struct shown s = {0};
-	s.f = open_memstream(&s.text, &s.n);
-	s.p = bxc_prog_new(&(bxc_prog_config){.mode = mode, .out = s.f, .builder = "b", .width = 60, .height = 10});
-	bxc_prog_set_source(s.p, "Dockerfile", dockerfile, strlen(dockerfile));
-	return s;
+	memset(s, 0, sizeof(*s));
+	s->f = open_memstream(&s->text, &s->n);
+	s->p = bxc_prog_new(&(bxc_prog_config){.mode = mode, .out = s->f, .builder = "b", .width = 60, .height = 10});
+	bxc_prog_set_source(s->p, "Dockerfile", dockerfile, strlen(dockerfile));
 }
 
 static void feed(struct shown *s, int64_t now_ns, const char *json)
@@ -50,7 +50,8 @@ static void finish(struct shown *s, const char *error)
 static void plain_is_as_buildkit_writes_it(void **state)
 {
 	(void)state;
-	struct shown s = begin(BXC_PROG_PLAIN);
+	struct shown s;
+	begin(&s, BXC_PROG_PLAIN);
 	feed(&s, S, "{\"type\":\"vertex\",\"digest\":\"d1\",\"name\":\"[internal] load build definition from Dockerfile\",\"started_ns\":\"1000000000\"}");
 	feed(&s, S, "{\"type\":\"status\",\"vertex\":\"d1\",\"id\":\"transferring dockerfile:\",\"current\":31,\"total\":0,"
 		    "\"started_ns\":\"1000000000\",\"completed_ns\":\"1000000000\"}");
@@ -77,7 +78,8 @@ static void plain_is_as_buildkit_writes_it(void **state)
 static void steps_side_by_side_take_turns(void **state)
 {
 	(void)state;
-	struct shown s = begin(BXC_PROG_PLAIN);
+	struct shown s;
+	begin(&s, BXC_PROG_PLAIN);
 	feed(&s, S, "{\"type\":\"vertex\",\"digest\":\"a\",\"name\":\"A\",\"started_ns\":\"1000000000\"}");
 	feed(&s, S, "{\"type\":\"vertex\",\"digest\":\"b\",\"name\":\"B\",\"started_ns\":\"1000000000\"}");
 	feed(&s, S, "{\"type\":\"log\",\"vertex\":\"b\",\"stream\":1,\"data\":\"Ygo=\",\"time_ns\":\"1000000000\"}");
@@ -95,7 +97,8 @@ static void steps_side_by_side_take_turns(void **state)
 static void the_terminal_gets_no_control_characters_of_others(void **state)
 {
 	(void)state;
-	struct shown s = begin(BXC_PROG_TTY);
+	struct shown s;
+	begin(&s, BXC_PROG_TTY);
 	feed(&s, S, "{\"type\":\"vertex\",\"digest\":\"a\",\"name\":\"RUN \\u001b[31mred\",\"started_ns\":\"1000000000\"}");
 	bxc_prog_tick(s.p, 2 * S);
 	finish(&s, NULL);
@@ -108,7 +111,8 @@ static void the_terminal_gets_no_control_characters_of_others(void **state)
 static void rawjson_is_one_object_a_line(void **state)
 {
 	(void)state;
-	struct shown s = begin(BXC_PROG_RAWJSON);
+	struct shown s;
+	begin(&s, BXC_PROG_RAWJSON);
 	feed(&s, S, "{\"type\":\"vertex\",\"digest\":\"a\",\"name\":\"A\",\"inputs\":[],\"started_ns\":\"1000000000\",\"cached\":true}");
 	finish(&s, NULL);
 	assert_string_equal(s.text, "{\"vertexes\":[{\"digest\":\"a\",\"name\":\"A\",\"started\":\"1970-01-01T00:00:01Z\",\"cached\":true}]}\n");

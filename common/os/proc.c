@@ -238,6 +238,14 @@ void bxc_proc_free(bxc_proc *p)
 	free(p);
 }
 
+void bxc_proc_detach(bxc_proc *p)
+{
+	if (!p)
+		return;
+	close(p->pidfd);
+	free(p);
+}
+
 char *bxc_proc_status_text(const bxc_proc_status *s)
 {
 	if (!s->signo)

@@ -54,6 +54,8 @@ BXC_MUST_CHECK int bxc_proc_kill(bxc_proc *p, int signo, bxc_err **err);
 BXC_MUST_CHECK int bxc_proc_kill_group(bxc_proc *p, int signo, bxc_err **err);
 /* Kills (the group, with new_session) and reaps what still runs. */
 void bxc_proc_free(bxc_proc *p);
+/* Lets go of a process that is to outlive this one: nothing is killed or reaped. NULL: no-op. */
+void bxc_proc_detach(bxc_proc *p);
 BXC_DEFINE_CLEANUP(bxc_proc, bxc_proc_free);
 
 /* "exit code 3", "killed by signal 9 (Killed)"; owned. */

@@ -28,7 +28,7 @@ static void free_value(void *v)
 	free(v);
 }
 
-/* An absolute path of a program: as given, beside this program, or in PATH. */
+/* An absolute path of a program: as given, near this program, or in PATH. */
 static int find_program(const char *given, const char *name, bool beside, char **ret, bxc_err **err)
 {
 	if (given && strchr(given, '/')) {
@@ -41,9 +41,12 @@ static int find_program(const char *given, const char *name, bool beside, char *
 	if (self) {
 		*strrchr(self, '/') = '\0';
 		bxc_strv_push(&dirs, self);
+		/* As installed, and as built. */
+		bxc_strv_pushf(&dirs, "%s/../libexec/bxc", self);
+		bxc_strv_pushf(&dirs, "%s/../helper", self);
 	}
 	const char *env = getenv("PATH");
-	BXC_AUTOSTRV char **path = bxc_strv_split(env && *env ? env : BXC_EXEC__PATH_ENV + strlen("PATH="), ':');
+	BXC_AUTOSTRV char **path = bxc_strv_split(bxc_str_empty(env) ? BXC_EXEC__PATH : env, ':');
 	for (char **p = path; *p; p++)
 		bxc_strv_push(&dirs, *p);
 	for (char **d = dirs; *d; d++) {

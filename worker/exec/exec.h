@@ -22,7 +22,7 @@ typedef struct bxc_exec_config {
 	bxc_snap *snap;		   /* borrowed */
 	const char *root;	   /* absolute; <root>/cache-mounts/ is kept here */
 	const char *run_dir;	   /* absolute; bundles and crun's state; emptied by bxc_exec_new */
-	const char *helper;	   /* path of bxc-exec; NULL: beside this program, then in PATH */
+	const char *helper;	   /* path of bxc-exec; NULL: near this program, then in PATH */
 	const char *crun;	   /* NULL: in PATH */
 	const char *cgroup_parent; /* group for the steps, "bxc/worker-1"; its leftovers are killed
 				      by bxc_exec_new; NULL: no groups: no OOM reports */

@@ -11,7 +11,8 @@
 #include "worker/helper/helper.h"
 
 #define BXC_EXEC__MAX_MOUNTS 200u
-#define BXC_EXEC__PATH_ENV   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define BXC_EXEC__PATH	     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define BXC_EXEC__PATH_ENV   "PATH=" BXC_EXEC__PATH
 
 struct bxc_exec {
 	bxc_snap *snap;

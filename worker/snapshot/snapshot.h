@@ -118,7 +118,8 @@ BXC_MUST_CHECK int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void
 
 /* ---- mounts: detached (seen nowhere), used through *at() calls, gone with the descriptor ---- */
 /* Layers are listed bottom first; n may be 0. BXC_NOT_FOUND with the detail "layer" for one that is
- * absent. The caller pins them. */
+ * absent. The caller pins them. A read-only mount of a single layer shows its folder as it is, with
+ * whiteouts, which is what bxc_diff_write() takes as an upper. */
 BXC_MUST_CHECK int bxc_snap_mount_ro(
 	bxc_snap *s, const char *const *ids, size_t n, int *ret_mount_fd, bxc_err **err);
 /* Writes land in the staging. Once for each staging. */
