@@ -242,9 +242,9 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 
 static int prepare(const bxc_cli *cli, build_plan *p, bxc_builder **b, bxc_http_client **http, char **channel, bxc_tls_config **tls, bxc_err **err)
 {
-	int k = build_plan_make(cli, p, err);
+	int k = cmd_builder(cli, b, err);
 	if (k >= 0)
-		k = cmd_builder(cli, b, err);
+		k = build_plan_make(cli, p, err);
 	if (k >= 0 && (*b)->embedded)
 		k = bxc_embedded_start(*b, err);
 	if (k >= 0)
@@ -277,7 +277,7 @@ int cmd_build(const bxc_cli *cli, void *ud)
 	}
 	if (p.outputs.n == 0 && !p.quiet)
 		fputs("WARNING: No output specified with bxc driver. Build result will only remain in the build cache. "
-		      "To push result image into registry use --push or to load image into docker use --load\n", stderr);
+		      "To push result image into registry use --push; to keep it as files use --output\n", stderr);
 	if (p.iidfile)
 		unlink(p.iidfile);
 	r.builder = b;

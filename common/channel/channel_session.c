@@ -384,6 +384,7 @@ const conn_callbacks chan_conn_callbacks = {.on_frame = on_frame, .on_room = on_
 
 void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take)
 {
+	bxc_log_err(BXC_LOG_DEBUG, "channel.detached", why_take, "session", c->id, "peer", k->peer, "kind", k == c->ctl ? "control" : "bulk", NULL);
 	if (k == c->bulk) {
 		c->bulk = NULL;
 		fail_streams(c, k, "the connection was lost");

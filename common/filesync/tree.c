@@ -11,7 +11,7 @@
 
 #define MAGIC	  "BXCTREE1"
 #define MAGIC_LEN 8u
-#define ENTRY_MIN 46u /* bytes of the shortest entry */
+#define ENTRY_MIN 30u /* bytes of the shortest entry */
 
 enum {
 	ENTRY_HARDLINK = 1,

@@ -204,8 +204,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	bxc_httpd_req *r = *slot;
 	(void)version;
 	if (!r) {
-		*slot = req_new(h, conn, url, method);
-		return MHD_YES;
+		r = req_new(h, conn, url, method);
+		*slot = r;
+		/* A refusal does not wait for a body that nobody will read. */
+		return r->refused ? answer(r) : MHD_YES;
 	}
 	if (*upload_size) {
 		bxc_err *err = NULL;

@@ -36,7 +36,7 @@ class Daemon:
 
     def start(self):
         r, w = os.pipe()
-        argv = (["ip", "netns", "exec", self.netns] if self.netns else []) + self.argv + ["--ready-fd", str(w)]
+        argv = (["nsenter", "--net=/run/netns/" + self.netns] if self.netns else []) + self.argv + ["--ready-fd", str(w)]
         with open(self.log, "ab") as log:
             self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[w],
                                       start_new_session=True, env=path_env(self.env))

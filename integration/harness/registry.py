@@ -36,7 +36,7 @@ class Registry:
                     "http: {addr: %s}\n" % (self.folder, self.addr))
             if self.auth:
                 f.write("auth:\n  htpasswd: {realm: test, path: %s}\n" % self.auth)
-        argv = (["ip", "netns", "exec", self.netns] if self.netns else []) + ["docker-registry", "serve", conf]
+        argv = (["nsenter", "--net=/run/netns/" + self.netns] if self.netns else []) + ["docker-registry", "serve", conf]
         with open(os.path.join(self.folder, "log"), "ab") as log:
             self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         procs.wait_for("registry answers", lambda: self.answers())

@@ -195,6 +195,9 @@ static void work(void *ud)
 					      : bxc_err_set(&j->err, BXC_UNIMPLEMENTED, "unknown kind of task '%.64s'", j->kind);
 	if (r < 0 && !j->err)
 		bxc_ignore(bxc_err_set(&j->err, (bxc_code)-r, "the task failed"));
+	/* What it wrote goes now, not some day: a full disk may be why it failed. */
+	if (r < 0)
+		bxc_ignore(bxc_snap_empty_trash(j->a->c.snap, NULL));
 	/* The step's own failure is UNKNOWN with an exit code, or a mistake in what was asked; the rest is ours or the network's. */
 	if (r < 0)
 		j->infra = bxc_err_get_detail(j->err, "infra") || bxc_code_is_transient(bxc_err_code(j->err));

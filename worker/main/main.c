@@ -53,6 +53,7 @@ struct worker {
 	char **platforms;
 	int lock_fd;
 	int code;
+	bool told_ready;
 };
 
 static void on_signal(int signo, void *ud)
@@ -65,7 +66,10 @@ static void on_signal(int signo, void *ud)
 static void on_up(void *ud)
 {
 	struct worker *w = ud;
-	bxc_daemon_ready(w->cfg, w->name);
+	/* A coordinator that was restarted welcomes us again; the descriptor is not ours any more then. */
+	if (!w->told_ready)
+		bxc_daemon_ready(w->cfg, w->name);
+	w->told_ready = true;
 }
 
 static void on_closed(const bxc_err *why, void *ud)

@@ -1,0 +1,76 @@
+"""Parts die; builds go on, or end cleanly."""
+import os
+import re
+import signal
+import subprocess
+
+from harness import procs
+from harness.cluster import context
+
+
+def read_until(p, pattern):
+    """Lines of a running build until one matches; returns what was read."""
+    seen = ""
+    for line in p.stdout:
+        seen += line.decode(errors="replace")
+        if re.search(pattern, seen):
+            return seen
+    raise AssertionError("the build ended before it printed /%s/:\n%s" % (pattern, seen))
+
+
+
+def test_a_worker_killed_in_a_step_costs_only_that_step(fresh, reg, tmp_path):
+    c = fresh(workers=2, grace="1s")
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s AS a\nRUN echo early > /early\nFROM a\nRUN echo started; sleep 8; echo finished > /done\n" % reg.ref("base:latest")})
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
+    out = read_until(p, r"\d started\n")
+    victims = [n for n, d in c.workers.items() if subprocess.run(["pgrep", "-P", str(d.p.pid)], capture_output=True).stdout]
+    assert len(victims) == 1, victims
+    c.workers[victims[0]].kill()
+    rest = p.communicate(timeout=90)[0].decode()
+    assert p.returncode == 0, out + rest
+    assert (tmp_path / "o/done").read_text() == "finished\n" and (tmp_path / "o/early").read_text() == "early\n"
+    other = ({"worker-1", "worker-2"} - set(victims)).pop()
+    ran = [e for e in c.events() if e["type"] == "vertex" and "finished" in e["name"]]
+    assert ran[-1].get("worker") == other, ran
+
+
+def test_interrupt_cancels_and_leaves_nothing_running(two, reg, tmp_path):
+    secs = "7%s" % int.from_bytes(os.urandom(3), "big")
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s\nRUN echo started; sleep %s\n" % (reg.ref("base:latest"), secs)})
+    p = two.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
+    read_until(p, r"\d started\n")
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=30)
+    assert p.returncode == 130
+    procs.wait_for("the step is gone", lambda: subprocess.run(["pgrep", "-f", "sleep " + secs], capture_output=True).returncode == 1)
+    assert two.builds()[0]["status"] == "canceled"
+
+
+def test_a_restarted_coordinator_keeps_cache_and_history(fresh, reg, tmp_path):
+    c = fresh(workers=1)
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s\nRUN echo once > /f\n" % reg.ref("base:latest")})
+    c.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
+    before = c.builds()[0]["id"]
+    chan = c.api("/v1/info")["channel"][0]
+    http = c.http
+    c.coordinator.kill()
+    c.start_coordinator(listen=http, channel=chan)
+    procs.wait_for("the worker is back", lambda: c.api("/v1/workers")["workers"])
+    r = c.build("-o", "type=local,dest=%s" % (tmp_path / "o2"), ctx)
+    assert any("RUN echo once" in n for n in r.cached())
+    assert before in [b["id"] for b in c.builds()]
+    assert c.events(before)[-1]["type"] == "build.done"
+
+
+def test_a_build_interrupted_by_the_coordinators_death_is_told(fresh, reg, tmp_path):
+    c = fresh(workers=1)
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s\nRUN echo started; sleep 30\n" % reg.ref("base:latest")})
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
+    read_until(p, r"\d started\n")
+    chan, http = c.api("/v1/info")["channel"][0], c.http
+    c.coordinator.kill()
+    c.start_coordinator(listen=http, channel=chan)
+    out = p.communicate(timeout=60)[0].decode()
+    assert p.returncode != 0 and "restarted" in out
+    assert c.builds()[0]["status"] == "failed"
