@@ -171,6 +171,7 @@ typedef struct run_sub {
 
 typedef struct run_log {             /* what a run has said, for those who come later */
 	uint64_t run;
+	uint64_t vertex;             /* state in the solver: a step that starts over gets a new run */
 	BXC_ARR(run_sub) subs;
 	BXC_ARR(bxc_json *) events;
 	size_t bytes;
@@ -262,6 +263,7 @@ void report_task_event(bxc_build *e, task *t, bxc_json *j);      /* log or statu
 void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t current, uint64_t total, int64_t started_ns, bool done);
 void run_log_free(void *p);
 void runs_forget(bxc_build *e, build *b);
+void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);
 

@@ -180,6 +180,8 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 	case BXC_SOLVE_STARTED:
 		if (!l)
 			return;
+		if (!l->vertex)
+			l->vertex = a->vertex;
 		for (size_t i = 0; i < l->subs.n; i++)
 			if (l->subs.v[i].build == b && l->subs.v[i].def_index == a->def_index)
 				return;
@@ -273,6 +275,22 @@ void report_task_event(bxc_build *e, task *t, bxc_json *j)
 	}
 	l->bytes += cost;
 	*bxc_arr_push(&l->events) = j;
+}
+
+void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run)
+{
+	BXC_AUTOFREE char *k = num_key(run);
+	if (bxc_map_has(e->runs, k))
+		return;
+	BXC_MAP_FOREACH (it, e->runs) {
+		run_log *l = it.value;
+		if (l->vertex != vertex)
+			continue;
+		bxc_map_take(e->runs, it.key);
+		l->run = run;
+		bxc_map_set(e->runs, k, l);
+		return;
+	}
 }
 
 void runs_forget(bxc_build *e, build *b)

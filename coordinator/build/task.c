@@ -201,6 +201,8 @@ static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
 	t->ticket = a->ticket;
 	t->run = a->run;
 	t->vertex = a->vertex;
+	if (a->kind == BXC_SOLVE_RUN)
+		run_starts_over(e, a->vertex, a->run);
 	t->attempt = a->attempt;
 	t->remaining = a->remaining;
 	t->platform = a->def->platform;
