@@ -205,7 +205,9 @@ static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
 		run_starts_over(e, a->vertex, a->run);
 	t->attempt = a->attempt;
 	t->remaining = a->remaining;
-	t->platform = a->def->platform;
+	/* Only commands are of a platform: files are copied by any worker. */
+	if (a->def->kind == BXC_OP_EXEC)
+		t->platform = a->def->platform;
 	t->vertex_digest = bxc_strdup(bxc_digest_str(&a->def->digest, digest));
 	for (size_t i = 0; i < a->n_inputs; i++) {
 		if (add_input(e, t, a->inputs[i].record))
