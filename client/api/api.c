@@ -29,9 +29,11 @@ int bxc_capi_call(bxc_http_client *http, const bxc_builder *b, const char *metho
 	};
 	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
 	BXC_AUTOBUF bxc_buf out = BXC_BUF_INIT(BXC_LIMIT_JSON);
-	int r = bxc_http_start(http, &q, NULL, &resp, err);
+	BXC_AUTOERR bxc_err *why = NULL;
+	int r = bxc_http_start(http, &q, NULL, &resp, &why);
 	if (r < 0)
-		return bxc_err_wrap(err, r, "builder '%s': cannot reach the coordinator at %s", b->name, b->endpoint);
+		/* Whatever stood in the way, a certificate too: nothing was said to a coordinator. */
+		return bxc_err_set(err, BXC_UNAVAILABLE, "builder '%s': cannot reach the coordinator at %s: %s", b->name, b->endpoint, bxc_err_text(why));
 	if (bxc_http_status(resp) >= 300) {
 		r = bxc_http_status_error(resp, err, path);
 		return bxc_err_wrap(err, r, "builder '%s'", b->name);
