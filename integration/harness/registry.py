@@ -24,9 +24,12 @@ def free_port(host="127.0.0.1"):
 class Registry:
     def __init__(self, folder, host="127.0.0.1", netns=None, auth=None):
         self.folder, self.host, self.netns, self.auth = str(folder), host, netns, auth
-        self.port = free_port()
+        self.port = self.pick_port()
         self.addr = "%s:%d" % (host, self.port)
         self.p = None
+
+    def pick_port(self):
+        return free_port()
 
     def start(self):
         os.makedirs(self.folder, exist_ok=True)
