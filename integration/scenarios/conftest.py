@@ -11,19 +11,23 @@ from harness import cluster, registry  # noqa: E402
 def reg(tmp_path_factory):
     """A real docker-registry with a small base image."""
     r = registry.Registry(tmp_path_factory.mktemp("registry"))
-    r.start()
-    r.make_base("base:latest")
-    yield r
-    r.stop()
+    try:
+        r.start()
+        r.make_base("base:latest")
+        yield r
+    finally:
+        r.stop()
 
 
 @pytest.fixture(scope="module")
 def two(reg, tmp_path_factory):
     """A coordinator and two workers, shared by the tests of one file."""
     c = cluster.Cluster(tmp_path_factory.mktemp("cluster"), workers=2)
-    c.start()
-    yield c
-    c.stop()
+    try:
+        c.start()
+        yield c
+    finally:
+        c.stop()
 
 
 @pytest.fixture
@@ -36,6 +40,8 @@ def fresh(reg, tmp_path):
         made.append(c)
         c.start()
         return c
-    yield make
-    for c in made:
-        c.stop()
+    try:
+        yield make
+    finally:
+        for c in made:
+            c.stop()

@@ -258,6 +258,9 @@ int main(int argc, char **argv)
 	};
 	if (argc != 2)
 		return 2;
-	helper_path = argv[1];
+	/* The runner gives it relative to the build folder. */
+	helper_path = realpath(argv[1], NULL);
+	if (!helper_path)
+		return 2;
 	return cmocka_run_group_tests_name("helper", tests, NULL, NULL);
 }

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cmd/cmd_internal.h"
+#include "common/base/str.h"
+#include "common/os/fs.h"
+
+static char context_dir[64];
+
+static int make_context(void **state)
+{
+	(void)state;
+	static const char text[] = "FROM scratch\n";
+	snprintf(context_dir, sizeof(context_dir), "/tmp/bxc-cmd-XXXXXX");
+	assert_non_null(mkdtemp(context_dir));
+	BXC_AUTOCLOSE int fd = open(context_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return bxc_fs_write_atomic(fd, "Dockerfile", text, strlen(text), 0644, NULL);
+}
+
+static int remove_context(void **state)
+{
+	(void)state;
+	BXC_AUTOCLOSE int fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return bxc_fs_rmtree(fd, context_dir + strlen("/tmp/"), NULL);
+}
+
+/* A build of the temporary context with these flags. */
+static int plan(const char *flags, build_plan *ret, bxc_err **err)
+{
+	BXC_AUTOFREE char *line =
+		bxc_str_fmt("bxc build%s%s %s", *flags ? " " : "", flags, context_dir);
+	BXC_AUTOSTRV char **argv = bxc_strv_split(line, ' ');
+	BXC_CLEANUP(bxc_cli_freep) bxc_cli *cli = NULL;
+	assert_int_equal(
+		bxc_cli_parse(&bxc_cmd_root, (int)bxc_strv_len(argv), argv, &cli, NULL), 0);
+	return build_plan_make(cli, ret, err);
+}
+
+static void assert_plan(const char *flags, build_plan *ret)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (plan(flags, ret, &err) < 0)
+		fail_msg("%s: %s", flags, bxc_err_text(err));
+}
+
+static void assert_refused(const char *flags, const char *text)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	build_plan p = {0};
+	assert_true(plan(flags, &p, &err) < 0);
+	if (!strstr(bxc_err_text(err), text))
+		fail_msg("'%s' is not in '%s'", text, bxc_err_text(err));
+	build_plan_done(&p);
+}
+
+/* ---- outputs ---- */
+
+static void a_path_is_a_local_output_and_a_dash_a_tar_on_stdout(void **state)
+{
+	(void)state;
+	output o;
+	assert_int_equal(output_parse("out/dir", &o, NULL), 0);
+	assert_string_equal(o.type, "local");
+	assert_string_equal(o.dest, "out/dir");
+	output_done(&o);
+	assert_int_equal(output_parse("-", &o, NULL), 0);
+	assert_string_equal(o.type, "tar");
+	assert_null(o.dest);
+	output_done(&o);
+}
+
+static void quoted_fields_hold_commas_and_quotes(void **state)
+{
+	(void)state;
+	output o;
+	assert_int_equal(
+		output_parse("type=image,\"name=a,b\",\"note=say \"\"hi\"\"\"", &o, NULL), 0);
+	assert_string_equal(bxc_env_get(o.attrs, "name"), "a,b");
+	assert_string_equal(bxc_env_get(o.attrs, "note"), "say \"hi\"");
+	output_done(&o);
+}
+
+static void the_destination_is_kept_from_the_attributes(void **state)
+{
+	(void)state;
+	output o;
+	assert_int_equal(output_parse("type=oci,dest=/tmp/x.tar,compression=zstd", &o, NULL), 0);
+	assert_string_equal(o.dest, "/tmp/x.tar");
+	assert_null(bxc_env_get(o.attrs, "dest"));
+	assert_null(bxc_env_get(o.attrs, "type"));
+	assert_string_equal(bxc_env_get(o.attrs, "compression"), "zstd");
+	output_done(&o);
+}
+
+static void a_registry_output_is_an_image_that_is_pushed(void **state)
+{
+	(void)state;
+	output o;
+	assert_int_equal(output_parse("type=registry,name=r.example/a", &o, NULL), 0);
+	assert_string_equal(o.type, "image");
+	assert_string_equal(bxc_env_get(o.attrs, "push"), "true");
+	output_done(&o);
+}
+
+static void broken_specs_are_refused(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {"type=image,name", "dest=x", "type=image,\"name=a",
+		"\"type=image\"x", "type=local"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(bad); i++) {
+		output o;
+		assert_int_equal(output_parse(bad[i], &o, NULL), -BXC_INVALID_ARGUMENT);
+	}
+}
+
+static void push_makes_an_image_output_named_by_the_tags(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_plan("--push -t r.example/a:1 -t r.example/a:2", &p);
+	assert_int_equal(p.outputs.n, 1);
+	assert_int_equal(p.exports.n, 1);
+	assert_string_equal(p.outputs.v[0].type, "image");
+	assert_string_equal(
+		bxc_env_get(p.outputs.v[0].attrs, "name"), "r.example/a:1,r.example/a:2");
+	assert_string_equal(bxc_env_get(p.outputs.v[0].attrs, "push"), "true");
+	build_plan_done(&p);
+}
+
+static void push_needs_a_tag(void **state)
+{
+	(void)state;
+	assert_refused("--push", "tag is needed when pushing to registry");
+}
+
+/* ---- flags ---- */
+
+static void a_bare_build_arg_takes_the_environment_or_nothing(void **state)
+{
+	(void)state;
+	setenv("BXC_TEST_SET", "from env", 1);
+	unsetenv("BXC_TEST_UNSET");
+	build_plan p = {0};
+	assert_plan("--build-arg A=1=2 --build-arg BXC_TEST_SET --build-arg BXC_TEST_UNSET "
+		    "--build-arg E= --label only --label k=v",
+		&p);
+	const bxc_json *args = bxc_json_get(p.request, "build_args"),
+		       *labels = bxc_json_get(p.request, "labels");
+	assert_string_equal(bxc_json_get_str(args, "A", NULL), "1=2");
+	assert_string_equal(bxc_json_get_str(args, "BXC_TEST_SET", NULL), "from env");
+	assert_null(bxc_json_get(args, "BXC_TEST_UNSET"));
+	assert_string_equal(bxc_json_get_str(args, "E", NULL), "");
+	assert_string_equal(bxc_json_get_str(labels, "only", NULL), "");
+	assert_string_equal(bxc_json_get_str(labels, "k", NULL), "v");
+	build_plan_done(&p);
+}
+
+static void platforms_come_in_lists_and_from_the_environment(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	setenv("DOCKER_DEFAULT_PLATFORM", "linux/s390x", 1);
+	assert_plan("--platform linux/amd64,linux/arm64", &p);
+	const bxc_json *list = bxc_json_get(p.request, "platforms");
+	assert_int_equal(bxc_json_len(list), 2);
+	assert_string_equal(bxc_json_string(bxc_json_at(list, 1)), "linux/arm64");
+	build_plan_done(&p);
+	p = (build_plan){0};
+	assert_plan("", &p);
+	assert_string_equal(bxc_json_string(bxc_json_at(bxc_json_get(p.request, "platforms"), 0)),
+		"linux/s390x");
+	build_plan_done(&p);
+	unsetenv("DOCKER_DEFAULT_PLATFORM");
+}
+
+static void what_is_not_supported_is_refused_by_name(void **state)
+{
+	(void)state;
+	assert_refused("--secret id=x", "--secret is not supported by this version of bxc");
+	assert_refused("--cache-from r/x", "--cache-from is not supported by this version of bxc");
+	assert_refused("--load", "--load");
+}
+
+static void switched_off_attestations_are_accepted(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_plan("--provenance=false --sbom=false --pull", &p);
+	build_plan_done(&p);
+}
+
+static void a_missing_dockerfile_is_said_as_buildkit_says_it(void **state)
+{
+	(void)state;
+	BXC_AUTOFREE char *flags = bxc_str_fmt("-f %s/nope.Dockerfile", context_dir);
+	assert_refused(flags,
+		"failed to read dockerfile: open nope.Dockerfile: no such file or directory");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, make_context, remove_context)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_path_is_a_local_output_and_a_dash_a_tar_on_stdout),
+		cmocka_unit_test(quoted_fields_hold_commas_and_quotes),
+		cmocka_unit_test(the_destination_is_kept_from_the_attributes),
+		cmocka_unit_test(a_registry_output_is_an_image_that_is_pushed),
+		cmocka_unit_test(broken_specs_are_refused),
+		T(push_makes_an_image_output_named_by_the_tags),
+		T(push_needs_a_tag),
+		T(a_bare_build_arg_takes_the_environment_or_nothing),
+		T(platforms_come_in_lists_and_from_the_environment),
+		T(what_is_not_supported_is_refused_by_name),
+		T(switched_off_attestations_are_accepted),
+		T(a_missing_dockerfile_is_said_as_buildkit_says_it),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
