@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bxc-worker: puts the modules together, in the order of the layers, and takes them apart again. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
+#include <sys/stat.h>
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
@@ -146,6 +149,17 @@ static int serve_peers(struct worker *w, bxc_err **err)
 	return 0;
 }
 
+/* The steps' group belongs to the state folder, not to the name: a starting worker kills what its last run left there, and
+ * workers of two clusters may share a machine and a name. */
+static int name_group(const struct worker *w, char **ret, bxc_err **err)
+{
+	struct stat st;
+	if (stat(w->state_dir, &st) < 0)
+		return bxc_err_errno(err, errno, "state folder '%s'", w->state_dir);
+	*ret = bxc_str_fmt("bxc/%s-%jx-%jx", w->name, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return 0;
+}
+
 static int start(struct worker *w, bxc_err **err)
 {
 	bool embedded = bxc_cfg_bool(w->cfg, "embedded");
@@ -204,7 +218,10 @@ static int start(struct worker *w, bxc_err **err)
 	};
 	BXC_AUTOFREE char *snap_dir = bxc_str_fmt("%s/snapshots", w->state_dir);
 	BXC_AUTOFREE char *run_dir = bxc_str_fmt("%s/run", w->state_dir);
-	BXC_AUTOFREE char *group = bxc_str_fmt("bxc/%s", w->name);
+	BXC_AUTOFREE char *group = NULL;
+	r = name_group(w, &group, err);
+	if (r < 0)
+		return r;
 	r = bxc_content_open(&cc, &w->content, err);
 	if (r >= 0)
 		r = serve_peers(w, err);
