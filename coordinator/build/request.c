@@ -221,7 +221,10 @@ void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done
 	b->failed_vertex = -1;
 	b->cancel = bxc_cancel_new();
 	int r = read_request(b, &err);
-	const char *session = r >= 0 ? bxc_json_get_str(b->request, "session", NULL) : NULL;
+	const bxc_json *named = bxc_json_get(b->request, "session");
+	const char *session = bxc_json_string(named);
+	if (r >= 0 && named && !session && !bxc_json_is_null(named))
+		r = bxc_err_set(&err, BXC_INVALID_ARGUMENT, "session: expected a string");
 	if (r >= 0 && session) {
 		b->session = bxc_sess_find(e->c.sessions, session);
 		if (!b->session)
