@@ -47,14 +47,13 @@ BXC_MUST_CHECK int bxc_build_recover(bxc_build *e, bxc_err **err);
  */
 typedef void (*bxc_build_taken)(const char *id, bxc_err *err_take, void *ud);
 void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud);
-bool bxc_build_is_live(const bxc_build *e, const char *id);
 void bxc_build_cancel(bxc_build *e, const char *id);         /* idempotent; unknown ids are ignored */
 size_t bxc_build_n_live(const bxc_build *e);
 /* The session a live build belongs to, as a new reference; NULL: none. */
 bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id);
 
 /* ---- told by link ---- */
-void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello);
+void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w);
 /* Before the worker is removed from the table. */
 void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w);
 /* Any task.* or layer.* message. INVALID_ARGUMENT: the worker speaks nonsense. */

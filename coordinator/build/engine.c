@@ -259,11 +259,6 @@ void bxc_build_free(bxc_build *e)
 	free(e);
 }
 
-bool bxc_build_is_live(const bxc_build *e, const char *id)
-{
-	return bxc_map_has(e->builds, id);
-}
-
 size_t bxc_build_n_live(const bxc_build *e)
 {
 	return bxc_map_len(e->builds);
@@ -275,9 +270,8 @@ bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id)
 	return b ? bxc_sess_ref_ref(b->session) : NULL;
 }
 
-void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello)
+void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w)
 {
-	(void)hello;
 	bxc_sched_worker facts = {
 		.id = w->id,
 		.native = w->platforms.v,

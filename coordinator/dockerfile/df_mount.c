@@ -220,10 +220,8 @@ static int set_key(df_mount *m, const char *key, const char *value, const char *
 		return set_number(key, value, false, &m->has_uid, &m->uid, err);
 	if (bxc_str_eq(key, "gid"))
 		return set_number(key, value, false, &m->has_gid, &m->gid, err);
-	if (bxc_str_eq(key, "env") && m->kind == BXC_MOUNT_SECRET) {
-		m->has_env = true;
+	if (bxc_str_eq(key, "env") && m->kind == BXC_MOUNT_SECRET)
 		return 0;
-	}
 	return unknown_key(key, field, err);
 }
 

@@ -249,7 +249,6 @@ typedef struct df_mount {
 	bxc_cache_sharing sharing;
 	bool has_mode, has_uid, has_gid;
 	uint32_t mode, uid, gid;
-	bool has_env;
 } df_mount;
 
 typedef int (*df_expand_fn)(const char *word, char **ret, void *ud, bxc_err **err);

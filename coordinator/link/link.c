@@ -18,7 +18,6 @@ struct peer {
 	bxc_clink *link;
 	bxc_chan *chan;
 	bool is_worker;
-	bool introduced;             /* the worker said hello */
 	char *name;
 	BXC_ARR(struct follow *) follows;
 };
@@ -154,10 +153,9 @@ static int worker_message(struct peer *p, const char *type, const bxc_json *msg,
 		int r = bxc_wrk_add(p->link->c.workers, msg, p->name, bxc_chan_peer(p->chan), p->chan, &w, err);
 		if (r < 0)
 			return r;
-		p->introduced = true;
 		welcome(p);
 		bxc_log(BXC_LOG_NOTICE, "worker.joined", "worker", p->name, "address", bxc_chan_peer(p->chan), NULL);
-		bxc_build_worker_joined(p->link->c.build, w, msg);
+		bxc_build_worker_joined(p->link->c.build, w);
 		return 0;
 	}
 	if (!w)

@@ -399,13 +399,6 @@ void bxc_sched_worker_drain(bxc_sched *s, uint64_t worker)
 	check_drained(s, w);
 }
 
-void bxc_sched_worker_bandwidth(bxc_sched *s, uint64_t worker, uint64_t bytes_per_s)
-{
-	struct sched_worker *w = find_worker(s, worker);
-	if (w)
-		w->bandwidth = bytes_per_s ? bytes_per_s : BXC_SCHED_DEFAULT_BANDWIDTH;
-}
-
 void bxc_sched_layer_at(bxc_sched *s, uint64_t worker, const char *layer)
 {
 	struct sched_worker *w = find_worker(s, worker);
@@ -446,25 +439,6 @@ bxc_sched_wait bxc_sched_waiting_reason(const bxc_sched *s, uint64_t task)
 	if (!stays)
 		return BXC_SCHED_WAIT_DRAINING;
 	return t->waits_for_inputs ? BXC_SCHED_WAIT_INPUTS : BXC_SCHED_WAIT_SLOTS;
-}
-
-const char *bxc_sched_wait_text(bxc_sched_wait w)
-{
-	switch (w) {
-	case BXC_SCHED_WAIT_NONE:
-		return "";
-	case BXC_SCHED_WAIT_NO_WORKER:
-		return "no worker is connected";
-	case BXC_SCHED_WAIT_PLATFORM:
-		return "no connected worker serves the platform";
-	case BXC_SCHED_WAIT_DRAINING:
-		return "the workers for the platform are being drained";
-	case BXC_SCHED_WAIT_SLOTS:
-		return "all workers for the platform are busy";
-	case BXC_SCHED_WAIT_INPUTS:
-		return "the worker that has the inputs is busy";
-	}
-	return "";
 }
 
 static void add_platforms(char ***list, const bxc_platform *p, size_t n)
@@ -511,9 +485,4 @@ size_t bxc_sched_n_running(const bxc_sched *s, uint64_t worker)
 size_t bxc_sched_n_waiting(const bxc_sched *s)
 {
 	return s->n_waiting;
-}
-
-size_t bxc_sched_n_workers(const bxc_sched *s)
-{
-	return s->workers.n;
 }

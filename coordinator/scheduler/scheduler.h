@@ -52,7 +52,6 @@ void bxc_sched_worker_add(bxc_sched *s, const bxc_sched_worker *w);
 void bxc_sched_worker_remove(bxc_sched *s, uint64_t worker);
 /* No new tasks; DRAINED follows once it has none. */
 void bxc_sched_worker_drain(bxc_sched *s, uint64_t worker);
-void bxc_sched_worker_bandwidth(bxc_sched *s, uint64_t worker, uint64_t bytes_per_s);
 void bxc_sched_layer_at(bxc_sched *s, uint64_t worker, const char *layer);
 void bxc_sched_layer_gone(bxc_sched *s, uint64_t worker, const char *layer);
 
@@ -125,7 +124,6 @@ typedef enum bxc_sched_wait {
 } bxc_sched_wait;
 
 bxc_sched_wait bxc_sched_waiting_reason(const bxc_sched *s, uint64_t task);
-const char *bxc_sched_wait_text(bxc_sched_wait w); /* borrowed, static */
 /*
  * True when `task` waits and no connected worker can serve it, now or later. `ret_platforms` (may
  * be NULL; set when true) is the comma-separated list of what the workers do serve, "" for none;
@@ -135,4 +133,3 @@ bool bxc_sched_unservable(const bxc_sched *s, uint64_t task, char **ret_platform
 uint64_t bxc_sched_worker_of(const bxc_sched *s, uint64_t task); /* 0: not running */
 size_t bxc_sched_n_running(const bxc_sched *s, uint64_t worker);
 size_t bxc_sched_n_waiting(const bxc_sched *s);
-size_t bxc_sched_n_workers(const bxc_sched *s);

@@ -105,14 +105,6 @@ int bxc_sess_open(bxc_sess_ref *r, const char *kind, const char *name, bool bulk
 	return rc;
 }
 
-int bxc_sess_send(bxc_sess_ref *r, bxc_slice msg, bxc_err **err)
-{
-	pthread_mutex_lock(&r->lock);
-	int rc = r->chan ? bxc_chan_send(r->chan, msg, err) : bxc_err_set(err, BXC_UNAVAILABLE, "the client has gone");
-	pthread_mutex_unlock(&r->lock);
-	return rc;
-}
-
 static int append_sink(const void *p, size_t n, void *ud, bxc_err **err)
 {
 	return bxc_buf_append(ud, p, n, err);

@@ -34,7 +34,6 @@ BXC_DEFINE_CLEANUP(bxc_sess_ref, bxc_sess_ref_unref);
 const char *bxc_sess_id(const bxc_sess_ref *r);
 /* UNAVAILABLE: "the client has gone". */
 BXC_MUST_CHECK int bxc_sess_open(bxc_sess_ref *r, const char *kind, const char *name, bool bulk, bxc_chan_stream **ret, bxc_err **err);
-BXC_MUST_CHECK int bxc_sess_send(bxc_sess_ref *r, bxc_slice msg, bxc_err **err);
 
 /* Asks for the tree of a local context. include: strv or NULL. */
 BXC_MUST_CHECK int bxc_sess_scan(bxc_sess_ref *r, const char *context, char *const *include, bxc_cancel *cancel,

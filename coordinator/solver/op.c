@@ -143,20 +143,3 @@ uint32_t bxc_solve_chain_input(const bxc_def_vertex *v)
 	}
 	return BXC_DEF_NO_INPUT;
 }
-
-const char *bxc_solve_miss_text(bxc_solve_miss miss)
-{
-	switch (miss) {
-	case BXC_SOLVE_MISS_NONE:
-		return "";
-	case BXC_SOLVE_MISS_NEVER_SEEN:
-		return "no record of this operation on these inputs";
-	case BXC_SOLVE_MISS_INPUT:
-		return "an input changed";
-	case BXC_SOLVE_MISS_IGNORE_CACHE:
-		return "the cache is ignored for this step";
-	case BXC_SOLVE_MISS_LOST:
-		return "the recorded result was lost";
-	}
-	return "";
-}

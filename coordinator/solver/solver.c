@@ -158,13 +158,3 @@ bool bxc_solve_uses_record(const bxc_solve *s, uint64_t record)
 {
 	return bxc_map_has(s->by_record, bxc_solve__name_u64(record).s);
 }
-
-bxc_solve_miss bxc_solve_why(const bxc_solve *s, uint64_t vertex, uint32_t *ret_input)
-{
-	const struct solve_vertex *v = bxc_map_get(s->by_id, bxc_solve__name_u64(vertex).s);
-	if (!v)
-		return BXC_SOLVE_MISS_NONE;
-	if (v->miss == BXC_SOLVE_MISS_INPUT && ret_input)
-		*ret_input = v->miss_input;
-	return v->miss;
-}

@@ -222,9 +222,6 @@ size_t bxc_solve_n_vertices(const bxc_solve *s); /* live vertex states */
 size_t bxc_solve_n_builds(const bxc_solve *s);
 /* Is `record` the result of a live vertex (so that its data must stay)? */
 bool bxc_solve_uses_record(const bxc_solve *s, uint64_t record);
-/* Why the vertex was executed; NONE when it was not, or when it is not live. */
-bxc_solve_miss bxc_solve_why(const bxc_solve *s, uint64_t vertex, uint32_t *ret_input);
-const char *bxc_solve_miss_text(bxc_solve_miss miss); /* borrowed, static */
 
 /* ---- knowledge about ops ---- */
 

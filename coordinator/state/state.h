@@ -49,7 +49,6 @@ BXC_MUST_CHECK int bxc_state_open(const char *url, bxc_state **ret, bxc_err **er
 /* An open transaction is rolled back. Accepts NULL. */
 void bxc_state_close(bxc_state *st);
 BXC_DEFINE_CLEANUP(bxc_state, bxc_state_close);
-#define BXC_AUTOSTATE BXC_CLEANUP(bxc_state_closep)
 
 BXC_MUST_CHECK int bxc_state_begin(bxc_state *st, bxc_state_durability d, bxc_err **err);
 BXC_MUST_CHECK int bxc_state_commit(bxc_state *st, bxc_err **err); /* on failure rolled back */
