@@ -6,8 +6,6 @@
  */
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
-#include "common/base/utf8.h"
-
 #define ELEM_STAR UINT32_MAX
 #define ELEM_ANY  (UINT32_MAX - 1)
 
@@ -30,21 +28,12 @@ void df_glob_free(df_glob *g)
 	free(g);
 }
 
-static size_t next_rune(const char *p, uint32_t *ret)
-{
-	size_t n = bxc_utf8_next((const uint8_t *)p, strlen(p) < 4 ? strlen(p) : 4, ret);
-	if (n)
-		return n;
-	*ret = 0xfffd;
-	return 1;
-}
-
 int df_glob_new(const char *pattern, df_glob **ret, bxc_err **err)
 {
 	BXC_CLEANUP(df_glob_freep) df_glob *g = bxc_calloc(1, sizeof(*g));
 	for (const char *p = pattern; *p;) {
 		uint32_t code = 0;
-		p += next_rune(p, &code);
+		p += df_next_rune(p, &code);
 		if (code == '*') {
 			code = ELEM_STAR;
 		} else if (code == '?') {
@@ -70,7 +59,7 @@ static runes runes_of(const char *s)
 	runes r = {0};
 	for (const char *p = s; *p;) {
 		rune u = {.pos = (uint32_t)(p - s)};
-		p += next_rune(p, &u.code);
+		p += df_next_rune(p, &u.code);
 		*bxc_arr_push(&r) = u;
 	}
 	return r;

@@ -28,6 +28,15 @@ bool df_is_letter(uint32_t c)
 	return in_ranges(c, letters, BXC_ARRAY_SIZE(letters));
 }
 
+size_t df_next_rune(const char *p, uint32_t *ret)
+{
+	size_t n = bxc_utf8_next((const uint8_t *)p, strnlen(p, 4), ret);
+	if (n)
+		return n;
+	*ret = 0xfffd;
+	return 1;
+}
+
 static bool is_print(uint32_t c)
 {
 	static const uint32_t unprintable[][2] = {{0, 0x1f}, {0x7f, 0xa0}, {0xad, 0xad},

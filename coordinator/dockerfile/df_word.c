@@ -5,8 +5,6 @@
  */
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
-#include "common/base/utf8.h"
-
 int df_charge(uint64_t *work, uint64_t n, bxc_err **err)
 {
 	if (!work)
@@ -92,16 +90,14 @@ static int put(const scan *s, out *t, const char *p, size_t n, bxc_err **err)
 static size_t rune_len(const char *p)
 {
 	uint32_t code = 0;
-	size_t n = bxc_utf8_next((const uint8_t *)p, strnlen(p, 4), &code);
-	return n ? n : 1;
+	return df_next_rune(p, &code);
 }
 
 static bool is_letter_at(const char *p, size_t *ret_len)
 {
 	uint32_t code = 0;
-	size_t n = bxc_utf8_next((const uint8_t *)p, strnlen(p, 4), &code);
-	*ret_len = n;
-	return n && df_is_letter(code);
+	*ret_len = df_next_rune(p, &code);
+	return df_is_letter(code);
 }
 
 /* A name, a number, or one of the shell's special parameters. Owned; "" when there is none. */

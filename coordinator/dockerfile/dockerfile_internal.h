@@ -142,6 +142,8 @@ static inline bool df_is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 bool df_is_letter(uint32_t rune); /* as Go's unicode.IsLetter, nearly */
+/* The length of the character at `p` (not the end); what is no UTF-8 counts as U+FFFD of one byte. */
+size_t df_next_rune(const char *p, uint32_t *ret);
 /* Prefixes "file:line: " and sets the details, unless a place is there already; returns r. */
 int df_place(bxc_err **err, int r, const char *file, uint32_t line, uint32_t line_end);
 char *df_go_quote_list(char *const *v); /* ["a" "b"] */
