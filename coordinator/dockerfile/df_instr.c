@@ -162,8 +162,9 @@ static int push_doc(df_instr *i, const char *word, const df_heredoc *h, bxc_err 
 	const df_heredoc *body = find_doc(i, h->name);
 	if (!body)
 		return bad(err, "the heredoc '%.64s' has no body", word);
-	if (strchr(h->name, '/') || bxc_str_eq(h->name, ".") || bxc_str_eq(h->name, ".."))
-		return bad(err, "'%.64s' cannot be the name of a file", h->name);
+	int r = df_doc_name_check(h->name, err);
+	if (r < 0)
+		return r;
 	df_source *s = bxc_arr_push(&i->sources);
 	s->doc_name = bxc_strdup(h->name);
 	s->doc_data = h->strip_tabs ? df_strip_tabs(body->data) : bxc_strdup(body->data);
@@ -385,17 +386,7 @@ static int check_onbuild(df_instr *i, bxc_err **err)
 	const char *text = i->text + strlen("ONBUILD");
 	while (df_is_space(*text))
 		text++;
-	size_t bytes = strlen(text) + 1;
-	BXC_ARR_FOREACH (h, &i->docs)
-		bytes += strlen(h->data) + strlen(h->name) + 1;
-	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(bytes);
-	bxc_buf_adds(&b, text);
-	BXC_ARR_FOREACH (h, &i->docs) {
-		bxc_buf_addc(&b, '\n');
-		bxc_buf_adds(&b, h->data);
-		bxc_buf_adds(&b, h->name);
-	}
-	i->trigger = bxc_buf_steal(&b);
+	i->trigger = df_with_docs(text, &i->docs);
 	return 0;
 }
 

@@ -118,17 +118,12 @@ static int list_history(
 	return df_history(lw, s, false, bxc_buf_steal(&b), err);
 }
 
-static int compare_words(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static int expose_words(
 	df_lower *lw, const df_stage *s, const df_instr *i, df_list *ports, bxc_err **err)
 {
 	BXC_AUTOSTRV char **sorted = bxc_strv_dup(i->args);
 	df_word_opts o = df_opts_of(lw);
-	qsort(sorted, bxc_strv_len(sorted), sizeof(*sorted), compare_words);
+	qsort(sorted, bxc_strv_len(sorted), sizeof(*sorted), df_compare_str);
 	for (char **w = sorted; *w; w++) {
 		BXC_AUTOSTRV char **words = NULL;
 		int r = df_words(*w, s->env, &o, &words, err);

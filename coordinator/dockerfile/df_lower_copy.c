@@ -120,19 +120,13 @@ static bool is_git(const char *s)
 	return is_url(s) && n > 4 && memcmp(s + n - 4, ".git", 4) == 0;
 }
 
-static int unsupported(const char *what, bxc_err **err)
-{
-	return bxc_err_set(
-		err, BXC_UNIMPLEMENTED, "%s is not supported by this version of bxc", what);
-}
-
 static int check_source(const df_instr *i, const char *path, bxc_err **err)
 {
 	bool git = is_git(path);
 	if (!git && !is_url(path))
 		return 0;
 	if (i->kind == DF_ADD)
-		return unsupported(git ? "ADD of a git repository" : "ADD of a URL", err);
+		return df_unsupported(git ? "ADD of a git repository" : "ADD of a URL", err);
 	return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 		git ? "source can't be a git ref for COPY" : "source can't be a URL for COPY");
 }
@@ -140,10 +134,10 @@ static int check_source(const df_instr *i, const char *path, bxc_err **err)
 static int check_flags(const df_stage *s, const df_instr *i, const copy *cp, bxc_err **err)
 {
 	if (i->parents)
-		return unsupported("COPY --parents", err);
+		return df_unsupported("COPY --parents", err);
 	/* Onto an empty tree, or with --chmod (which undoes it), it is a plain copy. */
 	if (i->link && s->tree != BXC_DEF_NO_INPUT && bxc_str_empty(cp->chmod))
-		return unsupported(i->kind == DF_ADD ? "ADD --link" : "COPY --link", err);
+		return df_unsupported(i->kind == DF_ADD ? "ADD --link" : "COPY --link", err);
 	if (!i->checksum)
 		return 0;
 	if (i->sources.n != 1)
@@ -237,11 +231,6 @@ static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 	return 0;
 }
 
-static uint32_t as_input(bxc_def_vertex *v, uint32_t vertex)
-{
-	return vertex == BXC_DEF_NO_INPUT ? BXC_DEF_NO_INPUT : bxc_def_add_input(v, vertex, 0);
-}
-
 static void common_action(
 	const df_lower *lw, const copy *cp, bxc_file_action *a, uint32_t target, uint32_t source)
 {
@@ -263,7 +252,7 @@ static int add_actions(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 {
 	uint32_t tree = BXC_DEF_NO_INPUT;
 	int r = source_tree(lw, s, c, cp, &tree, err);
-	uint32_t target = as_input(v, s->tree), source = as_input(v, tree);
+	uint32_t target = df_out_input(v, s->tree), source = df_out_input(v, tree);
 	BXC_ARR(uint32_t) docs = {0};
 	for (size_t k = 0; r == 0 && k < cp->docs.n; k++) {
 		uint32_t doc = BXC_DEF_NO_INPUT;
@@ -351,7 +340,7 @@ int df_lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
 static int make_dir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
 {
 	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_FILE);
-	uint32_t target = as_input(v, s->tree);
+	uint32_t target = df_out_input(v, s->tree);
 	bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_MKDIR);
 	a->target = target;
 	a->dest = bxc_strdup(s->image->working_dir);

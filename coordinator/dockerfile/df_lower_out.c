@@ -115,6 +115,11 @@ int df_out_add(df_lower *lw, bxc_def_vertex *v_take, uint32_t *ret, bxc_err **er
 	return bxc_def_add(lw->tmp, v_take, ret, err);
 }
 
+uint32_t df_out_input(bxc_def_vertex *v, uint32_t vertex)
+{
+	return vertex == BXC_DEF_NO_INPUT ? BXC_DEF_NO_INPUT : bxc_def_add_input(v, vertex, 0);
+}
+
 static char *context_identifier(const df_lower *lw)
 {
 	return bxc_str_fmt("local://%s", lw->o->context_name ? lw->o->context_name : "context");
@@ -172,11 +177,6 @@ int df_out_inline(df_lower *lw, const df_stage *s, const df_cmd *c, const char *
 
 /* ---- handing over ---- */
 
-static int compare_paths(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static void set_context_attrs(df_lower *lw, bxc_def_vertex *v)
 {
 	BXC_AUTOFREE const char **paths =
@@ -184,7 +184,7 @@ static void set_context_attrs(df_lower *lw, bxc_def_vertex *v)
 	size_t n = 0;
 	BXC_MAP_FOREACH (it, lw->context_paths)
 		paths[n++] = it.key;
-	qsort(paths, n, sizeof(*paths), compare_paths);
+	qsort(paths, n, sizeof(*paths), df_compare_str);
 	BXC_AUTOJSON bxc_json *list = bxc_json_array();
 	/* "/" sorts first and stands for everything. */
 	if (n && bxc_str_eq(paths[0], "/"))

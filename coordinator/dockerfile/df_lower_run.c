@@ -38,12 +38,6 @@ static void run_done(run *r)
 	bxc_arr_done(&r->mounts);
 }
 
-static int unsupported(const char *what, bxc_err **err)
-{
-	return bxc_err_set(
-		err, BXC_UNIMPLEMENTED, "%s is not supported by this version of bxc", what);
-}
-
 /* ---- the command ---- */
 
 /* The first line of a heredoc, as the name of the step shows it. */
@@ -59,11 +53,10 @@ static char *summary(const char *data)
 /* A script that names its interpreter: a file of its own, shown to the step read-only. */
 static int script_file(run *rn, const char *name, const char *data, bxc_err **err)
 {
-	if (strchr(name, '/') || bxc_str_eq(name, ".") || bxc_str_eq(name, ".."))
-		return bxc_err_set(
-			err, BXC_INVALID_ARGUMENT, "'%.64s' cannot be the name of a file", name);
 	uint32_t vertex = BXC_DEF_NO_INPUT;
-	int r = df_out_inline(rn->lw, rn->s, rn->c, name, data, 0755, &vertex, err);
+	int r = df_doc_name_check(name, err);
+	if (r == 0)
+		r = df_out_inline(rn->lw, rn->s, rn->c, name, data, 0755, &vertex, err);
 	if (r < 0)
 		return r;
 	run_mount *m = bxc_arr_push(&rn->mounts);
@@ -75,29 +68,14 @@ static int script_file(run *rn, const char *name, const char *data, bxc_err **er
 	return 0;
 }
 
-/* Heredocs that only some part of the command reads: the shell gets it all as it was written. */
-static char *rebuilt(const df_instr *i)
-{
-	size_t bytes = strlen(i->args[0]) + 1;
-	BXC_ARR_FOREACH (d, &i->docs)
-		bytes += strlen(d->data) + strlen(d->name) + 1;
-	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(bytes);
-	bxc_buf_adds(&b, i->args[0]);
-	BXC_ARR_FOREACH (d, &i->docs) {
-		bxc_buf_addc(&b, '\n');
-		bxc_buf_adds(&b, d->data);
-		bxc_buf_adds(&b, d->name);
-	}
-	return bxc_buf_steal(&b);
-}
-
 static int heredoc_command(run *rn, bxc_err **err)
 {
 	const df_instr *i = rn->c->i;
 	const df_heredoc *d = &i->docs.v[0];
 	df_heredoc h = {0};
 	if (!df_heredoc_parse(i->args[0], &h)) {
-		rn->command = rebuilt(i);
+		/* Only some part of the command reads them: the shell gets it all as written. */
+		rn->command = df_with_docs(i->args[0], &i->docs);
 		return 0;
 	}
 	free(h.name);
@@ -140,11 +118,11 @@ static int expand_value(const char *word, char **ret, void *ud, bxc_err **err)
 static int refuse_kind(const df_mount *m, bxc_err **err)
 {
 	if (m->kind == BXC_MOUNT_SECRET)
-		return unsupported("RUN --mount=type=secret", err);
+		return df_unsupported("RUN --mount=type=secret", err);
 	if (m->kind == BXC_MOUNT_SSH)
-		return unsupported("RUN --mount=type=ssh", err);
+		return df_unsupported("RUN --mount=type=ssh", err);
 	if (m->kind == BXC_MOUNT_CACHE && m->from && (m->has_mode || m->has_uid || m->has_gid))
-		return unsupported(
+		return df_unsupported(
 			"RUN --mount=type=cache with both from and mode, uid or gid", err);
 	return 0;
 }
@@ -222,20 +200,15 @@ static int set_mounts(run *rn, bxc_err **err)
 	return 0;
 }
 
-static uint32_t as_input(bxc_def_vertex *v, uint32_t vertex)
-{
-	return vertex == BXC_DEF_NO_INPUT ? BXC_DEF_NO_INPUT : bxc_def_add_input(v, vertex, 0);
-}
-
 static void put_mounts(const run *rn, bxc_def_vertex *v)
 {
-	uint32_t root_input = as_input(v, rn->s->tree);
+	uint32_t root_input = df_out_input(v, rn->s->tree);
 	bxc_op_mount *root = bxc_def_add_mount(v, BXC_MOUNT_BIND, "/");
 	root->input = root_input;
 	root->output = 0;
 	root->readonly = false;
 	BXC_ARR_FOREACH (m, &rn->mounts) {
-		uint32_t input = as_input(v, m->vertex);
+		uint32_t input = df_out_input(v, m->vertex);
 		bxc_op_mount *o = bxc_def_add_mount(v, m->m.kind, m->dest);
 		o->input = input;
 		o->output = BXC_DEF_NO_OUTPUT;
@@ -257,10 +230,10 @@ static void put_mounts(const run *rn, bxc_def_vertex *v)
 static int check_flags(const df_instr *i, bxc_err **err)
 {
 	if (bxc_str_eq(i->network, "host"))
-		return unsupported("RUN --network=host", err);
+		return df_unsupported("RUN --network=host", err);
 	if (bxc_str_eq(i->security, "insecure"))
-		return unsupported("RUN --security=insecure", err);
-	return i->devices ? unsupported("RUN --device", err) : 0;
+		return df_unsupported("RUN --security=insecure", err);
+	return i->devices ? df_unsupported("RUN --device", err) : 0;
 }
 
 static char **env_of(const df_env *e)

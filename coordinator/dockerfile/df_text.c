@@ -57,6 +57,12 @@ int df_place(bxc_err **err, int r, const char *file, uint32_t line, uint32_t lin
 	return r;
 }
 
+int df_unsupported(const char *what, bxc_err **err)
+{
+	return bxc_err_set(
+		err, BXC_UNIMPLEMENTED, "%s is not supported by this version of bxc", what);
+}
+
 static void quote_rune(bxc_buf *b, uint32_t c, const char *p, size_t n)
 {
 	static const char plain[] = "\a\b\f\n\r\t\v\"\\", letter[] = "abfnrtv\"\\";
@@ -257,6 +263,36 @@ char **df_list_finish(df_list *l)
 	char **v = l->v;
 	*l = (df_list){0};
 	return v;
+}
+
+int df_compare_str(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* ---- heredocs ---- */
+
+int df_doc_name_check(const char *name, bxc_err **err)
+{
+	if (strchr(name, '/') || bxc_str_eq(name, ".") || bxc_str_eq(name, ".."))
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "'%.64s' cannot be the name of a file", name);
+	return 0;
+}
+
+char *df_with_docs(const char *text, const df_heredocs *docs)
+{
+	size_t bytes = strlen(text) + 1;
+	BXC_ARR_FOREACH (d, docs)
+		bytes += strlen(d->data) + strlen(d->name) + 1;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(bytes);
+	bxc_buf_adds(&b, text);
+	BXC_ARR_FOREACH (d, docs) {
+		bxc_buf_addc(&b, '\n');
+		bxc_buf_adds(&b, d->data);
+		bxc_buf_adds(&b, d->name);
+	}
+	return bxc_buf_steal(&b);
 }
 
 /* ---- lines ---- */

@@ -144,6 +144,11 @@ static inline bool df_is_space(char c)
 bool df_is_letter(uint32_t rune); /* as Go's unicode.IsLetter, nearly */
 /* The length of the character at `p` (not the end); what is no UTF-8 counts as U+FFFD of one byte. */
 size_t df_next_rune(const char *p, uint32_t *ret);
+int df_compare_str(const void *a, const void *b); /* of qsort, for char * */
+int df_unsupported(const char *what, bxc_err **err);
+/* A heredoc that becomes a file: its name is one of a file in a folder. */
+BXC_MUST_CHECK int df_doc_name_check(const char *name, bxc_err **err);
+char *df_with_docs(const char *text, const df_heredocs *docs); /* the bodies after it, as written */
 /* Prefixes "file:line: " and sets the details, unless a place is there already; returns r. */
 int df_place(bxc_err **err, int r, const char *file, uint32_t line, uint32_t line_end);
 char *df_go_quote_list(char *const *v); /* ["a" "b"] */
@@ -365,6 +370,8 @@ BXC_MUST_CHECK int df_out_add(df_lower *lw, bxc_def_vertex *v_take, uint32_t *re
 BXC_MUST_CHECK int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err);
 /* The source vertex of a resolved image. */
 BXC_MUST_CHECK int df_out_image(df_lower *lw, df_stage *s, uint32_t *ret, bxc_err **err);
+/* A vertex, or BXC_DEF_NO_INPUT, as an input. */
+uint32_t df_out_input(bxc_def_vertex *v, uint32_t vertex);
 /* A file of its own tree. */
 BXC_MUST_CHECK int df_out_inline(df_lower *lw, const df_stage *s, const df_cmd *c, const char *name,
 	const char *data, uint32_t mode, uint32_t *ret, bxc_err **err);
