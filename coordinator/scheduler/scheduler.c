@@ -15,11 +15,6 @@ static id_name name_of(uint64_t id)
 	return n;
 }
 
-static void free_value(void *p)
-{
-	free(p);
-}
-
 bxc_sched *bxc_sched_new(void)
 {
 	bxc_sched *s = bxc_calloc(1, sizeof(*s));
@@ -357,7 +352,7 @@ void bxc_sched_worker_add(bxc_sched *s, const bxc_sched_worker *in)
 		w = bxc_calloc(1, sizeof(*w));
 		w->id = in->id;
 		w->layers = bxc_map_new(NULL);
-		w->coming = bxc_map_new(free_value);
+		w->coming = bxc_map_new(free);
 		*bxc_arr_push(&s->workers) = w;
 	}
 	set_platforms(w, in);

@@ -7,11 +7,7 @@
  */
 #include "coordinator/solver/solver_internal.h"
 
-typedef struct idx_list {
-	uint32_t *v;
-	size_t n;
-	size_t cap;
-} idx_list;
+typedef BXC_ARR(uint32_t) idx_list;
 
 static void idx_done(idx_list *l)
 {

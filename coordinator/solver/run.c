@@ -33,6 +33,20 @@ static void forget(bxc_solve *s, struct solve_run *r)
 	bxc_solve__run_free(r);
 }
 
+/* Ends the run; its members (owned, as they were) have made `attempts` that failed. */
+static solve_members disband(bxc_solve *s, struct solve_run *r, uint32_t attempts)
+{
+	solve_members members = r->members;
+	r->members = (solve_members){0};
+	BXC_ARR_FOREACH (m, &members) {
+		(*m)->run = NULL;
+		(*m)->state = SOLVE_IDLE;
+		(*m)->attempts = attempts;
+	}
+	forget(s, r);
+	return members;
+}
+
 /* A vertex that ignores the cache may join another that does, never a plain one. */
 static struct solve_run *find_run(bxc_solve *s, const struct solve_vertex *v, const bxc_digest *key)
 {
@@ -121,14 +135,7 @@ void bxc_solve__run_leave(bxc_solve *s, struct solve_vertex *v)
 
 void bxc_solve__run_void(bxc_solve *s, struct solve_run *r)
 {
-	BXC_ARR(struct solve_vertex *) members = {0};
-	BXC_ARR_FOREACH (m, &r->members) {
-		*bxc_arr_push(&members) = *m;
-		(*m)->run = NULL;
-		(*m)->state = SOLVE_IDLE;
-		(*m)->attempts = r->attempt - 1;
-	}
-	forget(s, r);
+	solve_members members = disband(s, r, r->attempt - 1);
 	BXC_ARR_FOREACH (m, &members) {
 		(*m)->in_scan = 0;
 		bxc_solve__demand_inputs(s, *m);
@@ -154,17 +161,11 @@ bool bxc_solve_run_done(bxc_solve *s, uint64_t ticket, uint64_t record)
 	/* What was made without looking must not be taken for what the key led to before. */
 	bxc_digest canonical = r->fresh ? bxc_solve__fresh(s, &key, record) : key;
 	uint64_t run_id = r->id;
-	BXC_ARR(struct solve_vertex *) members = {0};
-	BXC_ARR_FOREACH (m, &r->members) {
-		*bxc_arr_push(&members) = *m;
-		(*m)->run = NULL;
-	}
-	forget(s, r);
+	solve_members members = disband(s, r, 0);
 	bxc_digest saved[3] = {0};
 	size_t n_saved = 0;
 	for (size_t i = 0; i < members.n; i++) {
 		struct solve_vertex *v = members.v[i];
-		v->attempts = 0;
 		BXC_ARR_FOREACH (ref, &v->subs) {
 			struct solve_sub *sub = &ref->b->subs[ref->idx];
 			if (!sub->started)
@@ -197,14 +198,7 @@ bool bxc_solve_run_done(bxc_solve *s, uint64_t ticket, uint64_t record)
 static void fail_run(bxc_solve *s, struct solve_run *r, const bxc_err *err)
 {
 	uint64_t id = r->id;
-	BXC_ARR(struct solve_vertex *) members = {0};
-	BXC_ARR_FOREACH (m, &r->members) {
-		*bxc_arr_push(&members) = *m;
-		(*m)->run = NULL;
-		(*m)->state = SOLVE_IDLE;
-		(*m)->attempts = 0;
-	}
-	forget(s, r);
+	solve_members members = disband(s, r, 0);
 	bxc_solve__fail(s, members.v, members.n, false, id, err);
 	bxc_arr_done(&members);
 }
@@ -282,14 +276,14 @@ bool bxc_solve_input_lost(bxc_solve *s, uint64_t ticket, uint64_t record)
 	} else {
 		struct solve_vertex *v = t->v;
 		blamed = v->id;
-		if (!v->in[t->input].is_cheap)
-			v->n_checksums--;
-		bool is_cheap = v->in[t->input].is_cheap;
-		bxc_solve__ticket_drop(s, &v->in[t->input].ticket);
-		if (is_cheap)
+		struct solve_in *in = &v->in[t->input];
+		bxc_solve__ticket_drop(s, &in->ticket);
+		if (in->is_cheap) {
 			bxc_solve__vertex_start(s, v);
-		else
+		} else {
+			v->n_checksums--;
 			bxc_solve__enqueue(s, v);
+		}
 	}
 	if (!bxc_solve__record_lost(s, record)) {
 		struct solve_vertex *v = bxc_map_get(s->by_id, bxc_solve__name_u64(blamed).s);

@@ -2,11 +2,6 @@
 /* The instance: ids, tickets, the list of vertices to step, and what can be looked at. */
 #include "coordinator/solver/solver_internal.h"
 
-static void ticket_free(void *p)
-{
-	free(p);
-}
-
 bxc_solve *bxc_solve_new(void)
 {
 	bxc_solve *s = bxc_calloc(1, sizeof(*s));
@@ -15,7 +10,7 @@ bxc_solve *bxc_solve_new(void)
 	s->by_key = bxc_map_new(NULL);
 	s->by_record = bxc_map_new(NULL);
 	s->builds = bxc_map_new(NULL);
-	s->tickets = bxc_map_new(ticket_free);
+	s->tickets = bxc_map_new(free);
 	s->runs = bxc_map_new(NULL);
 	s->hasher = bxc_hasher_new();
 	return s;

@@ -108,6 +108,8 @@ struct solve_vertex {
 	struct solve_vertex *work_prev, *work_next;
 };
 
+typedef BXC_ARR(struct solve_vertex *) solve_members;
+
 struct solve_run {
 	uint64_t id;
 	uint64_t ticket;
@@ -115,7 +117,7 @@ struct solve_run {
 	bool fresh;	/* ignores the cache */
 	bool is_issued; /* the RUN of `ticket` was handed out */
 	uint32_t attempt;
-	BXC_ARR(struct solve_vertex *) members; /* [0] leads: its inputs are used */
+	solve_members members; /* [0] leads: its inputs are used */
 };
 
 struct solve_sub {

@@ -6,20 +6,15 @@ struct world_link {
 	bxc_digest canonical;
 };
 
-static void free_value(void *p)
-{
-	free(p);
-}
-
 void world_init(world *w)
 {
 	*w = (world){.s = bxc_solve_new(), .last_record = 100};
-	w->cache = bxc_map_new(free_value);
-	w->content = bxc_map_new(free_value);
-	w->record_content = bxc_map_new(free_value);
-	w->local = bxc_map_new(free_value);
+	w->cache = bxc_map_new(free);
+	w->content = bxc_map_new(free);
+	w->record_content = bxc_map_new(free);
+	w->local = bxc_map_new(free);
 	w->hold = bxc_map_new(NULL);
-	w->defs = bxc_map_new(free_value);
+	w->defs = bxc_map_new(free);
 	bxc_buf_init(&w->log, 1u << 24);
 }
 

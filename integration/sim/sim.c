@@ -73,11 +73,6 @@ static void trace(struct sim *s, uint64_t v)
 	s->stats.trace = (s->stats.trace ^ (v + 1)) * UINT64_C(0x100000001b3);
 }
 
-static void free_value(void *p)
-{
-	free(p);
-}
-
 static struct record *record_of(struct sim *s, uint64_t id)
 {
 	return id >= 1 && id <= s->records.n ? &s->records.v[id - 1] : NULL;
@@ -521,7 +516,7 @@ static bool end_a_task(struct sim *s)
 			chosen = t;
 	}
 	unsigned fate = s->is_calm ? 99 : (unsigned)sim_rand(&s->rng, 100);
-	if (fate < 3 || (fate >= 3 && fate < 9)) {
+	if (fate < 9) {
 		bxc_sched_task_finished(s->sched, chosen->ticket);
 		fail_task(s, chosen, fate >= 3);
 	} else {
@@ -609,7 +604,7 @@ static void calm_down(struct sim *s)
 char *sim_run(uint64_t seed, unsigned steps, sim_stats *ret)
 {
 	struct sim s = {.rng = {seed}, .solve = bxc_solve_new(), .sched = bxc_sched_new()};
-	s.cache = bxc_map_new(free_value);
+	s.cache = bxc_map_new(free);
 	for (unsigned w = 0; w < N_WORKERS; w++)
 		worker_join(&s, w);
 	for (unsigned i = 0; i < steps && !s.violation; i++) {
