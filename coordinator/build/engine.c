@@ -31,26 +31,24 @@ void solver_fail(bxc_build *e, uint64_t ticket, bxc_err *err_take, bool infra)
 	pump(e);
 }
 
-/* Some live build that has the vertex of a request: its session and name serve it. */
-static build *build_of_vertex(bxc_build *e, const bxc_def_vertex *v)
+/* The build whose session and name serve a request; when there is none, the request has failed. */
+static build *build_of_request(bxc_build *e, const bxc_solve_action *a)
 {
-	BXC_MAP_FOREACH (it, e->builds) {
-		build *b = it.value;
-		for (size_t i = 0; b->def && b->in_solver && i < b->def->vertices.n; i++)
-			if (b->def->vertices.v[i] == v)
-				return b;
-	}
-	return NULL;
-}
-
-static void source_key(bxc_build *e, const bxc_solve_action *a)
-{
-	build *b = build_of_vertex(e, a->def);
+	build *b = build_by_num(e, a->build);
 	if (!b) {
 		bxc_err *err = NULL;
 		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
 		bxc_solve_fail(e->solve, a->ticket, err, true);
-	} else if (bxc_solve_is_local(a->def)) {
+	}
+	return b;
+}
+
+static void source_key(bxc_build *e, const bxc_solve_action *a)
+{
+	build *b = build_of_request(e, a);
+	if (!b)
+		return;
+	if (bxc_solve_is_local(a->def)) {
 		context_scan(e, b, context_for(b, a->def), a->def, a->ticket);
 	} else {
 		image *img = image_for_vertex(b, a->def);
@@ -62,13 +60,9 @@ static void source_key(bxc_build *e, const bxc_solve_action *a)
 /* Sources yield their result here: nothing runs, layers are pulled by whoever needs them. */
 static void run_source(bxc_build *e, const bxc_solve_action *a)
 {
-	build *b = build_of_vertex(e, a->def);
-	bxc_err *err = NULL;
-	if (!b) {
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
-		bxc_solve_fail(e->solve, a->ticket, err, true);
+	build *b = build_of_request(e, a);
+	if (!b)
 		return;
-	}
 	record *r = bxc_calloc(1, sizeof(*r));
 	if (bxc_solve_is_local(a->def)) {
 		r->context = context_for(b, a->def);
@@ -76,6 +70,7 @@ static void run_source(bxc_build *e, const bxc_solve_action *a)
 	} else {
 		image *img = image_for_vertex(b, a->def);
 		if (!img) {
+			bxc_err *err = NULL;
 			bxc_ignore(bxc_err_set(&err, BXC_UNIMPLEMENTED, "sources of the kind '%s' are not supported by this version of bxc",
 				a->def->op.source.identifier));
 			free(r);
@@ -120,15 +115,11 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 			task_checksum(e, a);
 			break;
 		}
-		b = build_of_vertex(e, a->def);
+		b = build_of_request(e, a);
 		if (b) {
 			const bxc_def_input *in = &a->def->inputs.v[a->input_index];
 			const bxc_def_vertex *v = b->def->vertices.v[in->vertex];
 			context_checksum(e, b, context_for(b, v), v, a);
-		} else {
-			bxc_err *err = NULL;
-			bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the build has gone"));
-			bxc_solve_fail(e->solve, a->ticket, err, true);
 		}
 		break;
 	case BXC_SOLVE_RUN:

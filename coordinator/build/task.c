@@ -173,17 +173,6 @@ static bool add_input(bxc_build *e, task *t, uint64_t rec)
 	return true;
 }
 
-static build *any_build(bxc_build *e, const bxc_def_vertex *v)
-{
-	BXC_MAP_FOREACH (it, e->builds) {
-		build *b = it.value;
-		for (size_t i = 0; b->in_solver && i < b->def->vertices.n; i++)
-			if (b->def->vertices.v[i] == v)
-				return b;
-	}
-	return NULL;
-}
-
 static void copy_selectors(task *t, const bxc_solve_selector *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -235,7 +224,7 @@ void task_run(bxc_build *e, const bxc_solve_action *a)
 		bxc_solve_fail(e->solve, a->ticket, err, false);
 		return;
 	}
-	task *t = task_new(e, TASK_RUN, any_build(e, a->def));
+	task *t = task_new(e, TASK_RUN, build_by_num(e, a->build));
 	BXC_AUTOFREE char *rand = bxc_rand_hex(16);
 	t->output_layer = bxc_str_fmt("l-%s", rand);
 	bxc_json_set_str(t->body, "kind", a->def->kind == BXC_OP_EXEC ? "exec" : "file");
@@ -262,7 +251,7 @@ static bxc_json *selector_to_json(const bxc_solve_selector *s)
 
 void task_checksum(bxc_build *e, const bxc_solve_action *a)
 {
-	task *t = task_new(e, TASK_CHECKSUM, any_build(e, a->def));
+	task *t = task_new(e, TASK_CHECKSUM, build_by_num(e, a->build));
 	copy_selectors(t, a->selectors, a->n_selectors);
 	bxc_json_set_str(t->body, "kind", "checksum");
 	bxc_json *list = bxc_json_add_array(t->body, "selections");

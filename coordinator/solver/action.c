@@ -110,6 +110,7 @@ static bool fill_run(bxc_solve *s, struct solve_run *r, bxc_solve_action *a)
 	r->is_issued = true;
 	a->vertex = v->id;
 	a->def = v->def;
+	a->build = v->def_build;
 	a->attempt = r->attempt;
 	a->run = r->id;
 	a->key = r->key;
@@ -151,8 +152,10 @@ static bool fill(bxc_solve *s, const struct solve_item *it, bxc_solve_action *a)
 {
 	*a = (bxc_solve_action){.kind = it->kind, .ticket = it->ticket, .vertex = it->vertex};
 	const struct solve_ticket *t = it->ticket ? bxc_solve__ticket(s, it->ticket) : NULL;
-	if (t && t->v)
+	if (t && t->v) {
 		a->def = t->v->def;
+		a->build = t->v->def_build;
+	}
 	switch (it->kind) {
 	case BXC_SOLVE_SOURCE_KEY:
 		if (!t)

@@ -55,6 +55,7 @@ static struct solve_vertex *vertex_new(
 	v->id = bxc_solve__new_id(s);
 	v->identity = *identity;
 	v->def = d;
+	v->def_build = b->id;
 	v->op_digest = bxc_def_op_digest(d);
 	v->is_source = d->kind == BXC_OP_SOURCE;
 	v->ignore = d->meta.ignore_cache;
@@ -259,10 +260,12 @@ static void detach(bxc_solve *s, struct solve_build *b, uint32_t idx)
 		last.b->subs[last.idx].pos = sub->pos;
 	}
 	sub->v = NULL;
-	if (v->subs.n == 0)
+	if (v->subs.n == 0) {
 		bxc_solve__vertex_free(s, v);
-	else if (v->def == def_at(b, idx))
+	} else if (v->def == def_at(b, idx)) {
 		v->def = def_at(v->subs.v[0].b, v->subs.v[0].idx);
+		v->def_build = v->subs.v[0].b->id;
+	}
 }
 
 /* From the users down, so that a vertex that is freed has no users any more. */

@@ -155,8 +155,9 @@ typedef struct bxc_solve_action {
 	uint64_t record;
 	bxc_digest canonical;
 	bool is_new; /* the record comes from a run; else a hit learns more keys */
-	/* EVENT, BUILD_DONE */
+	/* EVENT, BUILD_DONE; requests: the live build that `def` is of */
 	uint64_t build;
+	/* EVENT, BUILD_DONE */
 	uint32_t def_index;
 	bxc_solve_event event;
 	const bxc_solve_result *results; /* BUILD_DONE without error: one per target, in order */

@@ -291,6 +291,15 @@ static struct build *build_of(struct sim *s, uint64_t id)
 	return NULL;
 }
 
+static bool has_vertex(const struct build *b, const bxc_def_vertex *v)
+{
+	for (size_t i = 0; b && i < b->def->vertices.n; i++) {
+		if (b->def->vertices.v[i] == v)
+			return true;
+	}
+	return false;
+}
+
 static void build_drop(struct sim *s, struct build *b)
 {
 	bxc_def_free(b->def);
@@ -336,15 +345,9 @@ static void on_checksum(struct sim *s, const bxc_solve_action *a)
 	r->record = a->inputs[0].record;
 	sim_tree tree;
 	if (a->cheap) {
-		const bxc_def *d = NULL;
-		BXC_ARR_FOREACH (b, &s->builds) {
-			BXC_ARR_FOREACH (v, &b->def->vertices) {
-				if (*v == a->def)
-					d = b->def;
-			}
-		}
-		bxc_check(d != NULL);
-		tree = sim_tree_expected(d, a->def->inputs.v[a->input_index].vertex);
+		const struct build *b = build_of(s, a->build);
+		bxc_check(b != NULL);
+		tree = sim_tree_expected(b->def, a->def->inputs.v[a->input_index].vertex);
 	} else {
 		if (!is_there(s, r->record)) {
 			violate(s, "a checksum of a record that is gone", r->record);
@@ -390,6 +393,8 @@ static void on_solve(struct sim *s, const bxc_solve_action *a)
 {
 	trace(s, a->kind);
 	trace(s, a->ticket + 3 * a->vertex + 7 * a->build + a->event);
+	if (a->ticket && a->def && !has_vertex(build_of(s, a->build), a->def))
+		violate(s, "a request whose vertex is of no live build", a->ticket);
 	switch (a->kind) {
 	case BXC_SOLVE_SOURCE_KEY:
 		on_source_key(s, a);
