@@ -202,15 +202,16 @@ char *num_key(uint64_t v);           /* owned */
 /* engine.c */
 void pump(bxc_build *e);             /* runs solver and scheduler until both are quiet */
 build *build_by_num(bxc_build *e, uint64_t num);
-void solver_fail(bxc_build *e, uint64_t ticket, bxc_err *err_take, bool infra);   /* then pumps later */
+task *task_by_id(bxc_build *e, uint64_t id);
 
 /* records.c */
 layer *layer_get(bxc_build *e, const char *id);                  /* made when unknown */
-bool layer_is_available(bxc_build *e, const layer *l);
+/* The worker holds the layer, or does not any more: its table and the scheduler are told. */
+void layer_held(bxc_build *e, bxc_wrk_worker *w, const layer *l);
+void layer_gone(bxc_build *e, bxc_wrk_worker *w, const char *id);
+/* "diff_id" and "blob" of j; the layer is as it was when one of them is wrong. */
+BXC_MUST_CHECK int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err);
 record *record_find(bxc_build *e, uint64_t id);
-bool record_is_available(bxc_build *e, const record *r);
-char *record_to_text(const record *r);
-int record_from_text(bxc_build *e, uint64_t id, const char *text, record **ret, bxc_err **err);
 void record_free(void *p);
 void layer_free(void *p);
 void lookup_key(bxc_build *e, uint64_t ticket, const bxc_digest *key);
@@ -248,7 +249,6 @@ void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra);
 void task_dispatch(bxc_build *e, task *t, uint64_t worker);
 void task_lost(bxc_build *e, uint64_t id);
 void task_abort(bxc_build *e, task *t);                          /* stops it on its worker and drops it */
-bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker);
 int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *msg, bxc_err **err);
 int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg, bxc_err **err);
 
@@ -264,12 +264,14 @@ void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t
 void run_log_free(void *p);
 void runs_forget(bxc_build *e, build *b);
 void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
+void set_ns(bxc_json *j, const char *key, int64_t ns);	       /* times travel as text */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);
 
 /* request.c */
 void build_lower(build *b);
 void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *result_take);
+void build_fail(build *b, bxc_err *err_take);			     /* failed, or cancelled when that was asked for */
 void build_solved(build *b, const bxc_solve_action *a);
 void build_job_done(build *b);                                   /* a pool job came back */
 void build_free(void *p);

@@ -311,8 +311,7 @@ static void fetch_finish(struct fetch *f)
 {
 	bxc_build *e = f->e;
 	context *c = f->c;
-	BXC_AUTOFREE char *k = num_key(f->task);
-	task *t = bxc_map_get(e->tasks_by_id, k);
+	task *t = task_by_id(e, f->task);
 	bxc_err *err = BXC_TAKE(f->err);
 	c->fetching = false;
 	if (t && !err) {
@@ -520,9 +519,8 @@ static void start_fetch(bxc_build *e, context *c, task *t, const bxc_def_vertex 
 void context_fetch_next(bxc_build *e, context *c)
 {
 	while (!c->fetching && c->fetch_queue.n) {
-		BXC_AUTOFREE char *k = num_key(c->fetch_queue.v[0]);
+		task *t = task_by_id(e, c->fetch_queue.v[0]);
 		bxc_arr_remove(&c->fetch_queue, 0);
-		task *t = bxc_map_get(e->tasks_by_id, k);
 		if (!t)
 			continue;
 		bxc_def_vertex *op = NULL;

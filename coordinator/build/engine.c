@@ -25,10 +25,10 @@ build *build_by_num(bxc_build *e, uint64_t num)
 	return bxc_map_get(e->by_num, k);
 }
 
-void solver_fail(bxc_build *e, uint64_t ticket, bxc_err *err_take, bool infra)
+task *task_by_id(bxc_build *e, uint64_t id)
 {
-	bxc_solve_fail(e->solve, ticket, err_take, infra);
-	pump(e);
+	BXC_AUTOFREE char *k = num_key(id);
+	return bxc_map_get(e->tasks_by_id, k);
 }
 
 /* The build whose session and name serve a request; when there is none, the request has failed. */
@@ -147,8 +147,7 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 
 static void assign(bxc_build *e, uint64_t id, uint64_t worker)
 {
-	BXC_AUTOFREE char *k = num_key(id);
-	task *t = bxc_map_get(e->tasks_by_id, k);
+	task *t = task_by_id(e, id);
 	if (t)
 		task_dispatch(e, t, worker);
 }
@@ -288,8 +287,7 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 			continue;
 		l->publishing = false;
 		while (l->waiters.n) {
-			BXC_AUTOFREE char *k = num_key(l->waiters.v[0]);
-			task *t = bxc_map_get(e->tasks_by_id, k);
+			task *t = task_by_id(e, l->waiters.v[0]);
 			bxc_arr_remove(&l->waiters, 0);
 			if (t)
 				task_dispatch(e, t, t->worker);
@@ -307,8 +305,7 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 			const char *id = bxc_json_string(l);
 			if (!id)
 				continue;
-			bxc_wrk_layer_gone(w, id);
-			bxc_sched_layer_gone(e->sched, w->id, id);
+			layer_gone(e, w, id);
 		}
 		layers_vanished(e);
 		pump(e);

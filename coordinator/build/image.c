@@ -203,8 +203,7 @@ static void resolve_done(void *ud)
 			bxc_err_free(err);
 			build_job_done(b);
 		} else {
-			bool canceled = b->canceled;
-			build_finish(b, canceled ? "canceled" : "failed", err, NULL);
+			build_fail(b, err);
 		}
 		return;
 	}

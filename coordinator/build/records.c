@@ -29,6 +29,18 @@ void layer_free(void *p)
 	free(l);
 }
 
+void layer_held(bxc_build *e, bxc_wrk_worker *w, const layer *l)
+{
+	bxc_wrk_layer_at(w, l->id, l->size);
+	bxc_sched_layer_at(e->sched, w->id, l->id);
+}
+
+void layer_gone(bxc_build *e, bxc_wrk_worker *w, const char *id)
+{
+	bxc_wrk_layer_gone(w, id);
+	bxc_sched_layer_gone(e->sched, w->id, id);
+}
+
 void record_free(void *p)
 {
 	record *r = p;
@@ -36,7 +48,7 @@ void record_free(void *p)
 	free(r);
 }
 
-bool layer_is_available(bxc_build *e, const layer *l)
+static bool layer_is_available(bxc_build *e, const layer *l)
 {
 	return l->registry || bxc_wrk_holder(e->c.workers, l->id);
 }
@@ -47,7 +59,7 @@ record *record_find(bxc_build *e, uint64_t id)
 	return bxc_map_get(e->records, k);
 }
 
-bool record_is_available(bxc_build *e, const record *r)
+static bool record_is_available(bxc_build *e, const record *r)
 {
 	BXC_ARR_FOREACH (l, &r->layers)
 		if (!layer_is_available(e, *l))
@@ -56,7 +68,7 @@ bool record_is_available(bxc_build *e, const record *r)
 }
 
 /* {"layers":[{"id","size","diff_id"?,"registry"?,"blob"?}]} or {"context":true}: never loaded again. */
-char *record_to_text(const record *r)
+static char *record_to_text(const record *r)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	if (r->context)
@@ -79,6 +91,21 @@ char *record_to_text(const record *r)
 	return bxc_json_print(j);
 }
 
+int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err)
+{
+	bxc_descriptor d = {0};
+	bxc_digest diff_id;
+	int r = bxc_digest_parse(bxc_json_get_str(j, "diff_id", ""), &diff_id, err);
+	if (r >= 0)
+		r = bxc_descriptor_from_json(bxc_json_get(j, "blob"), &d, err);
+	if (r < 0)
+		return r;
+	bxc_descriptor_done(&l->blob);
+	l->blob = d;
+	l->diff_id = diff_id;
+	return 0;
+}
+
 static int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err)
 {
 	const char *id, *registry = bxc_json_get_str(j, "registry", NULL);
@@ -89,23 +116,16 @@ static int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err
 	l->size = bxc_json_get_u64(j, "size", l->size);
 	l->created_ns = bxc_json_get_i64(j, "created_ns", l->created_ns);
 	if (registry && !l->registry) {
-		bxc_descriptor d = {0};
-		bxc_digest diff_id;
-		r = bxc_digest_parse(bxc_json_get_str(j, "diff_id", ""), &diff_id, err);
-		if (r >= 0)
-			r = bxc_descriptor_from_json(bxc_json_get(j, "blob"), &d, err);
+		r = layer_set_blob(l, j, err);
 		if (r < 0)
 			return r;
-		bxc_descriptor_done(&l->blob);
-		l->blob = d;
-		l->diff_id = diff_id;
 		l->registry = bxc_strdup(registry);
 	}
 	*ret = l;
 	return 0;
 }
 
-int record_from_text(bxc_build *e, uint64_t id, const char *text, record **ret, bxc_err **err)
+static int record_from_text(bxc_build *e, uint64_t id, const char *text, record **ret, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *j = NULL;
 	int r = bxc_json_parse(bxc_slice_of(text, strlen(text)), &j, err);
@@ -286,22 +306,17 @@ void record_drop(bxc_build *e, uint64_t id)
 
 void layers_vanished(bxc_build *e)
 {
-	BXC_ARR(uint64_t) lost = {0};
 	BXC_MAP_FOREACH (it, e->records) {
 		const record *r = it.value;
-		if (!record_is_available(e, r))
-			*bxc_arr_push(&lost) = r->id;
+		uint64_t id = r->id;
+		if (record_is_available(e, r))
+			continue;
+		if (bxc_solve_uses_record(e->solve, id)) {
+			record_drop(e, id);
+			bxc_solve_result_lost(e->solve, id);
+		} else {
+			/* It stays in the store: its worker may come back with the layers. */
+			bxc_map_del(e->records, it.key);
+		}
 	}
-	BXC_ARR_FOREACH (id, &lost) {
-		bool used = bxc_solve_uses_record(e->solve, *id);
-		/* A record nobody uses stays in the store: its worker may come back with the layers. */
-		BXC_AUTOFREE char *k = num_key(*id);
-		if (used)
-			record_drop(e, *id);
-		else
-			bxc_map_del(e->records, k);
-		if (used)
-			bxc_solve_result_lost(e->solve, *id);
-	}
-	bxc_arr_done(&lost);
 }

@@ -9,7 +9,7 @@
 
 #define RUN_LOG_MAX (8u << 20)       /* bytes of events kept for builds that join a run later */
 
-static void set_ns(bxc_json *j, const char *key, int64_t ns)
+void set_ns(bxc_json *j, const char *key, int64_t ns)
 {
 	char text[32];
 	snprintf(text, sizeof(text), "%lld", (long long)ns);

@@ -250,10 +250,17 @@ void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done
 
 /* ---- the Dockerfile ---- */
 
-/* As the frontend says where an error is: excerpts are the client's, which has the text. */
-static void fail(build *b, bxc_err *err)
+/* Where in the file is in the error; excerpts are the client's, which has the text. */
+void build_fail(build *b, bxc_err *err_take)
 {
-	build_finish(b, b->canceled ? "canceled" : "failed", err, NULL);
+	build_finish(b, b->canceled ? "canceled" : "failed", err_take, NULL);
+}
+
+static void fail_canceled(build *b)
+{
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, BXC_CANCELED, "canceled"));
+	build_fail(b, err);
 }
 
 static void build_start(build *b)
@@ -265,7 +272,7 @@ static void build_start(build *b)
 	bxc_err *err = NULL;
 	if (bxc_df_parse(bxc_slice_of(b->dockerfile_text, b->dockerfile_len), b->dockerfile_name, &b->ast, &err) < 0) {
 		internal_end(b, &v, err);
-		fail(b, err);
+		build_fail(b, err);
 		return;
 	}
 	internal_end(b, &v, NULL);
@@ -349,7 +356,7 @@ static void solve(build *b)
 	bool empty = targets.n == 0;
 	bxc_arr_done(&targets);
 	if (r < 0)
-		fail(b, err);
+		build_fail(b, err);
 	else if (empty)
 		exports_start(b);
 	else
@@ -359,9 +366,7 @@ static void solve(build *b)
 void build_lower(build *b)
 {
 	if (b->canceled) {
-		bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_CANCELED, "canceled"));
-		fail(b, err);
+		fail_canceled(b);
 		return;
 	}
 	bxc_def_free(b->def);
@@ -419,7 +424,7 @@ void build_lower(build *b)
 	BXC_ARR_FOREACH (n, &all)
 		free(n->ref);
 	bxc_arr_done(&all);
-	fail(b, err);
+	build_fail(b, err);
 }
 
 /* ---- its end ---- */
@@ -440,7 +445,7 @@ void build_solved(build *b, const bxc_solve_action *a)
 				bxc_err_detail(err, "line_end", "%u", v->meta.line_end);
 			}
 		}
-		fail(b, err);
+		build_fail(b, err);
 		return;
 	}
 	/* A result that was lost while it was being exported comes again; the export has failed by then. */
@@ -481,15 +486,11 @@ static void end_done(void *ud)
 /* Contexts of a session that no build uses any more. */
 static void drop_contexts(bxc_build *e)
 {
-	BXC_ARR(uint64_t) ids = {0};
 	BXC_MAP_FOREACH (it, e->records) {
 		const record *r = it.value;
 		if (r->context && !bxc_solve_uses_record(e->solve, r->id))
-			*bxc_arr_push(&ids) = r->id;
+			record_drop(e, r->id);
 	}
-	BXC_ARR_FOREACH (id, &ids)
-		record_drop(e, *id);
-	bxc_arr_done(&ids);
 }
 
 /* Runs after everything that was queued before the end of the build. */
@@ -574,14 +575,15 @@ void bxc_build_cancel(bxc_build *e, const char *id)
 		return;
 	}
 	/* Before the solver: the pool job that runs ends by the token. After it: exports are stopped here. */
-	if (b->records.n || b->exports_left) {
-		bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_CANCELED, "canceled"));
-		build_finish(b, "canceled", err, NULL);
-	}
+	if (b->records.n || b->exports_left)
+		fail_canceled(b);
 }
 
 /* ---- after a crash ---- */
+
+#define INTERRUPTED                                                                                \
+	"{\"code\":\"UNAVAILABLE\",\"message\":\"the coordinator was restarted while the build ran: build again\"," \
+	"\"details\":{}}"
 
 int bxc_build_recover(bxc_build *e, bxc_err **err)
 {
@@ -590,10 +592,8 @@ int bxc_build_recover(bxc_build *e, bxc_err **err)
 	const bxc_state_build_filter f = {.status = "running", .without_request = true, .limit = BXC_STATE_LIMIT_LIST};
 	int r = bxc_state_build_list(st, &f, &list, err);
 	BXC_ARR_FOREACH (b, &list.items) {
-		static const char error[] =
-			"{\"code\":\"UNAVAILABLE\",\"message\":\"the coordinator was restarted while the build ran: build again\",\"details\":{}}";
-		static const char event[] = "{\"type\":\"build.done\",\"status\":\"failed\",\"error\":"
-			"{\"code\":\"UNAVAILABLE\",\"message\":\"the coordinator was restarted while the build ran: build again\",\"details\":{}}}";
+		static const char error[] = INTERRUPTED;
+		static const char event[] = "{\"type\":\"build.done\",\"status\":\"failed\",\"error\":" INTERRUPTED "}";
 		uint64_t last = 0;
 		if (r >= 0)
 			r = bxc_state_events_last(st, b->id, &last, err);

@@ -94,7 +94,8 @@ void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra)
 		return;
 	}
 	task_drop(e, t);
-	solver_fail(e, ticket, err_take, infra);
+	bxc_solve_fail(e->solve, ticket, err_take, infra);
+	pump(e);
 }
 
 /* An input's data is nowhere: the solver makes it anew. */
@@ -291,8 +292,7 @@ void task_abort(bxc_build *e, task *t)
 
 void task_lost(bxc_build *e, uint64_t id)
 {
-	BXC_AUTOFREE char *k = num_key(id);
-	task *t = bxc_map_get(e->tasks_by_id, k);
+	task *t = task_by_id(e, id);
 	if (!t)
 		return;
 	bxc_err *err = NULL;
@@ -304,7 +304,7 @@ void task_lost(bxc_build *e, uint64_t id)
 
 /* ---- to the worker ---- */
 
-bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker)
+static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker)
 {
 	char d[BXC_DIGEST_STR_MAX];
 	bxc_json *j = bxc_json_object();
@@ -436,17 +436,7 @@ int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, cons
 	int r = 0;
 	l->publishing = false;
 	if (bxc_json_get_bool(msg, "ok", false)) {
-		const bxc_json *first = bxc_json_first(bxc_json_get(bxc_json_get(msg, "result"), "layers"));
-		bxc_descriptor d = {0};
-		bxc_digest diff_id;
-		r = bxc_digest_parse(bxc_json_get_str(first, "diff_id", ""), &diff_id, err);
-		if (r >= 0)
-			r = bxc_descriptor_from_json(bxc_json_get(first, "blob"), &d, err);
-		if (r >= 0) {
-			bxc_descriptor_done(&l->blob);
-			l->blob = d;
-			l->diff_id = diff_id;
-		}
+		r = layer_set_blob(l, bxc_json_first(bxc_json_get(bxc_json_get(msg, "result"), "layers")), err);
 	} else {
 		BXC_AUTOERR bxc_err *why = err_from_json(bxc_json_get(msg, "error"));
 		bxc_log_err(BXC_LOG_WARN, "layer.publish_failed", why, "layer", l->id, "worker", w->name, NULL);
@@ -454,16 +444,14 @@ int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, cons
 	}
 	if (r < 0) {
 		/* A holder that can't give it does not have it. */
-		bxc_wrk_layer_gone(w, l->id);
-		bxc_sched_layer_gone(e->sched, w->id, l->id);
+		layer_gone(e, w, l->id);
 	}
 	BXC_ARR(uint64_t) waiters = {0};
 	BXC_ARR_FOREACH (id, &l->waiters)
 		*bxc_arr_push(&waiters) = *id;
 	l->waiters.n = 0;
 	BXC_ARR_FOREACH (id, &waiters) {
-		BXC_AUTOFREE char *k = num_key(*id);
-		task *t = bxc_map_get(e->tasks_by_id, k);
+		task *t = task_by_id(e, *id);
 		if (!t || t->phase != TASK_PUBLISHING)
 			continue;
 		if (r < 0) {
@@ -488,20 +476,17 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 	int r = bxc_json_need_obj(result, "layer", &j, err);
 	if (r < 0)
 		return r;
-	uint64_t size = bxc_json_get_u64(j, "size", 0);
 	layer *l = layer_get(e, t->output_layer);
-	l->size = size;
+	l->size = bxc_json_get_u64(j, "size", 0);
 	l->created_ns = bxc_clock_wall_ns();
-	bxc_wrk_layer_at(w, l->id, size);
-	bxc_sched_layer_at(e->sched, w->id, l->id);
+	layer_held(e, w, l);
 	record *rec = bxc_calloc(1, sizeof(*rec));
 	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
 	if (base < t->inputs.n) {
 		BXC_ARR_FOREACH (p, &t->inputs.v[base].layers) {
 			layer *below = *p;
 			*bxc_arr_push(&rec->layers) = below;
-			bxc_wrk_layer_at(w, below->id, below->size);
-			bxc_sched_layer_at(e->sched, w->id, below->id);
+			layer_held(e, w, below);
 		}
 	}
 	*bxc_arr_push(&rec->layers) = l;
@@ -560,11 +545,8 @@ int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *
 			bxc_digest none = {0};
 			if (!lay->registry)
 				lay->blob.digest = none;
-			for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++) {
-				bxc_wrk_worker *h = bxc_wrk_at(e->c.workers, i);
-				bxc_wrk_layer_gone(h, id);
-				bxc_sched_layer_gone(e->sched, h->id, id);
-			}
+			for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++)
+				layer_gone(e, bxc_wrk_at(e->c.workers, i), id);
 		}
 		if (first)
 			task_input_lost(e, t, first);
