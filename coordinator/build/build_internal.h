@@ -61,6 +61,8 @@ typedef struct context {
 	uint32_t refs;
 } context;
 
+typedef BXC_ARR(bxc_tree_select) selects;    /* strings owned */
+
 /* ---- tasks (task.c) ---- */
 
 typedef enum task_kind {
@@ -80,6 +82,7 @@ typedef struct task_input {
 	uint64_t record;             /* 0: none (export inputs name layers only) */
 	BXC_ARR(layer *) layers;
 	context *ctx;                /* counted; NULL: layers */
+	selects selects;	     /* of ctx: what the task reads of it; moves to the fetch */
 	bxc_digest tree;             /* located tree, in the blob store */
 	uint64_t tree_size;
 } task_input;
@@ -97,7 +100,7 @@ typedef struct task {
 	bxc_json *body;              /* what task.run carries beside inputs */
 	bxc_platform platform;
 	BXC_ARR(task_input) inputs;
-	BXC_ARR(bxc_solve_selector) selectors;   /* TASK_CHECKSUM; strings owned */
+	size_t n_selectors;	  /* TASK_CHECKSUM */
 	char *output_layer;          /* TASK_RUN */
 	uint32_t export_index;
 	uint32_t attempt;
@@ -234,6 +237,8 @@ void context_ref(context *c);
 void context_unref(bxc_build *e, context *c);
 void context_scan(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, uint64_t ticket);
 void context_checksum(bxc_build *e, build *b, context *c, const bxc_def_vertex *v, const bxc_solve_action *a);
+void selects_add(selects *l, const bxc_solve_selector *s, size_t n);
+void selects_done(selects *l);
 void context_fetch(bxc_build *e, task *t);                       /* then task_ready() or a failure */
 void context_fetch_next(bxc_build *e, context *c);
 

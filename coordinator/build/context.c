@@ -118,22 +118,19 @@ static void scan_done(void *ud)
 		c->tree = s->tree;
 		c->digest = s->digest;
 	}
-	BXC_ARR(uint64_t) waiters = {0};
-	BXC_ARR_FOREACH (w, &c->scan_waiters)
-		*bxc_arr_push(&waiters) = *w;
-	c->scan_waiters.n = 0;
-	BXC_ARR_FOREACH (ticket, &waiters) {
+	bool infra = bxc_err_code(s->err) == BXC_UNAVAILABLE;
+	BXC_ARR_FOREACH (ticket, &c->scan_waiters) {
 		if (!s->err)
 			bxc_solve_source_key(e->solve, *ticket, &c->digest);
 		else
-			bxc_solve_fail(e->solve, *ticket, bxc_err_copy(s->err), bxc_err_code(s->err) == BXC_UNAVAILABLE);
+			bxc_solve_fail(e->solve, *ticket, bxc_err_copy(s->err), infra);
 	}
-	bxc_arr_done(&waiters);
+	c->scan_waiters.n = 0;
 	while (c->sum_waiters.n) {
 		struct sum *w = c->sum_waiters.v[c->sum_waiters.n - 1];
 		c->sum_waiters.n--;
 		if (s->err)
-			fail_sum(w, bxc_err_copy(s->err), bxc_err_code(s->err) == BXC_UNAVAILABLE);
+			fail_sum(w, bxc_err_copy(s->err), infra);
 		else
 			start_sum(w);
 	}
@@ -195,7 +192,7 @@ struct sum {
 	bxc_build *e;
 	context *c;
 	uint64_t ticket;
-	BXC_ARR(bxc_tree_select) selects;
+	selects selects;
 	bxc_digest digest;
 	bxc_err *err;
 };
@@ -215,31 +212,33 @@ static void sum_work(void *ud)
 	bxc_arr_done(&digests);
 }
 
-static void select_done(bxc_tree_select *sel)
+void selects_add(selects *l, const bxc_solve_selector *s, size_t n)
 {
-	free((void *)(uintptr_t)sel->path);
-	bxc_strv_free((char **)(uintptr_t)sel->include);
-	bxc_strv_free((char **)(uintptr_t)sel->exclude);
+	for (size_t i = 0; i < n; i++)
+		*bxc_arr_push(l) = (bxc_tree_select){
+			.path = bxc_strdup(s[i].path),
+			.wildcard = s[i].wildcard,
+			.allow_empty = s[i].allow_empty,
+			.follow = s[i].follow_symlink,
+			.dir_contents = s[i].dir_contents,
+			.include = bxc_strv_dup(s[i].include),
+			.exclude = bxc_strv_dup(s[i].exclude),
+		};
 }
 
-static bxc_tree_select select_of(const bxc_solve_selector *s)
+void selects_done(selects *l)
 {
-	return (bxc_tree_select){
-		.path = bxc_strdup(s->path),
-		.wildcard = s->wildcard,
-		.allow_empty = s->allow_empty,
-		.follow = s->follow_symlink,
-		.dir_contents = s->dir_contents,
-		.include = bxc_strv_dup(s->include),
-		.exclude = bxc_strv_dup(s->exclude),
-	};
+	BXC_ARR_FOREACH (sel, l) {
+		free((void *)(uintptr_t)sel->path);
+		bxc_strv_free((char **)(uintptr_t)sel->include);
+		bxc_strv_free((char **)(uintptr_t)sel->exclude);
+	}
+	bxc_arr_done(l);
 }
 
 static void sum_free(struct sum *s)
 {
-	BXC_ARR_FOREACH (sel, &s->selects)
-		select_done(sel);
-	bxc_arr_done(&s->selects);
+	selects_done(&s->selects);
 	context_unref(s->e, s->c);
 	free(s);
 }
@@ -277,8 +276,7 @@ void context_checksum(bxc_build *e, build *b, context *c, const bxc_def_vertex *
 	s->e = e;
 	s->c = c;
 	s->ticket = a->ticket;
-	for (size_t i = 0; i < a->n_selectors; i++)
-		*bxc_arr_push(&s->selects) = select_of(&a->selectors[i]);
+	selects_add(&s->selects, a->selectors, a->n_selectors);
 	context_ref(c);
 	if (c->tree) {
 		start_sum(s);
@@ -295,10 +293,10 @@ struct fetch {
 	context *c;
 	uint64_t task;
 	size_t input;
-	BXC_ARR(bxc_tree_select) selects;
+	selects selects;
 	bxc_cancel *cancel;
-	bxc_loop *loop;
 	/* what the pool finds */
+	bool *taken;		 /* per entry of the context's tree: it is of the selection */
 	BXC_ARR(uint32_t) wanted;    /* files of the selection */
 	bxc_state_file *files;       /* parallel to wanted */
 	bxc_digest tree;
@@ -307,8 +305,9 @@ struct fetch {
 	bxc_err *err;
 };
 
-static void fetch_finish(struct fetch *f)
+static void fetch_finish(void *ud)
 {
+	struct fetch *f = ud;
 	bxc_build *e = f->e;
 	context *c = f->c;
 	task *t = task_by_id(e, f->task);
@@ -333,9 +332,8 @@ static void fetch_finish(struct fetch *f)
 	} else {
 		bxc_err_free(err);
 	}
-	BXC_ARR_FOREACH (sel, &f->selects)
-		select_done(sel);
-	bxc_arr_done(&f->selects);
+	selects_done(&f->selects);
+	free(f->taken);
 	bxc_arr_done(&f->wanted);
 	free(f->files);
 	bxc_cancel_unref(f->cancel);
@@ -343,11 +341,6 @@ static void fetch_finish(struct fetch *f)
 	context_fetch_next(e, c);
 	context_unref(e, c);
 	pump(e);
-}
-
-static void fetch_done(void *ud)
-{
-	fetch_finish(ud);
 }
 
 static void put_work(bxc_state *st, void *ud)
@@ -361,7 +354,7 @@ static void put_work(bxc_state *st, void *ud)
 static void fetched(void *ud)
 {
 	struct fetch *f = ud;
-	bxc_db_submit(f->e->c.db, put_work, fetch_done, f);
+	bxc_db_submit(f->e->c.db, put_work, fetch_finish, f);
 }
 
 static void on_progress(uint64_t bytes, void *ud)
@@ -404,24 +397,13 @@ static int fetch_lacking(struct fetch *f, bxc_err **err)
 static int write_located(struct fetch *f, bxc_err **err)
 {
 	const bxc_tree *all = f->c->tree;
-	BXC_AUTOFREE bool *take = bxc_calloc(all->entries.n, sizeof(bool));
-	int r = 0;
-	BXC_ARR_FOREACH (sel, &f->selects) {
-		bxc_tree_indices idx = {0};
-		r = bxc_tree_resolve(all, sel, &idx, err);
-		for (size_t i = 0; r >= 0 && i < idx.n; i++)
-			take[idx.v[i]] = true;
-		bxc_arr_done(&idx);
-		if (r < 0)
-			return r;
-	}
 	/* Borrowed entries: only the array is ours. Directories and links stay all: look-ups go through them. */
 	bxc_tree part = {0};
 	for (size_t i = 0; i < all->entries.n; i++)
-		if (take[i] || (all->entries.v[i].mode & S_IFMT) != S_IFREG)
+		if (f->taken[i] || (all->entries.v[i].mode & S_IFMT) != S_IFREG)
 			*bxc_arr_push(&part.entries) = all->entries.v[i];
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TREE_MAX);
-	r = bxc_tree_encode(&part, true, &text, err);
+	int r = bxc_tree_encode(&part, true, &text, err);
 	bxc_arr_done(&part.entries);
 	if (r < 0)
 		return r;
@@ -448,11 +430,16 @@ static void find_work(bxc_state *st, void *ud)
 	struct fetch *f = ud;
 	const bxc_tree *t = f->c->tree;
 	int r = 0;
+	f->taken = bxc_calloc(t->entries.n, sizeof(*f->taken));
 	BXC_ARR_FOREACH (sel, &f->selects) {
 		bxc_tree_indices idx = {0};
 		r = bxc_tree_resolve(t, sel, &idx, &f->err);
 		for (size_t i = 0; r >= 0 && i < idx.n; i++) {
 			const bxc_tree_entry *en = &t->entries.v[idx.v[i]];
+			/* Selections may overlap: a file is asked for once. */
+			if (f->taken[idx.v[i]])
+				continue;
+			f->taken[idx.v[i]] = true;
 			if ((en->mode & S_IFMT) == S_IFREG && !en->is_hardlink && bxc_digest_is_set(&en->digest))
 				*bxc_arr_push(&f->wanted) = (uint32_t)idx.v[i];
 		}
@@ -481,7 +468,7 @@ static void found(void *ud)
 	}
 }
 
-static void start_fetch(bxc_build *e, context *c, task *t, const bxc_def_vertex *op)
+static void start_fetch(bxc_build *e, context *c, task *t)
 {
 	struct fetch *f = bxc_calloc(1, sizeof(*f));
 	f->e = e;
@@ -495,22 +482,8 @@ static void start_fetch(bxc_build *e, context *c, task *t, const bxc_def_vertex 
 			break;
 		}
 	}
-	bxc_solve_contents contents = {0};
-	bool whole = true;
-	if (op)
-		bxc_solve_content_inputs(op, &contents);
-	BXC_ARR_FOREACH (item, &contents.items) {
-		if (item->input_index != f->input)
-			continue;
-		whole = false;
-		BXC_ARR_FOREACH (s, &item->selectors)
-			*bxc_arr_push(&f->selects) = select_of(s);
-	}
-	if (whole) {
-		bxc_solve_selector all = {.path = "/", .dir_contents = true};
-		*bxc_arr_push(&f->selects) = select_of(&all);
-	}
-	bxc_solve_contents_done(&contents);
+	f->selects = t->inputs.v[f->input].selects;
+	t->inputs.v[f->input].selects = (selects){0};
 	context_ref(c);
 	c->fetching = true;
 	bxc_db_submit(e->c.db, find_work, found, f);
@@ -521,16 +494,8 @@ void context_fetch_next(bxc_build *e, context *c)
 	while (!c->fetching && c->fetch_queue.n) {
 		task *t = task_by_id(e, c->fetch_queue.v[0]);
 		bxc_arr_remove(&c->fetch_queue, 0);
-		if (!t)
-			continue;
-		bxc_def_vertex *op = NULL;
-		bxc_err *err = NULL;
-		if (t->kind == TASK_RUN && bxc_def_vertex_from_json(bxc_json_get(t->body, "op"), &op, &err) < 0) {
-			task_fail(e, t, err, false);
-			continue;
-		}
-		start_fetch(e, c, t, op);
-		bxc_def_vertex_free(op);
+		if (t)
+			start_fetch(e, c, t);
 	}
 }
 

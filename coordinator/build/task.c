@@ -15,25 +15,14 @@
 #include "common/base/rand.h"
 #include "common/base/str.h"
 
-static void input_done(bxc_build *e, task_input *in)
-{
-	bxc_arr_done(&in->layers);
-	if (in->ctx && e)
-		context_unref(e, in->ctx);
-}
-
 void task_free(void *p)
 {
 	task *t = p;
-	BXC_ARR_FOREACH (in, &t->inputs)
-		input_done(NULL, in);
-	bxc_arr_done(&t->inputs);
-	BXC_ARR_FOREACH (s, &t->selectors) {
-		free((void *)(uintptr_t)s->path);
-		bxc_strv_free((char **)(uintptr_t)s->include);
-		bxc_strv_free((char **)(uintptr_t)s->exclude);
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		bxc_arr_done(&in->layers);
+		selects_done(&in->selects);
 	}
-	bxc_arr_done(&t->selectors);
+	bxc_arr_done(&t->inputs);
 	bxc_arr_done(&t->avoid);
 	bxc_json_free(t->body);
 	free(t->name);
@@ -174,15 +163,22 @@ static bool add_input(bxc_build *e, task *t, uint64_t rec)
 	return true;
 }
 
-static void copy_selectors(task *t, const bxc_solve_selector *s, size_t n)
+/* What of its contexts the task reads: what the operation selects, or all. */
+static void select_of_contexts(task *t, const bxc_solve_action *a)
 {
-	for (size_t i = 0; i < n; i++) {
-		bxc_solve_selector *d = bxc_arr_push(&t->selectors);
-		*d = s[i];
-		d->path = bxc_strdup(s[i].path);
-		d->include = bxc_strv_dup(s[i].include);
-		d->exclude = bxc_strv_dup(s[i].exclude);
+	static const bxc_solve_selector all = {.path = "/", .dir_contents = true};
+	bxc_solve_contents contents = {0};
+	if (a->kind == BXC_SOLVE_RUN)
+		bxc_solve_content_inputs(a->def, &contents);
+	BXC_ARR_FOREACH (c, &contents.items) {
+		task_input *in = &t->inputs.v[c->input_index];
+		if (in->ctx)
+			selects_add(&in->selects, c->selectors.v, c->selectors.n);
 	}
+	bxc_solve_contents_done(&contents);
+	BXC_ARR_FOREACH (in, &t->inputs)
+		if (in->ctx && in->selects.n == 0)
+			selects_add(&in->selects, &all, 1);
 }
 
 static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
@@ -207,6 +203,7 @@ static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
 		bxc_solve_input_lost(e->solve, ticket, rec);
 		return;
 	}
+	select_of_contexts(t, a);
 	for (size_t i = 0; i < t->inputs.n; i++) {
 		if (t->inputs.v[i].ctx) {
 			t->phase = TASK_CONTEXT;
@@ -253,7 +250,7 @@ static bxc_json *selector_to_json(const bxc_solve_selector *s)
 void task_checksum(bxc_build *e, const bxc_solve_action *a)
 {
 	task *t = task_new(e, TASK_CHECKSUM, build_by_num(e, a->build));
-	copy_selectors(t, a->selectors, a->n_selectors);
+	t->n_selectors = a->n_selectors;
 	bxc_json_set_str(t->body, "kind", "checksum");
 	bxc_json *list = bxc_json_add_array(t->body, "selections");
 	for (size_t i = 0; i < a->n_selectors; i++)
@@ -502,8 +499,8 @@ static int checksum_done(bxc_build *e, task *t, const bxc_json *result, bxc_err 
 	int r = bxc_json_need_arr(result, "digests", &list, err);
 	if (r < 0)
 		return r;
-	if (bxc_json_len(list) != t->selectors.n)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "digests: expected %zu", t->selectors.n);
+	if (bxc_json_len(list) != t->n_selectors)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "digests: expected %zu", t->n_selectors);
 	BXC_ARR(bxc_digest) digests = {0};
 	BXC_JSON_FOREACH (d, list) {
 		r = bxc_digest_parse(bxc_json_string(d) ? bxc_json_string(d) : "", bxc_arr_push(&digests), err);
