@@ -181,21 +181,25 @@ static void on_tick(void *ud)
 {
 	bxc_build *e = ud;
 	int64_t now = bxc_clock_mono_ns();
-	BXC_ARR(task *) stuck = {0};
+	BXC_ARR(uint64_t) stuck = {0};
 	BXC_MAP_FOREACH (it, e->tasks) {
 		task *t = it.value;
 		if (t->phase == TASK_QUEUED && now - t->queued_ns > e->c.no_worker_grace_ns &&
 			bxc_sched_unservable(e->sched, t->id, NULL))
-			*bxc_arr_push(&stuck) = t;
+			*bxc_arr_push(&stuck) = t->id;
 	}
-	BXC_ARR_FOREACH (p, &stuck) {
+	BXC_ARR_FOREACH (id, &stuck) {
+		task *t = task_by_id(e, *id);
+		/* The failure of one before it has ended its build, and with it this one. */
+		if (!t)
+			continue;
 		BXC_AUTOFREE char *have = NULL;
-		BXC_AUTOFREE char *want = bxc_platform_str(&(*p)->platform);
-		bxc_sched_unservable(e->sched, (*p)->id, &have);
+		BXC_AUTOFREE char *want = bxc_platform_str(&t->platform);
+		bxc_sched_unservable(e->sched, t->id, &have);
 		bxc_err *err = NULL;
 		bxc_ignore(bxc_err_set(&err, BXC_FAILED_PRECONDITION, "no worker serves %s (there is: %s)", want,
 			bxc_str_empty(have) ? "no worker at all" : have));
-		task_fail(e, *p, err, false);
+		task_fail(e, t, err, false);
 	}
 	bxc_arr_done(&stuck);
 	pump(e);
