@@ -29,13 +29,18 @@ struct bxc_clink {
 	char *own_uid_peer;          /* "ipc:uid=<ours>" */
 };
 
+static void send_text(struct peer *p, const char *text)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (bxc_chan_send(p->chan, bxc_slice_of(text, strlen(text)), &err) < 0)
+		bxc_log_err(BXC_LOG_WARN, "channel.send_failed", err, "peer", p->name, NULL);
+}
+
 static void send_json(struct peer *p, bxc_json *j)
 {
 	BXC_AUTOFREE char *text = bxc_json_print(j);
-	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_json_free(j);
-	if (bxc_chan_send(p->chan, bxc_slice_of(text, strlen(text)), &err) < 0)
-		bxc_log_err(BXC_LOG_WARN, "channel.send_failed", err, "peer", p->name, NULL);
+	send_text(p, text);
 }
 
 /* ---- clients: events ---- */
@@ -57,11 +62,9 @@ static void follow_drop(struct follow *f)
 static void on_event(const char *build, uint64_t seq, const char *text, void *ud)
 {
 	struct follow *f = ud;
-	BXC_AUTOERR bxc_err *err = NULL;
 	BXC_AUTOFREE char *msg = bxc_str_fmt("{\"type\":\"event\",\"build\":\"%s\",\"seq\":%llu,\"event\":%s}", build,
 		(unsigned long long)seq, text);
-	if (bxc_chan_send(f->peer->chan, bxc_slice_of(msg, strlen(msg)), &err) < 0)
-		bxc_log_err(BXC_LOG_WARN, "channel.send_failed", err, "peer", f->peer->name, NULL);
+	send_text(f->peer, msg);
 }
 
 static void on_events_end(const char *build, void *ud)
