@@ -32,6 +32,8 @@ struct call {
 	bxc_json *body;
 	bxc_json *answer;
 	bxc_err *err;
+	bxc_db_work work;	    /* of a query */
+	bxc_post_fn done;
 };
 
 static void call_free(struct call *c)
@@ -74,6 +76,20 @@ static int authorize(bxc_httpd_req *req, void *ud, bxc_err **err)
 		return bxc_err_set(err, BXC_UNAUTHENTICATED, "Authorization: expected a bearer token");
 	const char *token = auth ? auth + strlen(prefix) : "";
 	return bxc_auth_check(a->c.auth, bxc_slice_of(token, strlen(token)), scope, err);
+}
+
+static void query_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_db_submit(c->api->c.db, c->work, c->done, c);
+}
+
+/* work(st, c) on the database thread, then done(c) on the loop. */
+static void query(struct call *c, bxc_db_work work, bxc_post_fn done)
+{
+	c->work = work;
+	c->done = done;
+	bxc_loop_post(c->api->c.loop, query_on_loop, c);
 }
 
 /* ---- builds ---- */
@@ -160,28 +176,16 @@ static void answer_ok(void *ud)
 	reply(ud, 200);
 }
 
-static void get_on_loop(void *ud)
-{
-	struct call *c = ud;
-	bxc_db_submit(c->api->c.db, get_work, answer_ok, c);
-}
-
-static void list_on_loop(void *ud)
-{
-	struct call *c = ud;
-	bxc_db_submit(c->api->c.db, list_work, answer_ok, c);
-}
-
 static void get_build(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = call_new(req, ud);
-	bxc_loop_post(c->api->c.loop, get_on_loop, c);
+	query(c, get_work, answer_ok);
 }
 
 static void list_builds(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = call_new(req, ud);
-	bxc_loop_post(c->api->c.loop, list_on_loop, c);
+	query(c, list_work, answer_ok);
 }
 
 static void cancel_checked(void *ud)
@@ -194,16 +198,10 @@ static void cancel_checked(void *ud)
 	reply(c, 202);
 }
 
-static void cancel_on_loop(void *ud)
-{
-	struct call *c = ud;
-	bxc_db_submit(c->api->c.db, get_work, cancel_checked, c);
-}
-
 static void cancel_build(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = call_new(req, ud);
-	bxc_loop_post(c->api->c.loop, cancel_on_loop, c);
+	query(c, get_work, cancel_checked);
 }
 
 /* ---- events ---- */
@@ -267,12 +265,6 @@ static void events_checked(void *ud)
 	call_free(c);
 }
 
-static void events_on_loop(void *ud)
-{
-	struct call *c = ud;
-	bxc_db_submit(c->api->c.db, get_work, events_checked, c);
-}
-
 static void get_events(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = call_new(req, ud);
@@ -282,7 +274,7 @@ static void get_events(bxc_httpd_req *req, void *ud)
 		reply(c, 400);
 		return;
 	}
-	bxc_loop_post(c->api->c.loop, events_on_loop, c);
+	query(c, get_work, events_checked);
 }
 
 /* ---- the rest ---- */
