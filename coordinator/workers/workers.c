@@ -40,9 +40,7 @@ void bxc_wrk_free(bxc_wrk *w)
 	free(w);
 }
 
-typedef BXC_ARR(bxc_platform) platforms;
-
-static int read_platforms(const bxc_json *hello, const char *key, platforms *ret, bxc_err **err)
+static int read_platforms(const bxc_json *hello, const char *key, bxc_wrk_platforms *ret, bxc_err **err)
 {
 	BXC_AUTOSTRV char **list = NULL;
 	int r = bxc_json_get_strv(hello, key, &list, err);
@@ -63,15 +61,12 @@ static int read_platforms(const bxc_json *hello, const char *key, platforms *ret
 static int read_hello(const bxc_json *hello, bxc_wrk_worker *w, bxc_err **err)
 {
 	uint64_t slots;
-	platforms native = {0}, emulated = {0};
 	int r = bxc_json_need_u64(hello, "slots", MAX_SLOTS, &slots, err);
 	if (r < 0)
 		return r;
-	r = read_platforms(hello, "platforms", &native, err);
+	r = read_platforms(hello, "platforms", &w->platforms, err);
 	if (r >= 0)
-		r = read_platforms(hello, "emulated", &emulated, err);
-	w->platforms.v = native.v, w->platforms.n = native.n, w->platforms.cap = native.cap;
-	w->emulated.v = emulated.v, w->emulated.n = emulated.n, w->emulated.cap = emulated.cap;
+		r = read_platforms(hello, "emulated", &w->emulated, err);
 	if (r < 0)
 		return r;
 	if (w->platforms.n == 0)
@@ -181,11 +176,11 @@ bxc_wrk_worker *bxc_wrk_holder(const bxc_wrk *w, const char *layer)
 	return found;
 }
 
-static void add_platforms(bxc_json *o, const char *key, const bxc_platform *v, size_t n)
+static void add_platforms(bxc_json *o, const char *key, const bxc_wrk_platforms *list)
 {
 	bxc_json *a = bxc_json_add_array(o, key);
-	for (size_t i = 0; i < n; i++) {
-		BXC_AUTOFREE char *s = bxc_platform_str(&v[i]);
+	BXC_ARR_FOREACH (p, list) {
+		BXC_AUTOFREE char *s = bxc_platform_str(p);
 		bxc_json_push_str(a, s);
 	}
 }
@@ -197,8 +192,8 @@ bxc_json *bxc_wrk_to_json(const bxc_wrk *w)
 	BXC_ARR_FOREACH (p, &w->all) {
 		bxc_json *o = bxc_json_push_object(a);
 		bxc_json_set_str(o, "name", (*p)->name);
-		add_platforms(o, "platforms", (*p)->platforms.v, (*p)->platforms.n);
-		add_platforms(o, "emulated", (*p)->emulated.v, (*p)->emulated.n);
+		add_platforms(o, "platforms", &(*p)->platforms);
+		add_platforms(o, "emulated", &(*p)->emulated);
 		bxc_json_set_u64(o, "slots", (*p)->slots);
 		bxc_json_set_u64(o, "running", (*p)->running);
 		bxc_json_set_str(o, "state", (*p)->is_up ? "up" : "unreachable");

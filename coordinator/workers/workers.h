@@ -10,14 +10,16 @@
 #include "common/codec/json.h"
 #include "common/oci/oci.h"
 
+typedef BXC_ARR(bxc_platform) bxc_wrk_platforms;
+
 typedef struct bxc_wrk_worker {
 	uint64_t id;                 /* never used again */
 	char *name;
 	char *version;
 	char *peer_url;              /* NULL: serves no blobs to peers */
 	char *peer;                  /* address it came from */
-	BXC_ARR(bxc_platform) platforms;
-	BXC_ARR(bxc_platform) emulated;
+	bxc_wrk_platforms platforms;
+	bxc_wrk_platforms emulated;
 	uint32_t slots;
 	uint32_t running;            /* tasks, kept by the engine */
 	bool is_up;                  /* the connection stands */
