@@ -118,8 +118,6 @@ struct batch {
 	struct log *log;
 	bxc_state_event *items;
 	size_t n;
-	uint64_t last;
-	char *build;
 	bxc_err *err;
 };
 
@@ -129,7 +127,7 @@ static void batch_work(bxc_state *st, void *ud)
 	int r = bxc_state_begin(st, BXC_STATE_LAZY, &b->err);
 	if (r < 0)
 		return;
-	r = bxc_state_events_append(st, b->build, b->items, b->n, &b->err);
+	r = bxc_state_events_append(st, b->log->build, b->items, b->n, &b->err);
 	if (r < 0) {
 		bxc_state_rollback(st);
 		return;
@@ -143,11 +141,10 @@ static void batch_done(void *ud)
 	struct log *l = b->log;
 	if (b->err)
 		/* Delivery goes on: a build must not hang because its record can't be kept. */
-		bxc_log_err(BXC_LOG_ERROR, "events.not_recorded", b->err, "build", b->build, NULL);
+		bxc_log_err(BXC_LOG_ERROR, "events.not_recorded", b->err, "build", l->build, NULL);
 	l->in_flight = false;
-	l->committed = b->last;
+	l->committed += b->n;
 	free(b->items);
-	free(b->build);
 	bxc_err_free(b->err);
 	free(b);
 	pump(l);
@@ -165,13 +162,11 @@ static void pump(struct log *l)
 		struct batch *b = bxc_calloc(1, sizeof(*b));
 		n = BXC_MIN(n, (size_t)BXC_STATE_LIMIT_BATCH / 10);
 		b->log = l;
-		b->build = bxc_strdup(l->build);
 		b->items = bxc_calloc(n, sizeof(*b->items));
 		b->n = n;
 		for (size_t i = 0; i < n; i++)
-			/* Texts stay where they are until the log is freed, which waits for the batch. */
+			/* The log and its texts stay until the batch is done. */
 			b->items[i] = (bxc_state_event){l->committed + i + 1, l->texts.v[l->committed + i]};
-		b->last = l->committed + n;
 		l->in_flight = true;
 		bxc_db_submit(l->ev->db, batch_work, batch_done, b);
 		return;
