@@ -142,7 +142,8 @@ static inline bool df_is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 bool df_is_letter(uint32_t rune); /* as Go's unicode.IsLetter, nearly */
-/* The length of the character at `p` (not the end); what is no UTF-8 counts as U+FFFD of one byte. */
+/* The length of the character at `p` (not the end); what is no UTF-8 counts as U+FFFD of one byte.
+ */
 size_t df_next_rune(const char *p, uint32_t *ret);
 int df_compare_str(const void *a, const void *b); /* of qsort, for char * */
 int df_unsupported(const char *what, bxc_err **err);

@@ -63,7 +63,7 @@ struct solve_vertex {
 	uint64_t id;
 	solve_name identity;
 	const bxc_def_vertex
-		*def; /* of the build in subs.v[0] or another one that has the vertex */
+		*def;	    /* of the build in subs.v[0] or another one that has the vertex */
 	uint64_t def_build; /* that build */
 	bxc_digest op_digest;
 	bool is_source;
