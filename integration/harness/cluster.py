@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import urllib.request
 
@@ -19,6 +20,11 @@ class Result:
     def text(self):
         return self.err + self.out
 
+    def fails(self, code, *texts):
+        assert self.rc == code, "exit %d\n%s" % (self.rc, self.text)
+        for t in texts:
+            assert t in self.text, "%r is not in:\n%s" % (t, self.text)
+
     def cached(self):
         """Names of the steps that were cached."""
         names = dict(re.findall(r"^#(\d+) (\[.*)$", self.text, re.M))
@@ -26,13 +32,12 @@ class Result:
 
 
 class Cluster:
-    def __init__(self, folder, workers=2, slots=2, grace="5s", coordinator_args=(), worker_args=(), host="127.0.0.1", netns=None):
+    def __init__(self, folder, workers=2, grace="5s"):
         self.folder = str(folder)
-        self.n_workers, self.slots, self.grace = workers, slots, grace
-        self.coordinator_args, self.worker_args = list(coordinator_args), list(worker_args)
+        self.n_workers, self.grace = workers, grace
         self.coordinator = None
-        self.workers = {}
-        self.http = self.chan = None
+        self.workers, self.states = {}, {}
+        self.http = None
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
@@ -47,15 +52,16 @@ class Cluster:
 
     def start_coordinator(self, listen="127.0.0.1:0", channel="tcp://127.0.0.1:0"):
         self.coordinator = procs.Daemon([procs.program("bxc-coordinator"), "--state-dir", self.path("coordinator"), "--listen", listen,
-                                         "--channel-listen", channel, "--peer-grace", self.grace, "--no-worker-grace", "2s"]
-                                        + self.coordinator_args, self.path("coordinator.log")).start()
+                                         "--channel-listen", channel, "--peer-grace", self.grace, "--no-worker-grace", "2s"],
+                                       self.path("coordinator.log")).start()
         self.http = self.coordinator.line
         return self.coordinator
 
-    def add_worker(self, name, args=(), state=None):
-        d = procs.Daemon([procs.program("bxc-worker"), "--name", name, "--state-dir", state or self.path(name), "--coordinator", "http://" + self.http,
-                          "--token-file", self.path("coordinator", "worker.token"), "--slots", str(self.slots)]
-                         + self.worker_args + list(args), self.path(name + ".log"))
+    def add_worker(self, name, state=None):
+        self.states[name] = state = state or self.path(name)
+        d = procs.Daemon([procs.program("bxc-worker"), "--name", name, "--state-dir", state, "--coordinator", "http://" + self.http,
+                          "--token-file", self.path("coordinator", "worker.token"), "--slots", "2"],
+                         self.path(name + ".log"))
         d.start()
         self.workers[name] = d
         return d
@@ -67,9 +73,15 @@ class Cluster:
             self.coordinator.stop()
         left = subprocess.run(["pgrep", "-f", "--", "--root " + self.folder], capture_output=True, text=True).stdout.split()
         assert not left, "processes of steps are left: %s" % left
-        with open("/proc/self/mountinfo") as f:
-            mounts = [line for line in f if self.folder in line]
+        mounts = procs.mounts_below(self.folder)
         assert not mounts, "mounts are left: %s" % mounts
+        for name, d in self.workers.items():
+            groups = procs.groups_of(self.states[name])
+            # What was killed would clean up when it starts again.
+            if d.p.returncode == -signal.SIGKILL:
+                procs.remove_groups(groups)
+            else:
+                assert not groups, "control groups are left: %s" % groups
 
     # ---- client
 

@@ -1,4 +1,5 @@
 """Images made by hand: layers of any content, pushed over HTTP. Nothing here refuses what a hostile registry would send."""
+import gzip
 import hashlib
 import io
 import json
@@ -44,15 +45,16 @@ def descriptor(kind, data):
     return {"mediaType": kind, "digest": digest(data), "size": len(data)}
 
 
-def push(reg, repo, layers, tag="latest", diff_ids=None, arch=None):
-    """Pushes an image of these uncompressed layers; returns its manifest."""
-    config = json.dumps({"architecture": arch or architecture(), "os": "linux", "config": {},
+def push(reg, repo, layers, diff_ids=None, gzipped=False):
+    """Pushes an image of these uncompressed layers, gzipped if asked; returns its manifest."""
+    blobs = [gzip.compress(x, mtime=0) for x in layers] if gzipped else layers
+    config = json.dumps({"architecture": architecture(), "os": "linux", "config": {},
                          "rootfs": {"type": "layers", "diff_ids": diff_ids or [digest(x) for x in layers]}}).encode()
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, config),
-                "layers": [descriptor(LAYER, x) for x in layers]}
-    for data in [config] + list(layers):
+                "layers": [descriptor(LAYER + "+gzip" * gzipped, x) for x in blobs]}
+    for data in [config] + blobs:
         _put(reg, repo, data)
-    req = urllib.request.Request("http://%s/v2/%s/manifests/%s" % (reg.addr, repo, tag), data=json.dumps(manifest).encode(), method="PUT",
+    req = urllib.request.Request("http://%s/v2/%s/manifests/latest" % (reg.addr, repo), data=json.dumps(manifest).encode(), method="PUT",
                                  headers={"Content-Type": MANIFEST})
     urllib.request.urlopen(req).close()
     return manifest

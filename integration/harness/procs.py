@@ -1,4 +1,5 @@
 """Child processes of tests: started with a pipe that tells when they are ready, always reaped."""
+import glob
 import os
 import select
 import signal
@@ -26,20 +27,25 @@ def path_env(extra=None):
     return env
 
 
+def inside(netns, argv):
+    """The command line that runs `argv` in a network namespace; None: in this one."""
+    return (["nsenter", "--net=/run/netns/" + netns] if netns else []) + argv
+
+
 class Daemon:
     """A program that writes one line to --ready-fd."""
 
-    def __init__(self, argv, log, netns=None, env=None):
-        self.argv, self.log, self.netns, self.env = argv, log, netns, env
+    def __init__(self, argv, log, netns=None):
+        self.argv, self.log, self.netns = argv, log, netns
         self.p = None
         self.line = None
 
     def start(self):
         r, w = os.pipe()
-        argv = (["nsenter", "--net=/run/netns/" + self.netns] if self.netns else []) + self.argv + ["--ready-fd", str(w)]
+        argv = inside(self.netns, self.argv + ["--ready-fd", str(w)])
         with open(self.log, "ab") as log:
             self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[w],
-                                      start_new_session=True, env=path_env(self.env))
+                                      start_new_session=True, env=path_env())
         os.close(w)
         ready, _, _ = select.select([r], [], [], TIMEOUT)
         self.line = os.read(r, 4096).decode().strip() if ready else ""
@@ -57,6 +63,23 @@ class Daemon:
 
     def stop(self):
         self.kill(signal.SIGTERM)
+
+
+def mounts_below(folder):
+    with open("/proc/self/mountinfo") as f:
+        return [line for line in f if folder in line]
+
+
+def groups_of(state):
+    """Control groups of the worker with this state folder, in any hierarchy."""
+    st = os.stat(state)
+    return glob.glob("/sys/fs/cgroup/**/bxc/*-%x-%x" % (st.st_dev, st.st_ino), recursive=True)
+
+
+def remove_groups(groups):
+    for top in groups:
+        for folder, _, _ in os.walk(top, topdown=False):
+            os.rmdir(folder)
 
 
 def tail(path, n=40):

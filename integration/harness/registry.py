@@ -13,17 +13,17 @@ ACCEPT = ("application/vnd.oci.image.index.v1+json, application/vnd.oci.image.ma
           "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json")
 
 
-def free_port(host="127.0.0.1"):
+def free_port():
     s = socket.socket()
-    s.bind((host, 0))
+    s.bind(("127.0.0.1", 0))
     port = s.getsockname()[1]
     s.close()
     return port
 
 
 class Registry:
-    def __init__(self, folder, host="127.0.0.1", netns=None, auth=None):
-        self.folder, self.host, self.netns, self.auth = str(folder), host, netns, auth
+    def __init__(self, folder, host="127.0.0.1", netns=None):
+        self.folder, self.host, self.netns = str(folder), host, netns
         self.port = self.pick_port()
         self.addr = "%s:%d" % (host, self.port)
         self.p = None
@@ -37,9 +37,7 @@ class Registry:
         with open(conf, "w") as f:
             f.write("version: 0.1\nlog: {level: warn}\nstorage:\n  filesystem: {rootdirectory: %s/data}\n  delete: {enabled: true}\n"
                     "http: {addr: %s}\n" % (self.folder, self.addr))
-            if self.auth:
-                f.write("auth:\n  htpasswd: {realm: test, path: %s}\n" % self.auth)
-        argv = (["nsenter", "--net=/run/netns/" + self.netns] if self.netns else []) + ["docker-registry", "serve", conf]
+        argv = procs.inside(self.netns, ["docker-registry", "serve", conf])
         with open(os.path.join(self.folder, "log"), "ab") as log:
             self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         procs.wait_for("registry answers", lambda: self.answers())

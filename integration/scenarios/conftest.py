@@ -45,3 +45,9 @@ def fresh(reg, tmp_path):
     finally:
         for c in made:
             c.stop()
+
+
+@pytest.fixture
+def ctx(tmp_path):
+    """Makes a context of a Dockerfile and other files."""
+    return lambda dockerfile, **files: cluster.context(tmp_path / "ctx", dict(files, Dockerfile=dockerfile))

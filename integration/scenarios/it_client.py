@@ -20,13 +20,6 @@ from harness.cluster import context
 DIGEST = r"sha256:[0-9a-f]{64}"
 
 
-@pytest.fixture
-def ctx(tmp_path):
-    def make(text, **files):
-        return context(tmp_path / "ctx", dict(files, Dockerfile=text))
-    return make
-
-
 def test_plain_progress_has_buildkits_form(two, reg, ctx):
     text = "FROM %s\nCOPY f /f\nRUN echo hello; echo oops >&2\n" % reg.ref("base:latest")
     r = two.build("-o", "type=cacheonly", "--no-cache", ctx(text, f="x"))
@@ -177,10 +170,7 @@ def embedded():
     finally:
         for pid in daemons(state):
             end(pid, signal.SIGTERM)
-        left = daemons(state)
-        with open("/proc/self/mountinfo") as f:
-            mounts = [line for line in f if state in line]
-        assert not left and not mounts
+        assert not daemons(state) and not procs.mounts_below(state) and not procs.groups_of(os.path.join(state, "worker"))
         shutil.rmtree(state)
 
 

@@ -18,7 +18,6 @@ def read_until(p, pattern):
     raise AssertionError("the build ended before it printed /%s/:\n%s" % (pattern, seen))
 
 
-
 def test_a_worker_killed_in_a_step_costs_only_that_step(fresh, reg, tmp_path):
     c = fresh(workers=2, grace="1s")
     ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s AS a\nRUN echo early > /early\nFROM a\nRUN echo started; sleep 8; echo finished > /done\n" % reg.ref("base:latest")})

@@ -6,20 +6,8 @@ import tarfile
 import pytest
 
 from harness import oci
-from harness.cluster import context
 
 HARMLESS = oci.tar([("file", b"harmless\n")])
-
-
-@pytest.fixture
-def dockerfile(tmp_path):
-    return lambda text, **files: context(tmp_path / "ctx", dict(files, Dockerfile=text))
-
-
-def fails(r, *texts):
-    assert r.rc == 1, "exit %d\n%s" % (r.rc, r.text)
-    for t in texts:
-        assert t in r.text, "%r is not in:\n%s" % (t, r.text)
 
 
 def spoil(reg, digest):
@@ -33,24 +21,35 @@ def spoil(reg, digest):
 
 
 @pytest.mark.parametrize("what", ["layer", "config"])
-def test_blob_with_another_digest(two, reg, dockerfile, what):
+def test_blob_with_another_digest(two, reg, ctx, what):
     m = oci.push(reg, "spoiled-" + what, [oci.tar([("file", os.urandom(9000))])])
     bad = m["layers"][0]["digest"] if what == "layer" else m["config"]["digest"]
     spoil(reg, bad)
-    r = two.build("-o", "type=cacheonly", dockerfile("FROM %s\nCOPY x /\n" % reg.ref("spoiled-" + what), x="x"), check=False)
-    fails(r, bad, "digest")
+    r = two.build("-o", "type=cacheonly", ctx("FROM %s\nCOPY x /\n" % reg.ref("spoiled-" + what), x="x"), check=False)
+    r.fails(1, bad, "digest")
 
 
-def test_layer_with_another_diff_id(two, reg, dockerfile):
+def test_compressed_layer_with_another_digest(two, reg, ctx):
+    """Even what cannot be decompressed is told by its digest."""
+    m = oci.push(reg, "spoiled-gzip", [oci.tar([("file", os.urandom(100))])], gzipped=True)
+    layer = m["layers"][0]
+    with open(oci.stored(reg, layer["digest"]), "r+b") as f:
+        f.seek(2)
+        f.write(b"x" * (layer["size"] - 2))
+    r = two.build("-o", "type=cacheonly", ctx("FROM %s\nCOPY x /\n" % reg.ref("spoiled-gzip"), x="x"), check=False)
+    r.fails(1, "digest", "ERROR: failed to build")
+
+
+def test_layer_with_another_diff_id(two, reg, ctx):
     oci.push(reg, "other-diff", [oci.tar([("file", os.urandom(100))])], diff_ids=["sha256:" + "1" * 64])
-    r = two.build("-o", "type=cacheonly", dockerfile("FROM %s\nCOPY x /\n" % reg.ref("other-diff"), x="x"), check=False)
-    fails(r, "diff", "sha256:" + "1" * 64)
+    r = two.build("-o", "type=cacheonly", ctx("FROM %s\nCOPY x /\n" % reg.ref("other-diff"), x="x"), check=False)
+    r.fails(1, "diff", "sha256:" + "1" * 64)
 
 
-def test_truncated_and_garbage_layers(two, reg, dockerfile):
+def test_truncated_and_garbage_layers(two, reg, ctx):
     for name, data in (("cut", HARMLESS[:700]), ("noise", os.urandom(4096))):
         oci.push(reg, name, [data])
-        fails(two.build("-o", "type=cacheonly", dockerfile("FROM %s\nCOPY x /\n" % reg.ref(name), x="x"), check=False), reg.ref(name))
+        two.build("-o", "type=cacheonly", ctx("FROM %s\nCOPY x /\n" % reg.ref(name), x="x"), check=False).fails(1, reg.ref(name))
 
 
 SYM, LNK, CHR = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE
@@ -78,41 +77,42 @@ def escapes(outside):
 
 
 @pytest.mark.parametrize("name", escapes("/x"))
-def test_layers_stay_below_their_root(two, reg, tmp_path, dockerfile, name):
+def test_layers_stay_below_their_root(two, reg, tmp_path, ctx, name):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "victim").write_text("untouched")
-    oci.push(reg, "escape-" + name, [oci.tar(x) for x in escapes(str(outside))[name]])
-    r = two.build("-o", "type=tar,dest=%s" % (tmp_path / "o.tar"), dockerfile("FROM %s\nCOPY x /x\n" % reg.ref("escape-" + name), x="x"), check=False)
+    oci.push(reg, "escape-" + name, [oci.tar(x) for x in escapes(str(outside))[name]], gzipped=True)
+    r = two.build("-o", "type=tar,dest=%s" % (tmp_path / "o.tar"), ctx("FROM %s\nCOPY x /x\n" % reg.ref("escape-" + name), x="x"), check=False)
     assert sorted(os.listdir(outside)) == ["victim"] and (outside / "victim").read_text() == "untouched"
     assert os.stat(outside / "victim").st_nlink == 1
     assert r.rc in (0, 1), r.text
     if r.rc == 1:
-        assert "ERROR: failed to build: failed to solve:" in r.text and reg.ref("escape-" + name) in r.text, r.text
+        r.fails(1, "ERROR: failed to build: failed to solve:", reg.ref("escape-" + name))
+        assert escapes(str(outside))[name][-1][-1][0].lstrip("/") in r.text or "link" in r.text, r.text
     if r.rc == 0:
         with tarfile.open(tmp_path / "o.tar") as t:
             assert not [n for n in t.getnames() if n.startswith("/") or ".." in n.split("/")]
     # The workers go on.
-    two.build("-o", "type=cacheonly", dockerfile("FROM scratch\nCOPY x /y\n", x=name))
+    two.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY x /y\n", x=name))
 
 
-def test_copy_follows_no_link_out_of_its_root(two, reg, tmp_path, dockerfile):
+def test_copy_follows_no_link_out_of_its_root(two, reg, tmp_path, ctx):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_text("of the host")
     oci.push(reg, "links", [oci.tar([("out", SYM, str(outside)), ("up", SYM, "../" * 40 + str(outside)[1:])])])
-    r = two.build("-o", "type=cacheonly", dockerfile("FROM %s\nCOPY x /out/dropped\nCOPY x /up/dropped\n" % reg.ref("links"), x="x"), check=False)
+    r = two.build("-o", "type=cacheonly", ctx("FROM %s\nCOPY x /out/dropped\nCOPY x /up/dropped\n" % reg.ref("links"), x="x"), check=False)
     assert r.rc in (0, 1), r.text
     assert os.listdir(outside) == ["secret"]
     for src in ("/out/secret", "/up/secret"):
-        fails(two.build("-o", "type=cacheonly", dockerfile("FROM scratch\nCOPY --from=%s %s /\n" % (reg.ref("links"), src)), check=False), "not found")
+        two.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY --from=%s %s /\n" % (reg.ref("links"), src)), check=False).fails(1, "not found")
 
 
-def test_context_symlinks_do_not_leave_the_context(two, tmp_path, dockerfile):
+def test_context_symlinks_do_not_leave_the_context(two, tmp_path, ctx):
     (tmp_path / "secret").write_text("of the client's machine")
-    ctx = dockerfile("FROM scratch\nCOPY link/secret /\n")
-    os.symlink("..", os.path.join(ctx, "link"))
-    fails(two.build("-o", "type=cacheonly", ctx, check=False), "not found")
+    folder = ctx("FROM scratch\nCOPY link/secret /\n")
+    os.symlink("..", os.path.join(folder, "link"))
+    two.build("-o", "type=cacheonly", folder, check=False).fails(1, "not found")
 
 
 @pytest.fixture
@@ -124,15 +124,15 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(mnt)], check=True)
 
 
-def test_full_disk_of_a_worker(small_disk, fresh, reg, tmp_path, dockerfile):
+def test_full_disk_of_a_worker(small_disk, fresh, reg, tmp_path, ctx):
     """The step fails with the reason, what it wrote is given back, the worker goes on."""
     c = fresh(workers=0)
     w = c.add_worker("tiny", state=str(small_disk / "worker"))
     try:
-        r = c.build("-o", "type=cacheonly", dockerfile("FROM %s\nRUN dd if=/dev/zero of=/big bs=1M count=64\n" % reg.ref("base:latest")), check=False)
-        fails(r, "No space left on device", "exit code: 1", "2 | >>> RUN dd")
-        r = c.build("-o", "type=cacheonly", dockerfile("FROM scratch\nCOPY big /\n", big=os.urandom(32 << 20)), check=False)
-        fails(r, "No space left on device", "2 | >>> COPY big /")
-        c.build("-o", "type=cacheonly", dockerfile("FROM %s\nRUN dd if=/dev/zero of=/less bs=1M count=8\n" % reg.ref("base:latest")))
+        r = c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN dd if=/dev/zero of=/big bs=1M count=64\n" % reg.ref("base:latest")), check=False)
+        r.fails(1, "No space left on device", "exit code: 1", "2 | >>> RUN dd")
+        r = c.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY big /\n", big=os.urandom(32 << 20)), check=False)
+        r.fails(1, "No space left on device", "2 | >>> COPY big /")
+        c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN dd if=/dev/zero of=/less bs=1M count=8\n" % reg.ref("base:latest")))
     finally:
         w.stop()

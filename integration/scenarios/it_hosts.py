@@ -24,7 +24,7 @@ class Network:
         subprocess.run(["ip", "-n", self.ns(host)] + list(args), check=True, capture_output=True)
 
     def enter(self, host, argv, **kw):
-        return subprocess.run(["nsenter", "--net=/run/netns/" + self.ns(host)] + argv, **kw)
+        return subprocess.run(procs.inside(self.ns(host), argv), **kw)
 
     def start(self):
         for host in HOSTS:
