@@ -179,8 +179,7 @@ int bxc_err_wrap_take(bxc_err **err, bxc_err *src, int r, const char *fmt, ...)
 	va_start(ap, fmt);
 	wrapv(src, fmt, ap);
 	va_end(ap);
-	if (bxc_err_move(err, src) < 0)
-		return r;
+	(void)bxc_err_move(err, src);
 	return r;
 }
 
