@@ -18,16 +18,17 @@
 /* An unkeyed hash would let a hostile peer choose colliding keys. */
 static uint64_t hash_seed(void)
 {
-	static uint64_t seed;
-	static bool seeded;
-	if (!__atomic_load_n(&seeded, __ATOMIC_ACQUIRE)) {
-		uint64_t s;
-		bxc_rand_bytes(&s, sizeof(s));
-		uint64_t expected = 0;
-		__atomic_compare_exchange_n(&seed, &expected, s | 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-		__atomic_store_n(&seeded, true, __ATOMIC_RELEASE);
-	}
-	return __atomic_load_n(&seed, __ATOMIC_ACQUIRE);
+	static uint64_t seed; /* 0: not yet drawn */
+	uint64_t now = __atomic_load_n(&seed, __ATOMIC_ACQUIRE);
+	if (now)
+		return now;
+	uint64_t drawn;
+	bxc_rand_bytes(&drawn, sizeof(drawn));
+	drawn |= 1;
+	/* Of several threads the first one's counts; `now` is then that. */
+	if (__atomic_compare_exchange_n(&seed, &now, drawn, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return drawn;
+	return now;
 }
 
 #define HASH_FUNCTION(keyptr, keylen, hashv)                                                       \
@@ -89,31 +90,41 @@ void bxc_map_set(bxc_map *m, const char *key, void *value)
 	HASH_ADD_KEYPTR(hh, m->head, e->key, n, e);
 }
 
-void *bxc_map_take(bxc_map *m, const char *key)
+/* The value, which is the caller's. */
+static void *remove_entry(bxc_map *m, struct entry *e)
 {
-	struct entry *e = find(m, key);
-	if (!e)
-		return NULL;
 	void *value = e->value;
 	HASH_DEL(m->head, e);
 	free(e);
 	return value;
 }
 
-bool bxc_map_del(bxc_map *m, const char *key)
+static void destroy_entry(bxc_map *m, struct entry *e)
 {
-	if (!find(m, key))
-		return false;
-	void *value = bxc_map_take(m, key);
+	void *value = remove_entry(m, e);
 	if (m->free_value && value)
 		m->free_value(value);
+}
+
+void *bxc_map_take(bxc_map *m, const char *key)
+{
+	struct entry *e = find(m, key);
+	return e ? remove_entry(m, e) : NULL;
+}
+
+bool bxc_map_del(bxc_map *m, const char *key)
+{
+	struct entry *e = find(m, key);
+	if (!e)
+		return false;
+	destroy_entry(m, e);
 	return true;
 }
 
 void bxc_map_clear(bxc_map *m)
 {
 	while (m->head)
-		bxc_map_del(m, m->head->key);
+		destroy_entry(m, m->head);
 }
 
 void bxc_map_free(bxc_map *m)
