@@ -367,41 +367,40 @@ void bxc_strv_free(char **v)
 	free(v);
 }
 
-static char **env_find(char **env, const char *key, size_t n)
+/* The index of the variable; SIZE_MAX: it is not set. */
+static size_t env_find(char *const *env, const char *key)
 {
-	for (; env && *env; env++)
-		if (strncmp(*env, key, n) == 0 && (*env)[n] == '=')
-			return env;
-	return NULL;
+	size_t n = strlen(key);
+	for (size_t i = 0; env && env[i]; i++)
+		if (strncmp(env[i], key, n) == 0 && env[i][n] == '=')
+			return i;
+	return SIZE_MAX;
 }
 
 const char *bxc_env_get(char *const *env, const char *key)
 {
-	size_t n = strlen(key);
-	for (; env && *env; env++)
-		if (strncmp(*env, key, n) == 0 && (*env)[n] == '=')
-			return *env + n + 1;
-	return NULL;
+	size_t i = env_find(env, key);
+	return i == SIZE_MAX ? NULL : env[i] + strlen(key) + 1;
 }
 
 void bxc_env_set(char ***env, const char *key, const char *value)
 {
 	char *kv = bxc_str_fmt("%s=%s", key, value);
-	char **slot = env_find(*env, key, strlen(key));
-	if (slot) {
-		free(*slot);
-		*slot = kv;
-	} else {
+	size_t i = env_find(*env, key);
+	if (i == SIZE_MAX) {
 		bxc_strv_push_take(env, kv);
+	} else {
+		free((*env)[i]);
+		(*env)[i] = kv;
 	}
 }
 
 void bxc_env_unset(char ***env, const char *key)
 {
-	char **slot = env_find(*env, key, strlen(key));
-	if (!slot)
+	size_t i = env_find(*env, key);
+	if (i == SIZE_MAX)
 		return;
-	free(*slot);
-	for (; *slot; slot++)
-		slot[0] = slot[1];
+	free((*env)[i]);
+	for (; (*env)[i]; i++)
+		(*env)[i] = (*env)[i + 1];
 }
