@@ -77,6 +77,22 @@ static void suggestions_are_near(void **state)
 	assert_null(bxc_str_nearest("zzzzzzzz", words, 3));
 }
 
+static void hex_digits_are_lower_case_and_read_in_both(void **state)
+{
+	(void)state;
+	char text[7];
+	const char *end = bxc_str_put_hex(text, "\x00\xfe\x1a", 3);
+	assert_string_equal(text, "00fe1a");
+	assert_ptr_equal(end, text + 6);
+	assert_int_equal(bxc_str_hex_value('0'), 0);
+	assert_int_equal(bxc_str_hex_value('9'), 9);
+	assert_int_equal(bxc_str_hex_value('f'), 15);
+	assert_int_equal(bxc_str_hex_value('A'), 10);
+	for (const char *c = "/:@G`g\xb1"; *c; c++)
+		assert_int_equal(bxc_str_hex_value(*c), -1);
+	assert_int_equal(bxc_str_hex_value('\0'), -1);
+}
+
 static void buffers_stop_at_their_maximum(void **state)
 {
 	(void)state;
@@ -154,6 +170,7 @@ int main(void)
 		cmocka_unit_test(numbers_are_whole_and_bounded),
 		cmocka_unit_test(environments_replace_in_place),
 		cmocka_unit_test(suggestions_are_near),
+		cmocka_unit_test(hex_digits_are_lower_case_and_read_in_both),
 		cmocka_unit_test(buffers_stop_at_their_maximum),
 		cmocka_unit_test(maps_iterate_in_order_of_insertion),
 		cmocka_unit_test(times_round_trip),

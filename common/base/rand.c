@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "common/base/mem.h"
+#include "common/base/str.h"
 
 void bxc_rand_bytes(void *p, size_t n)
 {
@@ -21,15 +22,10 @@ void bxc_rand_bytes(void *p, size_t n)
 
 char *bxc_rand_hex(size_t n_bytes)
 {
-	static const char digits[] = "0123456789abcdef";
 	uint8_t raw[64];
 	bxc_check(n_bytes <= sizeof(raw));
 	bxc_rand_bytes(raw, n_bytes);
 	char *s = bxc_malloc(2 * n_bytes + 1);
-	for (size_t i = 0; i < n_bytes; i++) {
-		s[2 * i] = digits[raw[i] >> 4];
-		s[2 * i + 1] = digits[raw[i] & 15];
-	}
-	s[2 * n_bytes] = '\0';
+	bxc_str_put_hex(s, raw, n_bytes);
 	return s;
 }

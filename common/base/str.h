@@ -24,6 +24,9 @@ bool bxc_str_has_suffix(const char *s, const char *suffix);
 bool bxc_str_eq_nocase(const char *a, const char *b);               /* ASCII only */
 char *bxc_str_lower(char *s);                                       /* in place, ASCII; returns s */
 char *bxc_str_upper(char *s);
+/* The `n` bytes at p as lower-case hex digits and a NUL; returns a pointer to the NUL. */
+char *bxc_str_put_hex(char *out, const void *p, size_t n);
+int bxc_str_hex_value(char c);                                      /* of a digit in either case; -1: none */
 char *bxc_str_trim(char *s);        /* in place; drops ASCII blanks at both ends; returns a pointer into s */
 
 /* The candidate nearest to `word` by edit distance when near enough to suggest, else NULL. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/base/str.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -79,26 +80,9 @@ int bxc_base64_decode(const char *s, size_t max_bytes, bxc_buf *out, bxc_err **e
 
 char *bxc_hex_encode(const void *p, size_t n)
 {
-	static const char digits[] = "0123456789abcdef";
-	const uint8_t *b = p;
-	char *out = bxc_reallocarray(NULL, n + 1, 2), *o = out;
-	for (size_t i = 0; i < n; i++) {
-		*o++ = digits[b[i] >> 4];
-		*o++ = digits[b[i] & 15];
-	}
-	*o = '\0';
+	char *out = bxc_reallocarray(NULL, n + 1, 2);
+	bxc_str_put_hex(out, p, n);
 	return out;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 int bxc_hex_decode(const char *s, uint8_t *out, size_t n, bxc_err **err)
@@ -107,7 +91,7 @@ int bxc_hex_decode(const char *s, uint8_t *out, size_t n, bxc_err **err)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"expected %zu hexadecimal digits, got %zu", n * 2, strlen(s));
 	for (size_t i = 0; i < n; i++) {
-		int hi = hex_value(s[2 * i]), lo = hex_value(s[2 * i + 1]);
+		int hi = bxc_str_hex_value(s[2 * i]), lo = bxc_str_hex_value(s[2 * i + 1]);
 		if (hi < 0 || lo < 0)
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 				"invalid hexadecimal digit at byte %zu", 2 * i);

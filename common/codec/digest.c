@@ -56,17 +56,11 @@ bxc_digest bxc_digest_of_str(const char *s)
 
 char *bxc_digest_str(const bxc_digest *d, char out[BXC_DIGEST_STR_MAX])
 {
-	static const char hex[] = "0123456789abcdef";
 	if (!bxc_digest_is_set(d)) {
 		out[0] = '\0';
 		return out;
 	}
-	char *o = mempcpy(out, PREFIX, PREFIX_LEN);
-	for (size_t i = 0; i < sizeof(d->b); i++) {
-		*o++ = hex[d->b[i] >> 4];
-		*o++ = hex[d->b[i] & 15];
-	}
-	*o = '\0';
+	bxc_str_put_hex(mempcpy(out, PREFIX, PREFIX_LEN), d->b, sizeof(d->b));
 	return out;
 }
 

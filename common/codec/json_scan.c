@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/limits.h"
+#include "common/base/str.h"
 #include "common/base/utf8.h"
 #include "common/codec/json_internal.h"
 
@@ -50,13 +51,10 @@ static int hex4(const uint8_t *p, const uint8_t *end, uint32_t *ret)
 	if (end - p < 4)
 		return -1;
 	for (int i = 0; i < 4; i++) {
-		uint32_t c = p[i], lower = c | 0x20u;
-		if (c >= '0' && c <= '9')
-			v = v << 4 | (c - '0');
-		else if (lower >= 'a' && lower <= 'f')
-			v = v << 4 | (lower - 'a' + 10);
-		else
+		int digit = bxc_str_hex_value((char)p[i]);
+		if (digit < 0)
 			return -1;
+		v = v << 4 | (uint32_t)digit;
 	}
 	*ret = v;
 	return 0;
