@@ -121,6 +121,16 @@ static void maps_iterate_in_order_of_insertion(void **state)
 	bxc_map_free(m);
 }
 
+static void vectors_are_sorted_bytewise(void **state)
+{
+	(void)state;
+	BXC_AUTOSTRV char **v = bxc_strv_split("b,B,\xc3,,a", ',');
+	bxc_strv_sort(v);
+	BXC_AUTOFREE char *text = bxc_strv_join(v, ",");
+	assert_string_equal(text, ",B,a,b,\xc3");
+	bxc_strv_sort(NULL);
+}
+
 static void times_round_trip(void **state)
 {
 	(void)state;
@@ -173,6 +183,7 @@ int main(void)
 		cmocka_unit_test(hex_digits_are_lower_case_and_read_in_both),
 		cmocka_unit_test(buffers_stop_at_their_maximum),
 		cmocka_unit_test(maps_iterate_in_order_of_insertion),
+		cmocka_unit_test(vectors_are_sorted_bytewise),
 		cmocka_unit_test(times_round_trip),
 		cmocka_unit_test(utf8_is_checked),
 		cmocka_unit_test(arrays_keep_order),

@@ -339,6 +339,18 @@ bool bxc_strv_has(char *const *v, const char *s)
 	return false;
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void bxc_strv_sort(char **v)
+{
+	size_t n = bxc_strv_len(v);
+	if (n)
+		qsort(v, n, sizeof(*v), by_bytes);
+}
+
 bool bxc_strv_eq(char *const *a, char *const *b)
 {
 	size_t n = bxc_strv_len(a);

@@ -49,6 +49,7 @@ void bxc_strv_push(char ***v, const char *s);                       /* copies s 
 void bxc_strv_pushf(char ***v, const char *fmt, ...) BXC_PRINTF(2, 3);
 char **bxc_strv_dup(char *const *v);                                /* NULL for NULL */
 bool bxc_strv_has(char *const *v, const char *s);
+void bxc_strv_sort(char **v);                                       /* bytewise */
 bool bxc_strv_eq(char *const *a, char *const *b);                   /* NULL equals empty */
 char *bxc_strv_join(char *const *v, const char *sep);               /* owned, "" when empty */
 char **bxc_strv_split(const char *s, char sep);                     /* keeps empty fields; "" gives {""} */

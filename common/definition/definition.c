@@ -138,17 +138,11 @@ void bxc_def_vertex_free(bxc_def_vertex *v)
 	free(v);
 }
 
-static int cmp_attrs(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 int bxc_def_add(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
-	if (v->kind == BXC_OP_SOURCE && v->op.source.attrs)
-		qsort(v->op.source.attrs, bxc_strv_len(v->op.source.attrs), sizeof(char *),
-			cmp_attrs);
+	if (v->kind == BXC_OP_SOURCE)
+		bxc_strv_sort(v->op.source.attrs);
 	if (d->vertices.n >= BXC_LIMIT_DEF_NODES)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "definition of more than %u vertices",
 			BXC_LIMIT_DEF_NODES);

@@ -128,11 +128,6 @@ static int cmp_pairs(const void *a, const void *b)
 	return n == m ? 0 : n < m ? -1 : 1;
 }
 
-static int cmp_texts(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 void oci_set_map(bxc_json *obj, const char *key, char *const *map)
 {
 	size_t n = bxc_strv_len(map);
@@ -154,9 +149,8 @@ void oci_set_set(bxc_json *obj, const char *key, char *const *set)
 	size_t n = bxc_strv_len(set);
 	if (n == 0)
 		return;
-	BXC_AUTOFREE const char **sorted = bxc_reallocarray(NULL, n, sizeof(*sorted));
-	memcpy(sorted, set, n * sizeof(*sorted));
-	qsort(sorted, n, sizeof(*sorted), cmp_texts);
+	BXC_AUTOFREE char **sorted = bxc_memdup(set, (n + 1) * sizeof(*set));
+	bxc_strv_sort(sorted);
 	bxc_json *o = bxc_json_add_object(obj, key);
 	for (size_t i = 0; i < n; i++)
 		if (i == 0 || strcmp(sorted[i - 1], sorted[i]) != 0)

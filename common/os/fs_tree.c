@@ -35,11 +35,6 @@ static int open_stream(int fd, DIR **ret, bxc_err **err)
 	return 0;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 int bxc_fs_list_dir(
 	int dir_fd, const char *path, size_t max_entries, char ***ret_names, bxc_err **err)
 {
@@ -68,14 +63,13 @@ int bxc_fs_list_dir(
 		}
 		*bxc_arr_push(&names) = bxc_strdup(e->d_name);
 	}
-	if (r >= 0 && names.n)
-		qsort(names.v, names.n, sizeof(*names.v), by_bytes);
 	/* The array becomes the strv; its end mark also makes freeing it on failure simple. */
 	*bxc_arr_push(&names) = NULL;
 	if (r < 0) {
 		bxc_strv_free(names.v);
 		return r;
 	}
+	bxc_strv_sort(names.v);
 	*ret_names = names.v;
 	return 0;
 }

@@ -24,11 +24,6 @@ static struct fd_path fd_path(int fd)
 	return p;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 int bxc_xattr_list(int fd, char ***ret_names, bxc_err **err)
 {
 	BXC_AUTOFREE char *list = bxc_malloc(LIST_MAX_BYTES);
@@ -38,8 +33,7 @@ int bxc_xattr_list(int fd, char ***ret_names, bxc_err **err)
 	BXC_AUTOSTRV char **names = NULL;
 	for (ssize_t i = 0; i < n; i += (ssize_t)strlen(list + i) + 1)
 		bxc_strv_push(&names, list + i);
-	if (names)
-		qsort(names, bxc_strv_len(names), sizeof(*names), by_bytes);
+	bxc_strv_sort(names);
 	*ret_names = BXC_TAKE(names);
 	return 0;
 }
