@@ -55,6 +55,20 @@ static void numbers_are_whole_and_bounded(void **state)
 	assert_int_equal(bxc_str_to_duration_ns("", &i, NULL), -BXC_INVALID_ARGUMENT);
 }
 
+static void paths_are_clean_by_their_components(void **state)
+{
+	(void)state;
+	static const char *const clean[] = {"a", "a/b", ".a", "..a", "a/...", "a b/c."};
+	static const char *const other[] = {
+		"", "/", "/a", "a/", "a//b", ".", "..", "a/.", "a/..", "./a", "../a", "a/./b", "a/../b"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(clean); i++)
+		assert_true(bxc_str_is_clean_path(clean[i], strlen(clean[i])));
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(other); i++)
+		assert_false(bxc_str_is_clean_path(other[i], strlen(other[i])));
+	assert_true(bxc_str_is_clean_path("a/b/..", 3));
+	assert_false(bxc_str_is_clean_path("a/b", 2));
+}
+
 static void environments_replace_in_place(void **state)
 {
 	(void)state;
@@ -178,6 +192,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(errors_gain_context_and_keep_their_code),
 		cmocka_unit_test(numbers_are_whole_and_bounded),
+		cmocka_unit_test(paths_are_clean_by_their_components),
 		cmocka_unit_test(environments_replace_in_place),
 		cmocka_unit_test(suggestions_are_near),
 		cmocka_unit_test(hex_digits_are_lower_case_and_read_in_both),

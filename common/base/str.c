@@ -94,6 +94,20 @@ char *bxc_str_trim(char *s)
 	return s;
 }
 
+bool bxc_str_is_clean_path(const char *s, size_t n)
+{
+	for (;;) {
+		const char *slash = n ? memchr(s, '/', n) : NULL;
+		size_t k = slash ? (size_t)(slash - s) : n;
+		if (k == 0 || (k == 1 && s[0] == '.') || (k == 2 && s[0] == '.' && s[1] == '.'))
+			return false;
+		if (!slash)
+			return true;
+		s = slash + 1;
+		n -= k + 1;
+	}
+}
+
 #define NEAREST_MAX_LEN 64
 
 static size_t edit_distance(const char *a, size_t n, const char *b, size_t m)

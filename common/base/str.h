@@ -28,6 +28,8 @@ char *bxc_str_upper(char *s);
 char *bxc_str_put_hex(char *out, const void *p, size_t n);
 int bxc_str_hex_value(char c);                                      /* of a digit in either case; -1: none */
 char *bxc_str_trim(char *s);        /* in place; drops ASCII blanks at both ends; returns a pointer into s */
+/* `n` bytes: components parted by single '/', none of them "", "." or "..". */
+bool bxc_str_is_clean_path(const char *s, size_t n);
 
 /* The candidate nearest to `word` by edit distance when near enough to suggest, else NULL. */
 const char *bxc_str_nearest(const char *word, const char *const *candidates, size_t n);

@@ -46,20 +46,13 @@ static int check_list(char *const *v, size_t max_len, const char *field, bxc_err
 	return 0;
 }
 
-/* Components that are no "", "." or ".."; a trailing slash where it has a meaning. */
+/* Clean, but for a trailing slash where it has a meaning. */
 static bool clean_components(const char *s, bool trailing_slash)
 {
-	for (;;) {
-		const char *e = strchrnul(s, '/');
-		size_t n = (size_t)(e - s);
-		if (n == 0)
-			return !*e && trailing_slash;
-		if ((n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.'))
-			return false;
-		if (!*e)
-			return true;
-		s = e + 1;
-	}
+	size_t n = strlen(s);
+	if (trailing_slash && n && s[n - 1] == '/')
+		n--;
+	return bxc_str_is_clean_path(s, n);
 }
 
 static int check_path(const char *s, bool trailing_slash, const char *field, bxc_err **err)

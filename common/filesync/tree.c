@@ -116,17 +116,7 @@ static int damaged(bxc_err **err, const bxc_tree_entry *e, const char *what)
 
 static bool is_clean(const char *p)
 {
-	if (*p != '/')
-		return false;
-	if (!p[1])
-		return true;
-	while (*p == '/') {
-		size_t n = strcspn(++p, "/");
-		if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
-			return false;
-		p += n;
-	}
-	return true;
+	return *p == '/' && (!p[1] || bxc_str_is_clean_path(p + 1, strlen(p + 1)));
 }
 
 static int check_type(const bxc_tree_entry *e, bxc_err **err)

@@ -226,24 +226,12 @@ static int write_pax(bxc_tar_writer *w, const char *name, bxc_err **err)
 
 /* ---- entries ---- */
 
-static bool clean(const char *s)
-{
-	for (;;) {
-		const char *e = strchrnul(s, '/');
-		size_t n = (size_t)(e - s);
-		if (n == 0 || (n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.'))
-			return false;
-		if (!*e)
-			return true;
-		s = e + 1;
-	}
-}
-
 static int check_entry(const bxc_tar_entry *e, bxc_err **err)
 {
 	bool linked = e->kind == BXC_TAR_SYMLINK || e->kind == BXC_TAR_HARDLINK;
 	bool root = e->kind == BXC_TAR_DIR && bxc_str_eq(e->path, ".");
-	if (!e->path || strlen(e->path) >= BXC_LIMIT_PATH || (!root && !clean(e->path)))
+	size_t n = e->path ? strlen(e->path) : 0;
+	if (n >= BXC_LIMIT_PATH || (!root && !bxc_str_is_clean_path(e->path, n)))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "not a clean relative path: '%.200s'",
 			e->path ? e->path : "");
 	if (linked != (e->link != NULL) || (linked && !*e->link))
