@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "common/base/arr.h"
+#include "common/base/be.h"
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
@@ -165,6 +166,18 @@ static void utf8_is_checked(void **state)
 	assert_false(bxc_utf8_valid("\xe2\x82", 2));
 }
 
+static void integers_are_big_endian(void **state)
+{
+	(void)state;
+	uint8_t b[8];
+	bxc_be_put(b, UINT64_C(0x0102030405060708), 8);
+	assert_memory_equal(b, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
+	assert_true(bxc_be_get(b, 8) == UINT64_C(0x0102030405060708));
+	bxc_be_put(b, 0xfffe, 2);
+	assert_memory_equal(b, "\xff\xfe\x03", 3);
+	assert_true(bxc_be_get(b, 2) == 0xfffe);
+}
+
 static void arrays_keep_order(void **state)
 {
 	(void)state;
@@ -201,6 +214,7 @@ int main(void)
 		cmocka_unit_test(vectors_are_sorted_bytewise),
 		cmocka_unit_test(times_round_trip),
 		cmocka_unit_test(utf8_is_checked),
+		cmocka_unit_test(integers_are_big_endian),
 		cmocka_unit_test(arrays_keep_order),
 		cmocka_unit_test(secrets_compare_by_content),
 	};

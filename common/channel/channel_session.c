@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "common/base/be.h"
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
@@ -186,25 +187,11 @@ static void acknowledged(bxc_chan *c, uint64_t seq)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v = 0;
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	for (int i = 7; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
-}
-
 static int event_frame(bxc_chan *c, const frame *f, bxc_err **err)
 {
 	if (f->payload.n < 8)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "malformed message");
-	uint64_t seq = get64(f->payload.p);
+	uint64_t seq = bxc_be_get(f->payload.p, 8);
 	if (seq <= c->in_seq)
 		return 0;            /* seen before the cut */
 	if (seq != c->in_seq + 1)
@@ -229,7 +216,7 @@ static void put_message(conn *k, const message *m)
 	do {
 		size_t n = BXC_MIN(m->n - off, (size_t)FRAME_MAX - 8);
 		bxc_buf_clear(&piece);
-		put64(head, m->seq);
+		bxc_be_put(head, m->seq, 8);
 		bxc_buf_add(&piece, head, 8);
 		bxc_buf_add(&piece, m->data + off, n);
 		off += n;
@@ -242,7 +229,7 @@ static void put_ack(bxc_chan *c, conn *k)
 	uint8_t b[8];
 	if (c->acked_in == c->in_seq)
 		return;
-	put64(b, c->in_seq);
+	bxc_be_put(b, c->in_seq, 8);
 	frame_put(&k->out, FRAME_ACK, 0, 0, 0, bxc_slice_of(b, 8));
 	c->acked_in = c->in_seq;
 }
@@ -319,7 +306,7 @@ static void on_frame(conn *k, const frame *f, void *ud)
 		break;
 	case FRAME_ACK:
 		if (f->payload.n == 8)
-			acknowledged(c, get64(f->payload.p));
+			acknowledged(c, bxc_be_get(f->payload.p, 8));
 		break;
 	case FRAME_OPEN:
 		r = open_frame(c, k, f, &err);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "common/base/be.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/codec/base64.h"
@@ -125,10 +126,7 @@ void bxc_hasher_update_str(bxc_hasher *h, const char *s)
 void bxc_hasher_update_u64(bxc_hasher *h, uint64_t v)
 {
 	uint8_t be[8];
-	for (int i = 7; i >= 0; i--) {
-		be[i] = (uint8_t)v;
-		v >>= 8;
-	}
+	bxc_be_put(be, v, sizeof(be));
 	bxc_hasher_update(h, be, sizeof(be));
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/be.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -76,10 +77,8 @@ static int send_file(struct sender *s, uint32_t index, const bxc_tree_entry *e, 
 	if (r < 0)
 		return r;
 	uint8_t head[FRAME_HEAD];
-	for (unsigned i = 0; i < 4; i++)
-		head[i] = (uint8_t)(index >> (24 - 8 * i));
-	for (unsigned i = 0; i < 8; i++)
-		head[4 + i] = (uint8_t)(e->size >> (56 - 8 * i));
+	bxc_be_put(head, index, 4);
+	bxc_be_put(head + 4, e->size, 8);
 	r = bxc_compressor_write(s->z, head, sizeof(head), err);
 	for (uint64_t left = e->size; r >= 0 && left;) {
 		size_t want = (size_t)BXC_MIN(left, FSYNC_CHUNK), got = 0;
@@ -155,12 +154,8 @@ static int by_index(const void *a, const void *b)
 
 static int begin_frame(bxc_pack_receiver *r, bxc_err **err)
 {
-	uint32_t index = 0;
-	uint64_t size = 0;
-	for (unsigned i = 0; i < 4; i++)
-		index = index << 8 | r->head[i];
-	for (unsigned i = 4; i < FRAME_HEAD; i++)
-		size = size << 8 | r->head[i];
+	uint32_t index = (uint32_t)bxc_be_get(r->head, 4);
+	uint64_t size = bxc_be_get(r->head + 4, 8);
 	const struct asked key = {.index = index};
 	struct asked *a =
 		r->n_asked ? bsearch(&key, r->asked, r->n_asked, sizeof(key), by_index) : NULL;

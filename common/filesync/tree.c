@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/be.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -211,8 +212,7 @@ static void put(struct enc *c, const void *p, size_t n)
 static void put_int(struct enc *c, uint64_t v, unsigned bytes)
 {
 	uint8_t b[8];
-	for (unsigned i = 0; i < bytes; i++)
-		b[i] = (uint8_t)(v >> (8 * (bytes - 1 - i)));
+	bxc_be_put(b, v, bytes);
 	put(c, b, bytes);
 }
 
@@ -299,11 +299,8 @@ static const uint8_t *get(struct dec *d, size_t n)
 
 static uint64_t get_int(struct dec *d, unsigned bytes)
 {
-	uint64_t v = 0;
 	const uint8_t *p = get(d, bytes);
-	for (unsigned i = 0; p && i < bytes; i++)
-		v = v << 8 | p[i];
-	return v;
+	return p ? bxc_be_get(p, bytes) : 0;
 }
 
 /* Owned; NULL when bad. */
