@@ -157,6 +157,17 @@ static void times_round_trip(void **state)
 	assert_int_equal(bxc_clock_parse_rfc3339("2020-13-02T03:04:05Z", &ns, NULL), -BXC_INVALID_ARGUMENT);
 }
 
+static void what_is_left_of_a_time_is_rounded_up(void **state)
+{
+	(void)state;
+	int64_t now_ns = bxc_clock_mono_ns();
+	assert_int_equal(bxc_clock_left_ms(now_ns), 0);
+	assert_int_equal(bxc_clock_left_ms(now_ns - BXC_NS_PER_S), 0);
+	int left_ms = bxc_clock_left_ms(now_ns + 1000 * BXC_NS_PER_S);
+	assert_true(left_ms > 900000 && left_ms <= 1000000);
+	assert_int_equal(bxc_clock_left_ms(INT64_MAX), INT32_MAX);
+}
+
 static void utf8_is_checked(void **state)
 {
 	(void)state;
@@ -213,6 +224,7 @@ int main(void)
 		cmocka_unit_test(maps_iterate_in_order_of_insertion),
 		cmocka_unit_test(vectors_are_sorted_bytewise),
 		cmocka_unit_test(times_round_trip),
+		cmocka_unit_test(what_is_left_of_a_time_is_rounded_up),
 		cmocka_unit_test(utf8_is_checked),
 		cmocka_unit_test(integers_are_big_endian),
 		cmocka_unit_test(arrays_keep_order),

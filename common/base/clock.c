@@ -23,6 +23,14 @@ int64_t bxc_clock_wall_ns(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
+int bxc_clock_left_ms(int64_t deadline_ns)
+{
+	int64_t left_ns = deadline_ns - bxc_clock_mono_ns();
+	/* Rounded up: whoever wakes before the deadline has woken for nothing. */
+	return left_ns <= 0 ? 0
+			    : (int)BXC_MIN((left_ns - 1) / BXC_NS_PER_MS + 1, (int64_t)INT32_MAX);
+}
+
 char *bxc_clock_rfc3339(int64_t wall_ns)
 {
 	int64_t s = wall_ns / BXC_NS_PER_S, ns = wall_ns % BXC_NS_PER_S;

@@ -9,6 +9,8 @@
 #define BXC_NS_PER_MS INT64_C(1000000)
 
 int64_t bxc_clock_mono_ns(void);   /* CLOCK_MONOTONIC: deadlines and durations */
+/* Milliseconds until a time of the monotonic clock, rounded up; 0 when it is past, at most INT32_MAX. */
+int bxc_clock_left_ms(int64_t deadline_ns);
 int64_t bxc_clock_wall_ns(void);   /* since 1970-01-01 UTC: what people and images see */
 
 /* "2026-01-02T03:04:05.123456789Z", fraction without trailing zeros, as Go's RFC3339Nano; owned. */

@@ -366,14 +366,8 @@ static int turn_timeout(const bxc_loop *l, int timeout_ms)
 {
 	if (!l->timers.n)
 		return timeout_ms;
-	int64_t left_ns = l->timers.v[0]->deadline_ns - bxc_clock_mono_ns();
-	if (left_ns <= 0)
-		return 0;
-	/* Rounded up: a turn before the deadline would be spent for nothing. */
-	int64_t left_ms = (left_ns - 1) / BXC_NS_PER_MS + 1;
-	if (timeout_ms >= 0 && timeout_ms < left_ms)
-		return timeout_ms;
-	return (int)BXC_MIN(left_ms, (int64_t)INT32_MAX);
+	int left_ms = bxc_clock_left_ms(l->timers.v[0]->deadline_ns);
+	return timeout_ms >= 0 && timeout_ms < left_ms ? timeout_ms : left_ms;
 }
 
 /* ---- signals ---- */

@@ -347,11 +347,11 @@ int bxc_cg_wait_empty(int dir_fd, int timeout_ms, bxc_err **err)
 		text[n] = '\0';
 		if (strstr(text, "populated 0"))
 			return 0;
-		int64_t left_ns = deadline_ns - bxc_clock_mono_ns();
-		if (left_ns <= 0)
+		int left_ms = bxc_clock_left_ms(deadline_ns);
+		if (left_ms == 0)
 			return bxc_err_set(
 				err, BXC_DEADLINE_EXCEEDED, "control group still holds processes");
-		r = bxc_fd_wait(fd, POLLPRI, (int)((left_ns - 1) / BXC_NS_PER_MS + 1), err);
+		r = bxc_fd_wait(fd, POLLPRI, left_ms, err);
 		if (r < 0)
 			return r;
 	}

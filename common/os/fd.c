@@ -29,10 +29,8 @@ int bxc_fd_wait(int fd, short events, int timeout_ms, bxc_err **err)
 			return n;
 		if (errno != EINTR)
 			return bxc_err_errno(err, errno, "poll");
-		if (timeout_ms > 0) {
-			int64_t left_ns = deadline_ns - bxc_clock_mono_ns();
-			timeout_ms = left_ns > 0 ? (int)(left_ns / BXC_NS_PER_MS) : 0;
-		}
+		if (timeout_ms > 0)
+			timeout_ms = bxc_clock_left_ms(deadline_ns);
 	}
 }
 

@@ -273,11 +273,7 @@ static int drain(int fd, bxc_buf *b, const char *what, bxc_err **err)
 
 static int poll_timeout(int64_t deadline_ns)
 {
-	if (deadline_ns == INT64_MAX)
-		return -1;
-	int64_t left_ns = deadline_ns - bxc_clock_mono_ns();
-	return left_ns <= 0 ? 0
-			    : (int)BXC_MIN((left_ns - 1) / BXC_NS_PER_MS + 1, (int64_t)INT32_MAX);
+	return deadline_ns == INT64_MAX ? -1 : bxc_clock_left_ms(deadline_ns);
 }
 
 /* Until the process has ended and its pipes are read; grandchildren that keep a pipe do not count.
