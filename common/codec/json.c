@@ -191,7 +191,15 @@ bool json_exact_i64(const cJSON *c, int64_t *ret)
 	return true;
 }
 
-static bool as_i64(const bxc_json *j, int64_t *ret)
+bool bxc_json_as_bool(const bxc_json *j, bool *ret)
+{
+	if (!cJSON_IsBool(json_ro(j)))
+		return false;
+	*ret = cJSON_IsTrue(json_ro(j));
+	return true;
+}
+
+bool bxc_json_as_i64(const bxc_json *j, int64_t *ret)
 {
 	if (bxc_json_is_string(j) || cJSON_IsRaw(json_ro(j)))
 		return bxc_str_to_i64(json_ro(j)->valuestring, INT64_MIN, INT64_MAX, ret, NULL) ==
@@ -218,14 +226,14 @@ const char *bxc_json_get_str(const bxc_json *obj, const char *key, const char *f
 
 bool bxc_json_get_bool(const bxc_json *obj, const char *key, bool fallback)
 {
-	const cJSON *m = json_ro(bxc_json_get(obj, key));
-	return cJSON_IsBool(m) ? (bool)cJSON_IsTrue(m) : fallback;
+	bool v;
+	return bxc_json_as_bool(bxc_json_get(obj, key), &v) ? v : fallback;
 }
 
 int64_t bxc_json_get_i64(const bxc_json *obj, const char *key, int64_t fallback)
 {
 	int64_t v;
-	return as_i64(bxc_json_get(obj, key), &v) ? v : fallback;
+	return bxc_json_as_i64(bxc_json_get(obj, key), &v) ? v : fallback;
 }
 
 uint64_t bxc_json_get_u64(const bxc_json *obj, const char *key, uint64_t fallback)

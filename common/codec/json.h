@@ -41,6 +41,9 @@ size_t bxc_json_len(const bxc_json *j);                                   /* mem
 const bxc_json *bxc_json_at(const bxc_json *arr, size_t i);               /* walks: prefer BXC_JSON_FOREACH */
 const char *bxc_json_key(const bxc_json *member);                         /* name of an object's member */
 const char *bxc_json_string(const bxc_json *j);                           /* NULL when not a string */
+/* The value when it is one (an integer: also as a string), else false; NULL: false. */
+bool bxc_json_as_bool(const bxc_json *j, bool *ret);
+bool bxc_json_as_i64(const bxc_json *j, int64_t *ret);
 const bxc_json *bxc_json_first(const bxc_json *j);
 const bxc_json *bxc_json_next(const bxc_json *child);
 #define BXC_JSON_FOREACH(it, j) for (const bxc_json *it = bxc_json_first(j); it; it = bxc_json_next(it))

@@ -73,12 +73,13 @@ static void get_strv(reader *rd, const char *key, char ***ret)
 
 static bool get_bool(reader *rd, const char *key)
 {
-	if (!take(rd, key))
+	const bxc_json *m = take(rd, key);
+	if (!m)
 		return false;
-	bool a = bxc_json_get_bool(rd->obj, key, false), b = bxc_json_get_bool(rd->obj, key, true);
-	if (a != b)
+	bool v = false;
+	if (!bxc_json_as_bool(m, &v))
 		fail(rd, key, "is neither true nor false");
-	return a;
+	return v;
 }
 
 static uint64_t get_u64(reader *rd, const char *key, uint64_t max, uint64_t fallback)
@@ -96,12 +97,13 @@ static uint32_t get_u32(reader *rd, const char *key, uint32_t fallback)
 
 static int64_t get_i64(reader *rd, const char *key, int64_t fallback)
 {
-	if (!take(rd, key))
+	const bxc_json *m = take(rd, key);
+	if (!m)
 		return fallback;
-	int64_t a = bxc_json_get_i64(rd->obj, key, 0), b = bxc_json_get_i64(rd->obj, key, 1);
-	if (a != b)
+	int64_t v = fallback;
+	if (!bxc_json_as_i64(m, &v))
 		fail(rd, key, "is not an exact integer");
-	return a;
+	return v;
 }
 
 static const bxc_json *get_arr(reader *rd, const char *key, size_t max)

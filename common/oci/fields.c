@@ -29,19 +29,21 @@ int oci_opt_str(const bxc_json *obj, const char *key, char **ret, bxc_err **err)
 
 int oci_opt_bool(const bxc_json *obj, const char *key, bool *ret, bxc_err **err)
 {
-	bool a = bxc_json_get_bool(obj, key, false), b = bxc_json_get_bool(obj, key, true);
-	if (a != b && bxc_json_get(obj, key))
+	const bxc_json *m = bxc_json_get(obj, key);
+	bool v = false;
+	if (m && !bxc_json_as_bool(m, &v))
 		return wrong_kind(key, "true or false", err);
-	*ret = a;
+	*ret = v;
 	return 0;
 }
 
 int oci_opt_i64(const bxc_json *obj, const char *key, int64_t *ret, bxc_err **err)
 {
-	int64_t a = bxc_json_get_i64(obj, key, 0), b = bxc_json_get_i64(obj, key, 1);
-	if (a != b && bxc_json_get(obj, key))
+	const bxc_json *m = bxc_json_get(obj, key);
+	int64_t v = 0;
+	if (m && !bxc_json_as_i64(m, &v))
 		return wrong_kind(key, "an exact integer", err);
-	*ret = a;
+	*ret = v;
 	return 0;
 }
 
