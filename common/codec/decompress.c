@@ -128,6 +128,14 @@ static void gzip_next_part(bxc_decompressor *d, gzip_state done)
 	}
 }
 
+/* Goes on by k bytes of the header, which enter its CRC. */
+static void gzip_pass(bxc_decompressor *d, const uint8_t **p, size_t *n, size_t k)
+{
+	d->header_crc = crc32_gzip_refl(d->header_crc, *p, k);
+	*p += k;
+	*n -= k;
+}
+
 /* Collects a field of `want` bytes; true when it is complete. Header bytes enter the header's CRC.
  */
 static bool gzip_field(bxc_decompressor *d, const uint8_t **p, size_t *n, size_t want)
@@ -183,9 +191,7 @@ static int gzip_header(bxc_decompressor *d, const uint8_t **p, size_t *n, bxc_er
 		break;
 	case GZIP_EXTRA:
 		k = BXC_MIN(*n, d->extra_left);
-		d->header_crc = crc32_gzip_refl(d->header_crc, *p, k);
-		*p += k;
-		*n -= k;
+		gzip_pass(d, p, n, k);
 		d->extra_left -= k;
 		if (d->extra_left == 0)
 			gzip_next_part(d, GZIP_EXTRA);
@@ -194,9 +200,7 @@ static int gzip_header(bxc_decompressor *d, const uint8_t **p, size_t *n, bxc_er
 	case GZIP_COMMENT:
 		nul = memchr(*p, 0, *n);
 		k = nul ? (size_t)(nul - *p) + 1 : *n;
-		d->header_crc = crc32_gzip_refl(d->header_crc, *p, k);
-		*p += k;
-		*n -= k;
+		gzip_pass(d, p, n, k);
 		if (nul)
 			gzip_next_part(d, d->state);
 		break;
