@@ -62,15 +62,8 @@ static inline void bxc_cleanup_close(const int *fd)
 		close(*fd);
 }
 
-static inline void bxc_cleanup_fclose(FILE **f)
-{
-	if (*f)
-		fclose(*f);
-}
-
 #define BXC_AUTOFREE   BXC_CLEANUP(bxc_cleanup_free)
 #define BXC_AUTOCLOSE  BXC_CLEANUP(bxc_cleanup_close)
-#define BXC_AUTOFCLOSE BXC_CLEANUP(bxc_cleanup_fclose)
 
 /* Calls a BXC_MUST_CHECK function whose failure does not matter, and says so. */
 #define bxc_ignore(call)                                                                           \

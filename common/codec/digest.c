@@ -65,12 +65,6 @@ char *bxc_digest_str(const bxc_digest *d, char out[BXC_DIGEST_STR_MAX])
 	return out;
 }
 
-char *bxc_digest_dup_str(const bxc_digest *d)
-{
-	char s[BXC_DIGEST_STR_MAX];
-	return bxc_strdup(bxc_digest_str(d, s));
-}
-
 int bxc_digest_parse(const char *s, bxc_digest *ret, bxc_err **err)
 {
 	if (bxc_str_empty(s))

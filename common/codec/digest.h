@@ -25,7 +25,6 @@ bxc_digest bxc_digest_of(const void *p, size_t n);
 bxc_digest bxc_digest_of_str(const char *s);
 /* Writes "sha256:<hex>" (or "" for none) to `out`; returns out. */
 char *bxc_digest_str(const bxc_digest *d, char out[BXC_DIGEST_STR_MAX]);
-char *bxc_digest_dup_str(const bxc_digest *d);                                    /* owned */
 /* Exactly "sha256:" and 64 lower-case hex digits. */
 BXC_MUST_CHECK int bxc_digest_parse(const char *s, bxc_digest *ret, bxc_err **err);
 

@@ -317,13 +317,3 @@ int bxc_fd_set_cloexec(int fd, bool on, bxc_err **err)
 		return bxc_err_errno(err, errno, "change flags of descriptor %d", fd);
 	return 0;
 }
-
-void bxc_fd_close_from(int lowest)
-{
-	if (close_range((unsigned)lowest, ~0u, 0) == 0)
-		return;
-	/* Linux before 5.9. */
-	long n = sysconf(_SC_OPEN_MAX);
-	for (int fd = lowest; fd < n; fd++)
-		close(fd);
-}

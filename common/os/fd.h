@@ -56,5 +56,3 @@ BXC_MUST_CHECK int bxc_fd_set_cloexec(int fd, bool on, bxc_err **err);
 /* Waits until one of the poll events holds (or error/hang-up); timeout_ms -1: for ever.
  * 1 when ready, 0 on time out. */
 BXC_MUST_CHECK int bxc_fd_wait(int fd, short events, int timeout_ms, bxc_err **err);
-/* Closes every descriptor from `lowest` on. For single-threaded programs before exec. */
-void bxc_fd_close_from(int lowest);
