@@ -52,15 +52,15 @@ static int spawn_error(bxc_err **err, int e)
  */
 static int map_fds(struct spawn_state *s, const bxc_proc_spec *spec, bxc_err **err)
 {
-	bool used[BXC_PROC_MAX_FD + 1] = {[2] = true};
-	bool mapped[BXC_PROC_MAX_FD + 1] = {false};
+	bool used[BXC_PROC_MAX_FD + 1] = {false};
 	int top = 2, e = 0;
 	for (size_t i = 0; i < spec->n_fds; i++) {
 		int child_fd = spec->fds[i].child_fd;
-		bxc_check(child_fd >= 0 && child_fd <= BXC_PROC_MAX_FD && !mapped[child_fd]);
-		mapped[child_fd] = used[child_fd] = true;
+		bxc_check(child_fd >= 0 && child_fd <= BXC_PROC_MAX_FD && !used[child_fd]);
+		used[child_fd] = true;
 		top = BXC_MAX(top, child_fd);
 	}
+	used[2] = true; /* shared unless it was mapped */
 	for (size_t i = 0; i < spec->n_fds && !e; i++) {
 		int fd = fcntl(spec->fds[i].parent_fd, F_DUPFD_CLOEXEC, BXC_PROC_MAX_FD + 1);
 		if (fd < 0)
