@@ -31,8 +31,6 @@ struct v1_hierarchy {
 
 struct bxc_cg {
 	char *unified_mount;
-	char *unified_self;
-	char **unified_controllers;
 	BXC_ARR(struct v1_hierarchy) v1;
 };
 
@@ -41,8 +39,6 @@ void bxc_cg_free(bxc_cg *cg)
 	if (!cg)
 		return;
 	free(cg->unified_mount);
-	free(cg->unified_self);
-	bxc_strv_free(cg->unified_controllers);
 	BXC_ARR_FOREACH (h, &cg->v1) {
 		bxc_strv_free(h->controllers);
 		free(h->mount);
@@ -53,46 +49,15 @@ void bxc_cg_free(bxc_cg *cg)
 
 /* ---- detection ---- */
 
-/* /proc/self/cgroup: "0::/user.slice" is the unified one. */
-static int read_self(bxc_cg *cg, bxc_err **err)
-{
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(FILE_MAX_BYTES);
-	int r = bxc_fs_read_file(AT_FDCWD, "/proc/self/cgroup", FILE_MAX_BYTES, &text, err);
-	if (r < 0)
-		return r;
-	BXC_AUTOSTRV char **lines = bxc_strv_split(bxc_buf_text(&text), '\n');
-	for (size_t i = 0; lines[i]; i++)
-		if (bxc_str_has_prefix(lines[i], "0::/") && !cg->unified_self)
-			cg->unified_self = bxc_strdup(lines[i] + 3);
-	return 0;
-}
-
-static void read_unified_controllers(bxc_cg *cg)
-{
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(FILE_MAX_BYTES);
-	BXC_AUTOFREE char *path = bxc_str_fmt("%s/cgroup.controllers", cg->unified_mount);
-	if (bxc_fs_read_file(AT_FDCWD, path, FILE_MAX_BYTES, &text, NULL) < 0)
-		return;
-	BXC_AUTOFREE char *copy = bxc_strdup(bxc_buf_text(&text));
-	cg->unified_controllers = bxc_strv_split(bxc_str_trim(copy), ' ');
-}
-
 int bxc_cg_detect(bxc_cg **ret, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_cg_freep) bxc_cg *cg = bxc_calloc(1, sizeof(*cg));
-	BXC_AUTOERR bxc_err *self_err = NULL;
-	int r = read_self(cg, &self_err);
-	if (r == -BXC_NOT_FOUND) {
-		/* A kernel without cgroups. */
-		*ret = BXC_TAKE(cg);
-		return 0;
-	}
-	if (r < 0)
-		return bxc_err_move(err, BXC_TAKE(self_err));
 	BXC_AUTOMNTTABLE bxc_mnt_table table = {0};
-	r = bxc_mnt_read_table(&table, err);
-	if (r < 0)
-		return r;
+	BXC_AUTOERR bxc_err *table_err = NULL;
+	int r = bxc_mnt_read_table(&table, &table_err);
+	/* Without /proc nothing is known of cgroups, as on a kernel that has none. */
+	if (r < 0 && r != -BXC_NOT_FOUND)
+		return bxc_err_move(err, BXC_TAKE(table_err));
 	for (size_t i = 0; i < table.n; i++) {
 		const bxc_mnt_entry *e = &table.v[i];
 		if (strcmp(e->fs_type, "cgroup2") == 0 && !cg->unified_mount)
@@ -101,8 +66,6 @@ int bxc_cg_detect(bxc_cg **ret, bxc_err **err)
 			*bxc_arr_push(&cg->v1) = (struct v1_hierarchy){
 				bxc_strv_split(e->super_options, ','), bxc_strdup(e->mount_point)};
 	}
-	if (cg->unified_mount)
-		read_unified_controllers(cg);
 	*ret = BXC_TAKE(cg);
 	return 0;
 }
@@ -114,23 +77,9 @@ bxc_cg_mode bxc_cg_get_mode(const bxc_cg *cg)
 	return cg->v1.n ? BXC_CG_V1 : BXC_CG_NONE;
 }
 
-const char *bxc_cg_mode_name(bxc_cg_mode mode)
-{
-	static const char *const names[] = {[BXC_CG_NONE] = "none",
-		[BXC_CG_V1] = "v1",
-		[BXC_CG_HYBRID] = "hybrid",
-		[BXC_CG_V2] = "v2"};
-	return (size_t)mode < BXC_ARRAY_SIZE(names) ? names[mode] : "none";
-}
-
 const char *bxc_cg_unified_mount(const bxc_cg *cg)
 {
 	return cg->unified_mount;
-}
-
-const char *bxc_cg_unified_self(const bxc_cg *cg)
-{
-	return cg->unified_mount ? cg->unified_self : NULL;
 }
 
 const char *bxc_cg_v1_mount(const bxc_cg *cg, const char *controller)
@@ -139,11 +88,6 @@ const char *bxc_cg_v1_mount(const bxc_cg *cg, const char *controller)
 		if (bxc_strv_has(h->controllers, controller))
 			return h->mount;
 	return NULL;
-}
-
-bool bxc_cg_has_controller(const bxc_cg *cg, const char *controller)
-{
-	return bxc_cg_v1_mount(cg, controller) || bxc_strv_has(cg->unified_controllers, controller);
 }
 
 /* ---- groups ---- */
@@ -165,15 +109,9 @@ static int check_path(const char *path, bxc_err **err)
 	return 0;
 }
 
-static int open_group(const char *mount, const char *path, int *ret_fd, bxc_err **err)
-{
-	BXC_AUTOFREE char *full = bxc_str_fmt("%s/%s", mount, path);
-	int r = bxc_fs_open_dir(AT_FDCWD, full, ret_fd, err);
-	return bxc_err_wrap(err, r, "control group");
-}
-
-int bxc_cg_open(
-	const bxc_cg *cg, const char *controller, const char *path, int *ret_dir_fd, bxc_err **err)
+/* The folder of a group, owned; controller NULL: in the unified hierarchy. */
+static int group_folder(
+	const bxc_cg *cg, const char *controller, const char *path, char **ret, bxc_err **err)
 {
 	int r = check_path(path, err);
 	if (r < 0)
@@ -182,28 +120,34 @@ int bxc_cg_open(
 	if (!mount)
 		return bxc_err_set(err, BXC_NOT_FOUND, "no control group hierarchy '%s'",
 			controller ? controller : "unified");
-	return open_group(mount, path, ret_dir_fd, err);
+	*ret = bxc_str_fmt("%s/%s", mount, path);
+	return 0;
 }
 
-static int need_unified(const bxc_cg *cg, bxc_err **err)
+static int open_group(const char *folder, int *ret_fd, bxc_err **err)
 {
-	if (!cg->unified_mount)
-		return bxc_err_set(err, BXC_NOT_FOUND, "no control group hierarchy 'unified'");
-	return 0;
+	int r = bxc_fs_open_dir(AT_FDCWD, folder, ret_fd, err);
+	return bxc_err_wrap(err, r, "control group");
+}
+
+int bxc_cg_open(
+	const bxc_cg *cg, const char *controller, const char *path, int *ret_dir_fd, bxc_err **err)
+{
+	BXC_AUTOFREE char *full = NULL;
+	int r = group_folder(cg, controller, path, &full, err);
+	return r < 0 ? r : open_group(full, ret_dir_fd, err);
 }
 
 int bxc_cg_create(const bxc_cg *cg, const char *path, int *ret_dir_fd, bxc_err **err)
 {
-	int r = check_path(path, err);
-	if (r >= 0)
-		r = need_unified(cg, err);
+	BXC_AUTOFREE char *full = NULL;
+	int r = group_folder(cg, NULL, path, &full, err);
 	if (r < 0)
 		return r;
-	BXC_AUTOFREE char *full = bxc_str_fmt("%s/%s", cg->unified_mount, path);
 	r = bxc_fs_make_dirs(AT_FDCWD, full, 0755, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "control group '%s'", path);
-	return open_group(cg->unified_mount, path, ret_dir_fd, err);
+	return open_group(full, ret_dir_fd, err);
 }
 
 static int write_file(int dir_fd, const char *name, const char *text, bxc_err **err)
@@ -377,12 +321,10 @@ static int remove_group(int parent_fd, const char *name, int depth, bxc_err **er
 
 int bxc_cg_remove(const bxc_cg *cg, const char *path, int timeout_ms, bxc_err **err)
 {
-	int r = check_path(path, err);
-	if (r >= 0)
-		r = need_unified(cg, err);
+	BXC_AUTOFREE char *full = NULL;
+	int r = group_folder(cg, NULL, path, &full, err);
 	if (r < 0)
 		return r;
-	BXC_AUTOFREE char *full = bxc_str_fmt("%s/%s", cg->unified_mount, path);
 	BXC_AUTOCLOSE int fd = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return 0;

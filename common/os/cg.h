@@ -28,14 +28,9 @@ void bxc_cg_free(bxc_cg *cg);
 BXC_DEFINE_CLEANUP(bxc_cg, bxc_cg_free);
 
 bxc_cg_mode bxc_cg_get_mode(const bxc_cg *cg);
-const char *bxc_cg_mode_name(bxc_cg_mode mode);	    /* "none", "v1", "hybrid", "v2" */
 const char *bxc_cg_unified_mount(const bxc_cg *cg); /* borrowed mount point, or NULL */
 /* Mount point of the v1 hierarchy with this controller, borrowed, or NULL. */
 const char *bxc_cg_v1_mount(const bxc_cg *cg, const char *controller);
-/* This process's group in the unified hierarchy ("/..."), or NULL. */
-const char *bxc_cg_unified_self(const bxc_cg *cg);
-/* True when limits of this controller ("memory", "pids", "cpu") can be set, in v1 or v2. */
-bool bxc_cg_has_controller(const bxc_cg *cg, const char *controller);
 
 /* Opens an existing group: controller NULL is the unified hierarchy, else the v1 hierarchy of that
  * controller. BXC_NOT_FOUND when there is no such hierarchy or group. */
