@@ -20,8 +20,7 @@
 struct bxc_loop_io {
 	bxc_loop *loop;
 	int fd;
-	uint32_t events;
-	bool registered; /* with epoll: not while events is 0, as hang-ups would spin */
+	uint32_t events; /* 0: not with epoll at all, as hang-ups would spin */
 	bool dead;	 /* freed by its user; the memory goes after the turn */
 	bxc_io_fn fn;
 	void *ud;
@@ -203,13 +202,13 @@ static bool take_quit(bxc_loop *l)
 
 static int epoll_apply(bxc_loop_io *io, uint32_t events, bxc_err **err)
 {
-	if (!events && !io->registered)
+	if (events == io->events)
 		return 0;
-	int op = !io->registered ? EPOLL_CTL_ADD : events ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
+	int op = !io->events ? EPOLL_CTL_ADD : events ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
 	struct epoll_event ev = {.events = events, .data.ptr = io};
 	if (epoll_ctl(io->loop->epoll_fd, op, io->fd, &ev) < 0)
 		return bxc_err_errno(err, errno, "watch descriptor %d", io->fd);
-	io->registered = events != 0;
+	io->events = events;
 	return 0;
 }
 
@@ -224,7 +223,6 @@ int bxc_loop_io_new(bxc_loop *l, int fd, uint32_t events, bxc_io_fn fn, void *ud
 	int r = epoll_apply(io, events, err);
 	if (r < 0)
 		return r;
-	io->events = events;
 	*ret = BXC_TAKE(io);
 	return 0;
 }
@@ -232,13 +230,7 @@ int bxc_loop_io_new(bxc_loop *l, int fd, uint32_t events, bxc_io_fn fn, void *ud
 int bxc_loop_io_set(bxc_loop_io *io, uint32_t events, bxc_err **err)
 {
 	bxc_check(!io->dead);
-	if (events == io->events)
-		return 0;
-	int r = epoll_apply(io, events, err);
-	if (r < 0)
-		return r;
-	io->events = events;
-	return 0;
+	return epoll_apply(io, events, err);
 }
 
 void bxc_loop_io_free(bxc_loop_io *io)
@@ -247,7 +239,7 @@ void bxc_loop_io_free(bxc_loop_io *io)
 		return;
 	bxc_check(!io->dead);
 	/* Fails when the descriptor was closed before; epoll has forgotten it then. */
-	if (io->registered)
+	if (io->events)
 		bxc_ignore(epoll_ctl(io->loop->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL));
 	io->dead = true;
 	if (!io->loop->in_turn) {
@@ -425,7 +417,7 @@ int bxc_loop_step(bxc_loop *l, int timeout_ms, bxc_err **err)
 			continue;
 		/* An earlier callback of this batch may have changed what this one waits for. */
 		uint32_t ready = batch[i].events & (io->events | EPOLLERR | EPOLLHUP);
-		if (ready && io->registered)
+		if (ready && io->events)
 			io->fn(io->fd, ready, io->ud);
 	}
 	run_posts(l);
