@@ -130,16 +130,11 @@ static int parse_line(char *text, unsigned line, bxc_cfg__line_fn fn, void *ud, 
 	char *end = p;
 	while (is_key_char(*end))
 		end++;
-	char *eq = end;
-	while (is_blank(*eq))
-		eq++;
+	const char *eq = skip_blanks(end);
 	if (end == p || *eq != '=')
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "expected 'key = value'");
 	*end = '\0';
-	eq++;
-	while (is_blank(*eq))
-		eq++;
-	return fn(line, p, eq, ud, err);
+	return fn(line, p, skip_blanks(eq + 1), ud, err);
 }
 
 int bxc_cfg__parse_lines(
