@@ -37,6 +37,9 @@ static inline const bxc_cli_verb *bxc_cli__last(const bxc_cli__path *p)
 	return p->v[p->n - 1];
 }
 
+/* --help, which every verb has, and --version, which only the root has. */
+extern const bxc_cli_opt bxc_cli__builtin[2];
+
 char *bxc_cli__path_text(const bxc_cli__path *p); /* owned, "bxc cache prune" */
 /* Adds a verb; aborts when the table is deeper than any program's. */
 void bxc_cli__push(bxc_cli__path *p, const bxc_cli_verb *v);

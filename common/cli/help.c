@@ -133,10 +133,6 @@ static void print_verbs(FILE *f, const bxc_cli_verb *v)
 
 void bxc_cli_print_help(const bxc_cli *cli, FILE *f)
 {
-	static const bxc_cli_opt builtin[] = {
-		{"help", 'h', BXC_CLI_FLAG, NULL, "Show this help", NULL, NULL, false},
-		{"version", 0, BXC_CLI_FLAG, NULL, "Show the version", NULL, NULL, false},
-	};
 	const bxc_cli__path *p = &cli->path;
 	const bxc_cli_verb *v = bxc_cli__last(p);
 	BXC_AUTOFREE char *usage = bxc_str_fmt("Usage: %s [OPTIONS]%s%s", cli->path_text,
@@ -153,7 +149,7 @@ void bxc_cli_print_help(const bxc_cli *cli, FILE *f)
 	}
 	if (v->n_verbs)
 		print_verbs(f, v);
-	print_opts(f, "Options", v, builtin, p->n == 1 ? 2 : 1);
+	print_opts(f, "Options", v, bxc_cli__builtin, p->n == 1 ? 2 : 1);
 	for (size_t i = p->n - 1; i-- > 0;) {
 		BXC_AUTOFREE char *title = i == 0 ? bxc_strdup("Global options")
 						  : bxc_str_fmt("Options of '%s'", p->v[i]->name);

@@ -6,10 +6,12 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-static const bxc_cli_opt help_opt = {
-	"help", 'h', BXC_CLI_FLAG, NULL, "Show this help", NULL, NULL, false};
-static const bxc_cli_opt version_opt = {
-	"version", 0, BXC_CLI_FLAG, NULL, "Show the version", NULL, NULL, false};
+const bxc_cli_opt bxc_cli__builtin[2] = {
+	{"help", 'h', BXC_CLI_FLAG, NULL, "Show this help", NULL, NULL, false},
+	{"version", 0, BXC_CLI_FLAG, NULL, "Show the version", NULL, NULL, false},
+};
+static const bxc_cli_opt *const help_opt = &bxc_cli__builtin[0];
+static const bxc_cli_opt *const version_opt = &bxc_cli__builtin[1];
 
 char *bxc_cli__path_text(const bxc_cli__path *p)
 {
@@ -57,9 +59,9 @@ static const bxc_cli_opt *find_long(const bxc_cli__path *p, const char *name, si
 				return o;
 		}
 	if (n == 4 && strncmp(name, "help", n) == 0)
-		return &help_opt;
+		return help_opt;
 	if (p->n == 1 && n == 7 && strncmp(name, "version", n) == 0)
-		return &version_opt;
+		return version_opt;
 	return NULL;
 }
 
@@ -69,7 +71,7 @@ static const bxc_cli_opt *find_short(const bxc_cli__path *p, char c)
 		for (size_t j = 0; j < p->v[i]->n_opts; j++)
 			if (p->v[i]->opts[j].short_name == c)
 				return &p->v[i]->opts[j];
-	return c == 'h' ? &help_opt : NULL;
+	return c == 'h' ? help_opt : NULL;
 }
 
 static const bxc_cli_verb *find_verb(const bxc_cli_verb *v, const char *name)
@@ -195,8 +197,8 @@ static int accept(bxc_cli *cli, const bxc_cli_opt *o, const char *value, bxc_err
 	bool on = false;
 	if (o->type == BXC_CLI_FLAG)
 		bxc_ignore(bxc_str_to_bool(value, &on, NULL));
-	if (o == &help_opt || o == &version_opt) {
-		*(o == &help_opt ? &cli->help : &cli->version) = on;
+	if (o == help_opt || o == version_opt) {
+		*(o == help_opt ? &cli->help : &cli->version) = on;
 		return 0;
 	}
 	if (o->type == BXC_CLI_FLAG)
