@@ -47,8 +47,9 @@ static void put_quoted(const char *s, const char *escaped, FILE *f)
 	}
 }
 
-/* "'bxc build'|'bxc b') cmd='bxc build' ;;" for each verb below the root. */
-static void put_step(const bxc_cli__path *p, FILE *f)
+/* A case of "'bxc build'" or "'bxc b'" that sets the verb reached, for each verb below the root. */
+static void put_case(const bxc_cli__path *p, const char *before, const char *between,
+	const char *set, const char *end, FILE *f)
 {
 	if (p->n == 1)
 		return;
@@ -56,10 +57,15 @@ static void put_step(const bxc_cli__path *p, FILE *f)
 	parent.n--;
 	BXC_AUTOFREE char *path = bxc_cli__path_text(p);
 	BXC_AUTOFREE char *above = bxc_cli__path_text(&parent);
-	fprintf(f, "\t\t'%s'", path);
+	fprintf(f, "%s'%s'", before, path);
 	if (bxc_cli__last(p)->alias)
-		fprintf(f, "|'%s %s'", above, bxc_cli__last(p)->alias);
-	fprintf(f, ") cmd='%s' ;;\n", path);
+		fprintf(f, "%s'%s %s'", between, above, bxc_cli__last(p)->alias);
+	fprintf(f, "%s'%s'%s", set, path, end);
+}
+
+static void put_step(const bxc_cli__path *p, FILE *f)
+{
+	put_case(p, "\t\t", "|", ") cmd=", " ;;\n", f);
 }
 
 static void put_option_patterns(const char *path, const bxc_cli_opt *o, FILE *f)
@@ -217,16 +223,7 @@ static void print_zsh(const bxc_cli_verb *root, FILE *f)
 
 static void put_fish_step(const bxc_cli__path *p, FILE *f)
 {
-	if (p->n == 1)
-		return;
-	bxc_cli__path parent = *p;
-	parent.n--;
-	BXC_AUTOFREE char *path = bxc_cli__path_text(p);
-	BXC_AUTOFREE char *above = bxc_cli__path_text(&parent);
-	fprintf(f, "\t\t\tcase '%s'", path);
-	if (bxc_cli__last(p)->alias)
-		fprintf(f, " '%s %s'", above, bxc_cli__last(p)->alias);
-	fprintf(f, "\n\t\t\t\tset cmd '%s'\n", path);
+	put_case(p, "\t\t\tcase ", " ", "\n\t\t\t\tset cmd ", "\n", f);
 }
 
 static void put_fish_words(const bxc_cli__path *p, FILE *f)
