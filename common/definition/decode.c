@@ -130,31 +130,6 @@ static unsigned get_name(reader *rd, const char *key, const char *(*name)(unsign
 	return fallback;
 }
 
-static const char *op_name(unsigned i)
-{
-	return def_op_kind_name((bxc_op_kind)i);
-}
-
-static const char *mount_name(unsigned i)
-{
-	return def_mount_kind_name((bxc_mount_kind)i);
-}
-
-static const char *sharing_name(unsigned i)
-{
-	return def_sharing_name((bxc_cache_sharing)i);
-}
-
-static const char *net_name(unsigned i)
-{
-	return def_net_name((bxc_net_mode)i);
-}
-
-static const char *file_name(unsigned i)
-{
-	return def_file_kind_name((bxc_file_kind)i);
-}
-
 /* The result of reading the object: whatever failed first, or a field that nobody asked for. */
 static int done(reader *rd)
 {
@@ -171,7 +146,7 @@ static int mount_from_json(const bxc_json *j, bxc_def_vertex *v, bxc_err **err)
 	reader rd = read_object(j, err);
 	bxc_op_mount *m = bxc_arr_push(&v->op.exec.mounts);
 	m->kind = (bxc_mount_kind)get_name(
-		&rd, "kind", mount_name, BXC_MOUNT_SSH + 1, BXC_MOUNT_BIND);
+		&rd, "kind", def_mount_kind_name, BXC_MOUNT_SSH + 1, BXC_MOUNT_BIND);
 	m->input = get_u32(&rd, "input", BXC_DEF_NO_INPUT);
 	m->output = (int32_t)get_u64(&rd, "output", INT32_MAX, (uint64_t)UINT32_MAX);
 	get_str(&rd, "dest", &m->dest);
@@ -179,7 +154,7 @@ static int mount_from_json(const bxc_json *j, bxc_def_vertex *v, bxc_err **err)
 	m->readonly = get_bool(&rd, "readonly");
 	get_str(&rd, "id", &m->cache_id);
 	m->sharing = (bxc_cache_sharing)get_name(
-		&rd, "sharing", sharing_name, BXC_CACHE_LOCKED + 1, BXC_CACHE_SHARED);
+		&rd, "sharing", def_sharing_name, BXC_CACHE_LOCKED + 1, BXC_CACHE_SHARED);
 	m->tmpfs_size = get_u64(&rd, "tmpfs_size", UINT64_MAX, 0);
 	m->uid = get_u32(&rd, "uid", 0);
 	m->gid = get_u32(&rd, "gid", 0);
@@ -202,7 +177,8 @@ static void exec_from_json(reader *rd, bxc_def_vertex *v)
 	e->shm_size = get_u64(rd, "shm_size", UINT64_MAX, 0);
 	get_strv(rd, "ulimits", &e->ulimits);
 	get_str(rd, "cgroup_parent", &e->cgroup_parent);
-	e->net = (bxc_net_mode)get_name(rd, "net", net_name, BXC_NET_NONE + 1, BXC_NET_DEFAULT);
+	e->net = (bxc_net_mode)get_name(
+		rd, "net", def_net_name, BXC_NET_NONE + 1, BXC_NET_DEFAULT);
 	e->insecure = get_bool(rd, "insecure");
 	const bxc_json *mounts = get_arr(rd, "mounts", DEF_MAX_MOUNTS);
 	BXC_JSON_FOREACH (it, mounts) {
@@ -242,7 +218,7 @@ static int action_from_json(const bxc_json *j, bxc_def_vertex *v, bxc_err **err)
 	reader rd = read_object(j, err);
 	bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_UNKNOWN);
 	a->kind = (bxc_file_kind)get_name(
-		&rd, "kind", file_name, BXC_FILE_SYMLINK + 1, BXC_FILE_UNKNOWN);
+		&rd, "kind", def_file_kind_name, BXC_FILE_SYMLINK + 1, BXC_FILE_UNKNOWN);
 	a->target = get_u32(&rd, "target", BXC_DEF_NO_INPUT);
 	get_str(&rd, "dest", &a->dest);
 	a->mode = (int32_t)get_u64(&rd, "mode", INT32_MAX, (uint64_t)UINT32_MAX);
@@ -327,7 +303,7 @@ static void op_fields(reader *rd, bxc_def_vertex *v)
 static int op_from_json(const bxc_json *j, bxc_def_vertex **ret, bxc_err **err)
 {
 	reader rd = read_object(j, err);
-	unsigned kind = get_name(&rd, "op", op_name, BXC_OP_DIFF + 1, BXC_OP_UNKNOWN);
+	unsigned kind = get_name(&rd, "op", def_op_kind_name, BXC_OP_DIFF + 1, BXC_OP_UNKNOWN);
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = bxc_def_vertex_new((bxc_op_kind)kind);
 	const bxc_json *platform = take(&rd, "platform");
 	if (platform)

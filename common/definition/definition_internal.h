@@ -29,9 +29,9 @@ BXC_MUST_CHECK int def_check_vertex(const bxc_def_vertex *v, bxc_err **err);
 BXC_MUST_CHECK int def_check_inputs(
 	const bxc_def *d, const bxc_def_vertex *v, size_t index, bxc_err **err);
 
-/* Names of enum values in the encoding; NULL past the end. */
-const char *def_op_kind_name(bxc_op_kind k);
-const char *def_mount_kind_name(bxc_mount_kind k);
-const char *def_sharing_name(bxc_cache_sharing s);
-const char *def_net_name(bxc_net_mode n);
-const char *def_file_kind_name(bxc_file_kind k);
+/* Names of enum values in the encoding, by number; NULL for what has none. */
+const char *def_op_kind_name(unsigned k);
+const char *def_mount_kind_name(unsigned k);
+const char *def_sharing_name(unsigned s);
+const char *def_net_name(unsigned n);
+const char *def_file_kind_name(unsigned k);

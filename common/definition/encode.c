@@ -8,9 +8,9 @@
 #include "common/codec/base64.h"
 #include "common/definition/definition_internal.h"
 
-#define NAME_OF(table, i) ((size_t)(i) < BXC_ARRAY_SIZE(table) ? (table)[i] : NULL)
+#define NAME_OF(table, i) ((i) < BXC_ARRAY_SIZE(table) ? (table)[i] : NULL)
 
-const char *def_op_kind_name(bxc_op_kind k)
+const char *def_op_kind_name(unsigned k)
 {
 	static const char *const names[] = {[BXC_OP_SOURCE] = "source",
 		[BXC_OP_EXEC] = "exec",
@@ -20,7 +20,7 @@ const char *def_op_kind_name(bxc_op_kind k)
 	return NAME_OF(names, k);
 }
 
-const char *def_mount_kind_name(bxc_mount_kind k)
+const char *def_mount_kind_name(unsigned k)
 {
 	static const char *const names[] = {[BXC_MOUNT_BIND] = "bind",
 		[BXC_MOUNT_CACHE] = "cache",
@@ -30,7 +30,7 @@ const char *def_mount_kind_name(bxc_mount_kind k)
 	return NAME_OF(names, k);
 }
 
-const char *def_sharing_name(bxc_cache_sharing s)
+const char *def_sharing_name(unsigned s)
 {
 	static const char *const names[] = {[BXC_CACHE_SHARED] = "shared",
 		[BXC_CACHE_PRIVATE] = "private",
@@ -38,14 +38,14 @@ const char *def_sharing_name(bxc_cache_sharing s)
 	return NAME_OF(names, s);
 }
 
-const char *def_net_name(bxc_net_mode n)
+const char *def_net_name(unsigned n)
 {
 	static const char *const names[] = {
 		[BXC_NET_DEFAULT] = "default", [BXC_NET_HOST] = "host", [BXC_NET_NONE] = "none"};
 	return NAME_OF(names, n);
 }
 
-const char *def_file_kind_name(bxc_file_kind k)
+const char *def_file_kind_name(unsigned k)
 {
 	static const char *const names[] = {[BXC_FILE_COPY] = "copy",
 		[BXC_FILE_MKFILE] = "mkfile",
