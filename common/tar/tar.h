@@ -46,6 +46,8 @@ typedef struct bxc_tar_entry {
 /* ---- reader (pull) ---- */
 /* Fills p with up to n bytes; returns the count, 0 at the end, or a negative code. */
 typedef ssize_t (*bxc_tar_source_fn)(void *p, size_t n, void *ud, bxc_err **err);
+/* A source over memory: ud is a bxc_slice, which becomes what is left. */
+ssize_t bxc_tar_slice_source(void *p, size_t n, void *ud, bxc_err **err);
 typedef struct bxc_tar_reader bxc_tar_reader;
 BXC_MUST_CHECK int bxc_tar_reader_new(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err);
 /* 1: an entry (borrowed until the next call); 0: the end; negative: DATA_LOSS for a damaged archive. */

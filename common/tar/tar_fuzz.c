@@ -10,18 +10,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define DATA_MAX    (1u << 20)
 #define ENTRIES_MAX 1000
 
-static ssize_t from_slice(void *p, size_t n, void *ud, bxc_err **err)
-{
-	(void)err;
-	bxc_slice *s = ud;
-	n = BXC_MIN(n, s->n);
-	if (n)
-		memcpy(p, s->p, n);
-	s->p += n;
-	s->n -= n;
-	return (ssize_t)n;
-}
-
 static int to_buf(const void *p, size_t n, void *ud, bxc_err **err)
 {
 	return bxc_buf_append(ud, p, n, err);
@@ -32,7 +20,7 @@ static void check_copy(const bxc_buf *tar, const bxc_tar_entry *want)
 	bxc_slice s = bxc_buf_slice(tar);
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
 	const bxc_tar_entry *e = NULL;
-	bxc_check(bxc_tar_reader_new(from_slice, &s, &r, NULL) == 0);
+	bxc_check(bxc_tar_reader_new(bxc_tar_slice_source, &s, &r, NULL) == 0);
 	bxc_check(bxc_tar_reader_next(r, &e, NULL) == 1);
 	bxc_check(strcmp(e->path, want->path) == 0 && bxc_str_eq(e->link, want->link));
 	bxc_check(e->kind == want->kind && e->mode == want->mode && e->uid == want->uid &&
@@ -60,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t out[65536];
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
 	const bxc_tar_entry *e = NULL;
-	if (bxc_tar_reader_new(from_slice, &s, &r, NULL) < 0)
+	if (bxc_tar_reader_new(bxc_tar_slice_source, &s, &r, NULL) < 0)
 		return 0;
 	for (int i = 0; i < ENTRIES_MAX && bxc_tar_reader_next(r, &e, NULL) > 0; i++) {
 		bxc_check(e->path && *e->path);

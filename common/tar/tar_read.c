@@ -232,7 +232,7 @@ void bxc_tar_reader_free(bxc_tar_reader *r)
 	free(r);
 }
 
-static ssize_t from_slice(void *p, size_t n, void *ud, bxc_err **err)
+ssize_t bxc_tar_slice_source(void *p, size_t n, void *ud, bxc_err **err)
 {
 	(void)err;
 	bxc_slice *s = ud;
@@ -250,6 +250,6 @@ bool bxc_tar_looks_like(bxc_slice head)
 	const bxc_tar_entry *e = NULL;
 	if (head.n < 512)
 		return false;
-	return bxc_tar_reader_new(from_slice, &head, &r, NULL) == 0 &&
+	return bxc_tar_reader_new(bxc_tar_slice_source, &head, &r, NULL) == 0 &&
 	       bxc_tar_reader_next(r, &e, NULL) > 0;
 }
