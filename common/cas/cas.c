@@ -118,8 +118,7 @@ int bxc_blob_commit(bxc_blob_writer *w, const bxc_digest *want, bxc_blob_info *r
 			bxc_digest_str(want, a), bxc_digest_str(&info.digest, b));
 	}
 	drop_hasher(w);
-	bxc_blob_info stored;
-	int r = w->store->vt->commit(w, &info.digest, &stored, err);
+	int r = w->store->vt->commit(w, &info.digest, err);
 	if (r >= 0 && ret)
 		*ret = info;
 	return r;

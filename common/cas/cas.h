@@ -29,7 +29,7 @@ typedef struct bxc_blob_vtable {
 	int (*open)(bxc_blob_store *s, const bxc_digest *d, int *ret_fd, uint64_t *ret_size, bxc_err **err);
 	int (*begin)(bxc_blob_store *s, bxc_blob_writer **ret, bxc_err **err);
 	int (*append)(bxc_blob_writer *w, const void *p, size_t n, bxc_err **err);
-	int (*commit)(bxc_blob_writer *w, const bxc_digest *want, bxc_blob_info *ret, bxc_err **err);
+	int (*commit)(bxc_blob_writer *w, const bxc_digest *d, bxc_err **err);   /* d: of what was appended */
 	void (*abort)(bxc_blob_writer *w);
 	int (*remove)(bxc_blob_store *s, const bxc_digest *d, bxc_err **err);
 	int (*freshen)(bxc_blob_store *s, const bxc_digest *d, bxc_err **err);

@@ -189,11 +189,9 @@ static int publish(local_store *s, local_writer *w, const bxc_digest *d, bxc_err
 	return there ? 1 : 0;
 }
 
-static int local_commit(
-	bxc_blob_writer *base, const bxc_digest *d, bxc_blob_info *ret, bxc_err **err)
+static int local_commit(bxc_blob_writer *base, const bxc_digest *d, bxc_err **err)
 {
 	local_writer *w = (local_writer *)(void *)base;
-	*ret = (bxc_blob_info){.digest = *d, .size = base->size};
 	int r = publish(local(base->store), w, d, err);
 	if (r == 0)
 		writer_free(w);

@@ -94,13 +94,12 @@ static void mem_abort(bxc_blob_writer *base)
 	free(w);
 }
 
-static int mem_commit(bxc_blob_writer *base, const bxc_digest *d, bxc_blob_info *ret, bxc_err **err)
+static int mem_commit(bxc_blob_writer *base, const bxc_digest *d, bxc_err **err)
 {
 	(void)err;
 	mem_writer *w = (mem_writer *)(void *)base;
 	mem_store *s = mem(base->store);
 	char key[BXC_DIGEST_STR_MAX];
-	*ret = (bxc_blob_info){.digest = *d, .size = base->size};
 	pthread_mutex_lock(&s->lock);
 	bool there = find(s, d) != NULL;
 	if (!there) {
