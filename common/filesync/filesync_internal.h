@@ -15,6 +15,7 @@
  * it. */
 int fsync_path_cmp(const char *a, const char *b);
 size_t fsync_find(const bxc_tree *t, const char *path); /* index or FSYNC_NONE */
+size_t fsync_find_parent(const bxc_tree *t, const char *path); /* of the folder above; the root's is itself */
 bool fsync_is_below(const char *path, const char *dir); /* strictly; both absolute and clean */
 void fsync_entry_done(bxc_tree_entry *e);
 int64_t fsync_mtime_ns(const struct stat *st);

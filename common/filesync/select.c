@@ -111,6 +111,13 @@ static size_t subtree_end(const bxc_tree *t, size_t i)
 	return end;
 }
 
+/* Bytes of a path below entry i that come before the name relative to it. */
+static size_t prefix_len(const bxc_tree *t, size_t i)
+{
+	const char *dir = t->entries.v[i].path;
+	return strcmp(dir, "/") == 0 ? 1 : strlen(dir) + 1;
+}
+
 /* Cuts "/a/b/c*d/e" into "/a/b" and "c*d/e". */
 static char *fixed_part(const char *pattern, const char **ret_rest)
 {
@@ -141,8 +148,7 @@ static int find_matches(
 	int r = lookup(t, base, true, &i, err);
 	if (r < 0 || i == FSYNC_NONE || !S_ISDIR(t->entries.v[i].mode))
 		return r;
-	const char *dir = t->entries.v[i].path;
-	size_t skip = strcmp(dir, "/") == 0 ? 1 : strlen(dir) + 1;
+	size_t skip = prefix_len(t, i);
 	size_t end = subtree_end(t, i);
 	for (size_t j = i + 1; j < end;) {
 		bool matched = false;
@@ -212,11 +218,7 @@ static void mark_with_parents(const bxc_tree *t, size_t i, bool *take)
 {
 	while (!take[i]) {
 		take[i] = true;
-		const char *path = t->entries.v[i].path;
-		const char *slash = strrchr(path, '/');
-		BXC_AUTOFREE char *parent =
-			bxc_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-		i = fsync_find(t, parent);
+		i = fsync_find_parent(t, t->entries.v[i].path);
 		if (i == FSYNC_NONE)
 			return;
 	}
@@ -225,8 +227,7 @@ static void mark_with_parents(const bxc_tree *t, size_t i, bool *take)
 /* Marks entry i and what the filter leaves below it; returns the end of its subtree. */
 static size_t mark(const bxc_tree *t, size_t i, const struct filter *f, bool *take)
 {
-	const char *dir = t->entries.v[i].path;
-	size_t skip = strcmp(dir, "/") == 0 ? 1 : strlen(dir) + 1;
+	size_t skip = prefix_len(t, i);
 	take[i] = true;
 	if (!S_ISDIR(t->entries.v[i].mode))
 		return i + 1;
@@ -316,8 +317,7 @@ static int hash_root(bxc_hasher *h, const bxc_tree *t, const struct root *k,
 	const bxc_tree_select *s, const struct filter *f, bool *take, bxc_err **err)
 {
 	bool dir = S_ISDIR(t->entries.v[k->index].mode), whole = dir && !s->dir_contents;
-	const char *path = t->entries.v[k->index].path;
-	size_t skip = strcmp(path, "/") == 0 ? 1 : strlen(path) + 1;
+	size_t skip = prefix_len(t, k->index);
 	size_t end = mark(t, k->index, f, take);
 	uint64_t n = 0;
 	int r = 0;

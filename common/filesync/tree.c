@@ -85,6 +85,14 @@ size_t fsync_find(const bxc_tree *t, const char *path)
 	return FSYNC_NONE;
 }
 
+size_t fsync_find_parent(const bxc_tree *t, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	BXC_AUTOFREE char *parent =
+		bxc_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	return fsync_find(t, parent);
+}
+
 bool fsync_is_below(const char *path, const char *dir)
 {
 	if (strcmp(dir, "/") == 0)
@@ -174,11 +182,8 @@ static int check_entry(const bxc_tree *seen, const bxc_tree_entry *e, bxc_err **
 			       : damaged(err, e, "not the root folder");
 	if (fsync_path_cmp(seen->entries.v[seen->entries.n - 1].path, e->path) >= 0)
 		return damaged(err, e, "entries not sorted");
-	const char *slash = strrchr(e->path, '/');
-	BXC_AUTOFREE char *parent =
-		bxc_strndup(e->path, slash == e->path ? 1 : (size_t)(slash - e->path));
-	const bxc_tree_entry *p = bxc_tree_find(seen, parent);
-	if (!p || !S_ISDIR(p->mode))
+	size_t parent = fsync_find_parent(seen, e->path);
+	if (parent == FSYNC_NONE || !S_ISDIR(seen->entries.v[parent].mode))
 		return damaged(err, e, "parent is no folder of the tree");
 	return 0;
 }
