@@ -28,3 +28,5 @@ size_t fsync_rune(const char *s, uint32_t *ret);
 /* p is behind '['. Returns what is behind ']', or NULL for bad syntax; *ret: is r in the class? */
 const char *fsync_class(const char *p, uint32_t r, bool *ret);
 bool fsync_glob_valid(const char *pattern);
+/* bxc_glob_match for a pattern that is known to be valid. */
+bool fsync_glob_match(const char *pattern, const char *path);

@@ -100,7 +100,7 @@ static bool match_one(const char **p, const char **s)
 	return in;
 }
 
-static bool match(const char *p, const char *s)
+bool fsync_glob_match(const char *p, const char *s)
 {
 	/* Going back to the last star suffices: none crosses a '/', and within a component it is
 	 * the usual argument. */
@@ -133,7 +133,7 @@ int bxc_glob_match(const char *pattern, const char *path, bool *ret, bxc_err **e
 	if (!fsync_glob_valid(pattern))
 		return bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "syntax error in pattern: '%s'", pattern);
-	*ret = match(pattern, path);
+	*ret = fsync_glob_match(pattern, path);
 	return 0;
 }
 

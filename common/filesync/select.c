@@ -151,12 +151,8 @@ static int find_matches(
 	size_t skip = prefix_len(t, i);
 	size_t end = subtree_end(t, i);
 	for (size_t j = i + 1; j < end;) {
-		bool matched = false;
 		const char *name = t->entries.v[j].path + skip;
-		r = bxc_glob_match(rest, name, &matched, err);
-		if (r < 0)
-			return r;
-		if (!matched) {
+		if (!fsync_glob_match(rest, name)) {
 			j++;
 			continue;
 		}
