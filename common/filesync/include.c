@@ -115,17 +115,16 @@ static int reach(search *s, int parent_fd, const char *name, const char *path, c
 static int reach_matches(
 	search *s, int dir_fd, const item *i, const char *comp, const char *rest, bxc_err **err)
 {
-	walk_names names = {0};
+	BXC_AUTOSTRV char **names = NULL;
 	int r = walk_list(dir_fd, i->at, s->max, &names, err);
-	for (size_t k = 0; r >= 0 && k < names.n; k++) {
+	for (char **name = names; r >= 0 && *name; name++) {
 		bool matched = false;
-		r = bxc_glob_match(comp, names.v[k], &matched, err);
+		r = bxc_glob_match(comp, *name, &matched, err);
 		if (r < 0 || !matched)
 			continue;
-		BXC_AUTOFREE char *path = bxc_str_fmt("%s/%s", i->at, names.v[k]);
-		r = reach(s, dir_fd, names.v[k], path, rest, i->links, true, err);
+		BXC_AUTOFREE char *path = bxc_str_fmt("%s/%s", i->at, *name);
+		r = reach(s, dir_fd, *name, path, rest, i->links, true, err);
 	}
-	walk_names_done(&names);
 	return r;
 }
 

@@ -23,7 +23,7 @@
 typedef struct frame {
 	char *path; /* "" is the root */
 	int fd;	    /* -1: closed for now */
-	walk_names names;
+	char **names; /* NULL: not read yet */
 	size_t next;
 	bool inherited; /* everything below is included */
 	bool listed;	/* self has gone into the tree */
@@ -43,46 +43,44 @@ typedef struct walker {
 	BXC_ARR(frame) stack;
 } walker;
 
-void walk_names_done(walk_names *a)
-{
-	BXC_ARR_FOREACH (s, a)
-		free(*s);
-	bxc_arr_done(a);
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static void close_dir(DIR **d)
 {
 	if (*d)
 		closedir(*d);
 }
 
-int walk_list(int dir_fd, const char *path, size_t max, walk_names *ret, bxc_err **err)
+int walk_list(int dir_fd, const char *path, size_t max, char ***ret, bxc_err **err)
 {
 	BXC_AUTOCLOSE int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	BXC_CLEANUP(close_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d)
 		return bxc_err_errno(err, errno, "open '%s'", *path ? path : "/");
 	(void)BXC_TAKE_FD(fd);
+	BXC_ARR(char *) names = {0};
+	int r = 0;
 	for (;;) {
 		errno = 0;
 		const struct dirent *e = readdir(d);
+		if (!e && errno)
+			r = bxc_err_errno(err, errno, "read folder '%s'", *path ? path : "/");
 		if (!e)
 			break;
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		if (ret->n >= max)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %zu files", max);
-		*bxc_arr_push(ret) = bxc_strdup(e->d_name);
+		if (names.n >= max) {
+			r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %zu files", max);
+			break;
+		}
+		*bxc_arr_push(&names) = bxc_strdup(e->d_name);
 	}
-	if (errno)
-		return bxc_err_errno(err, errno, "read folder '%s'", *path ? path : "/");
-	if (ret->n)
-		qsort(ret->v, ret->n, sizeof(*ret->v), by_bytes);
+	/* The array becomes the strv. */
+	*bxc_arr_push(&names) = NULL;
+	if (r < 0) {
+		bxc_strv_free(names.v);
+		return r;
+	}
+	bxc_strv_sort(names.v);
+	*ret = names.v;
 	return 0;
 }
 
@@ -328,7 +326,7 @@ static void leave(frame *f)
 {
 	free(f->path);
 	bxc_cleanup_close(&f->fd);
-	walk_names_done(&f->names);
+	bxc_strv_free(f->names);
 	fsync_entry_done(&f->self);
 }
 
@@ -372,7 +370,7 @@ static int walk(walker *w, bxc_err **err)
 	r = enter(w, fd, bxc_strdup(""), walk_includes(w->include, "/"), true, err);
 	while (r >= 0 && w->stack.n) {
 		frame *f = &w->stack.v[w->stack.n - 1];
-		if (f->next == f->names.n) {
+		if (!f->names[f->next]) {
 			leave(f);
 			w->stack.n--;
 			continue;
@@ -384,7 +382,7 @@ static int walk(walker *w, bxc_err **err)
 		if (r < 0)
 			break;
 		/* The stack may move while visiting; what it points to does not. */
-		r = visit(w, f->fd, f->path, f->inherited, f->names.v[f->next++], err);
+		r = visit(w, f->fd, f->path, f->inherited, f->names[f->next++], err);
 	}
 	return r;
 }

@@ -4,11 +4,9 @@
 
 #include "common/filesync/filesync_internal.h"
 
-typedef BXC_ARR(char *) walk_names;
-void walk_names_done(walk_names *a);
-/* Adds the names in a folder to `ret` (initialised), in byte order; `path` is for messages. */
+/* The names in a folder, in byte order, as an owned strv (never NULL); `path` is for messages. */
 BXC_MUST_CHECK int walk_list(
-	int dir_fd, const char *path, size_t max, walk_names *ret, bxc_err **err);
+	int dir_fd, const char *path, size_t max, char ***ret, bxc_err **err);
 
 /* What an include list means in one folder: every pattern and link in it looked up. */
 typedef struct walk_include walk_include;
