@@ -26,7 +26,6 @@ struct bxc_tls_config {
 struct bxc_tls {
 	SSL *ssl;
 	BIO *in, *out;               /* owned by ssl */
-	bool is_server;
 	bxc_buf pending;             /* written before the handshake was over */
 };
 
@@ -153,7 +152,6 @@ int bxc_tls_new(bxc_tls_config *c, const char *server_name, bxc_tls **ret, bxc_e
 {
 	bxc_tls *t = bxc_calloc(1, sizeof(*t));
 	bxc_buf_init(&t->pending, PENDING_MAX);
-	t->is_server = c->is_server;
 	pthread_mutex_lock(&c->lock);
 	t->ssl = SSL_new(c->ctx);
 	pthread_mutex_unlock(&c->lock);
