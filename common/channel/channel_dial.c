@@ -66,14 +66,7 @@ static void refuse(struct dialer *d, conn *k, bxc_err *err_take)
 		conn_close(k, false);
 		bxc_err_free(err_take);
 		/* Streams that waited for it can't go on. */
-		for (size_t i = c->streams.n; i-- > 0;) {
-			bxc_chan_stream *s = c->streams.v[i];
-			if (s->on)
-				continue;
-			stream_fail(s, BXC_UNAVAILABLE, "no connection for bulk data");
-			bxc_arr_remove(&c->streams, i);
-			stream_unref(s);
-		}
+		chan_fail_streams_on(c, NULL, "no connection for bulk data");
 		return;
 	}
 	d->trying = NULL;
@@ -125,11 +118,7 @@ static void on_frame(conn *k, const frame *f, void *ud)
 	if (f->type == FRAME_WELCOME) {
 		welcome(d, k, f);
 	} else if (f->type == FRAME_BYE) {
-		BXC_AUTOJSON bxc_json *j = NULL;
-		bxc_code code = BXC_UNAVAILABLE;
-		if (bxc_json_parse(f->payload, &j, NULL) >= 0)
-			code = bxc_code_parse(bxc_json_get_str(j, "code", "UNAVAILABLE"));
-		bxc_ignore(bxc_err_set(&err, code == BXC_OK ? BXC_UNKNOWN : code, "%.512s", bxc_json_get_str(j, "text", "refused")));
+		chan_bye_error(f, &err);
 		refuse(d, k, err);
 	} else {
 		bxc_ignore(bxc_err_set(&err, BXC_INVALID_ARGUMENT, "the peer does not speak our protocol"));

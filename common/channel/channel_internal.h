@@ -178,6 +178,8 @@ void chan_fill(bxc_chan *c, conn *k);
 void chan_tick(bxc_chan *c, int64_t now_ns);
 extern const conn_callbacks chan_conn_callbacks;
 void chan_want_bulk(bxc_chan *c);
+void chan_fail_streams_on(bxc_chan *c, const conn *k, const char *text);   /* k NULL: those that wait for the bulk one */
+void chan_bye_error(const frame *f, bxc_err **err);  /* what a BYE says */
 void dialer_want_bulk(struct dialer *d);
 void dialer_lost(struct dialer *d);                  /* the control connection was lost */
 void dialer_stop(struct dialer *d);

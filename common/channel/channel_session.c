@@ -134,13 +134,22 @@ static void drop_stream(bxc_chan *c, size_t i)
 	stream_unref(s);
 }
 
-static void fail_streams(bxc_chan *c, const conn *k, const char *text)
+void chan_fail_streams_on(bxc_chan *c, const conn *k, const char *text)
 {
 	for (size_t i = c->streams.n; i-- > 0;) {
-		if (k && c->streams.v[i]->on != k)
+		if (c->streams.v[i]->on != k)
 			continue;
 		stream_fail(c->streams.v[i], BXC_UNAVAILABLE, text);
 		drop_stream(c, i);
+	}
+}
+
+static void fail_streams(bxc_chan *c, const char *text)
+{
+	while (c->streams.n) {
+		size_t last = c->streams.n - 1;
+		stream_fail(c->streams.v[last], BXC_UNAVAILABLE, text);
+		drop_stream(c, last);
 	}
 }
 
@@ -283,7 +292,7 @@ void chan_fill(bxc_chan *c, conn *k)
 
 /* ---- connections of the session ---- */
 
-static void bye_text(const frame *f, bxc_err **err)
+void chan_bye_error(const frame *f, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *j = NULL;
 	if (bxc_json_parse(f->payload, &j, NULL) < 0) {
@@ -335,7 +344,7 @@ static void on_frame(conn *k, const frame *f, void *ud)
 		chan_finish(c, NULL);
 		return;
 	case FRAME_BYE:
-		bye_text(f, &err);
+		chan_bye_error(f, &err);
 		chan_finish(c, err);
 		bxc_err_free(err);
 		return;
@@ -374,10 +383,10 @@ void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take)
 	bxc_log_err(BXC_LOG_DEBUG, "channel.detached", why_take, "session", c->id, "peer", k->peer, "kind", k == c->ctl ? "control" : "bulk", NULL);
 	if (k == c->bulk) {
 		c->bulk = NULL;
-		fail_streams(c, k, "the connection was lost");
+		chan_fail_streams_on(c, k, "the connection was lost");
 	} else if (k == c->ctl) {
 		c->ctl = NULL;
-		fail_streams(c, NULL, "the connection was lost");
+		fail_streams(c, "the connection was lost");
 		if (c->bulk) {
 			conn *b = c->bulk;
 			c->bulk = NULL;
@@ -421,7 +430,7 @@ void chan_attach(bxc_chan *c, conn *k, bool bulk, uint64_t peer_last_seq)
 		conn *old = c->ctl;
 		c->ctl = NULL;
 		conn_close(old, false);
-		fail_streams(c, NULL, "the connection was replaced");
+		fail_streams(c, "the connection was replaced");
 	}
 	bxc_buf_clear(&c->assembly);
 	c->ctl = k;
@@ -464,7 +473,7 @@ void chan_finish(bxc_chan *c, const bxc_err *why)
 		return;
 	c->finished = true;
 	chan_ref(c);                 /* the server's reference may be the last */
-	fail_streams(c, NULL, "the channel was closed");
+	fail_streams(c, "the channel was closed");
 	conn *ctl = c->ctl, *bulk = c->bulk;
 	c->ctl = c->bulk = NULL;
 	if (ctl)
