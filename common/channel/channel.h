@@ -82,14 +82,11 @@ void bxc_chan_server_stop(bxc_chan_server *s);       /* on the loop; says goodby
 void bxc_chan_set_callbacks(bxc_chan *c, const bxc_chan_callbacks *cb, void *ud);
 const char *bxc_chan_session_id(const bxc_chan *c);  /* 32 hex digits, the same on both sides; "" before the first UP */
 const char *bxc_chan_peer(const bxc_chan *c);
-bxc_chan_state bxc_chan_get_state(const bxc_chan *c);
 /* Queues a reliable message (at most BXC_LIMIT_MESSAGE bytes; copied). RESOURCE_EXHAUSTED when 64 MiB
  * wait for acknowledgement; CANCELED after close. Any thread. */
 BXC_MUST_CHECK int bxc_chan_send(bxc_chan *c, bxc_slice msg, bxc_err **err);
 /* Loop only. Says goodbye once queued messages are acknowledged (at most 5 s), then frees; no callback after it returns. */
 void bxc_chan_close(bxc_chan *c);
-/* Blocks (not on the loop) until every queued message is acknowledged or deadline_ns passes. */
-BXC_MUST_CHECK int bxc_chan_flush(bxc_chan *c, int64_t deadline_ns, bxc_err **err);
 
 /* ---- streams: bytes both ways with credit. Any thread but one reader and one writer at a time. ---- */
 typedef enum bxc_chan_stream_flags {

@@ -80,7 +80,6 @@ static void drain(void *ud)
 	while (d->e->conns.n) {
 		conn *c = d->e->conns.v[d->e->conns.n - 1];
 		c->closing = true;
-		c->closed_told = true;
 		impl_close(c);
 	}
 	pthread_mutex_lock(&d->lock);

@@ -89,7 +89,7 @@ struct conn {
 	bxc_buf in;                  /* plain, not yet parsed */
 	bxc_buf out;                 /* plain, not yet given to nng */
 	bxc_buf cipher;              /* made by TLS, not yet given to nng */
-	bool open, sending, closing, closed_told;
+	bool open, sending, closing;
 	bool handshaken;             /* HELLO and WELCOME are through: big frames are allowed */
 	bool is_server, is_bulk;
 	int64_t since_ns, heard_ns, pinged_ns;
@@ -137,7 +137,6 @@ struct bxc_chan {
 	char id[33];
 	char secret[65];
 	char *peer;
-	_Atomic int state;
 
 	/* engine's thread */
 	conn *ctl, *bulk;
@@ -159,8 +158,7 @@ struct bxc_chan {
 	pthread_mutex_t lock;        /* protects the rest; leaf */
 	pthread_cond_t changed;
 	uint64_t last_seq;           /* given to the last queued message */
-	size_t queued_bytes;
-	size_t queued;               /* messages not acknowledged, also those still on their way to the engine */
+	size_t queued_bytes;         /* not acknowledged, also those still on their way to the engine */
 	bool no_more;                /* closed */
 	bool is_up;
 	bool gone;                   /* the engine is through with it */
@@ -196,7 +194,6 @@ struct bxc_chan_stream {
 
 	/* engine's thread */
 	bool opened;                 /* OPEN was sent or received */
-	bool listed;
 	conn *on;                    /* connection it lives on */
 	bool eof_sent, reset_sent;
 
@@ -218,6 +215,7 @@ struct bxc_chan_stream {
 };
 
 bxc_chan_stream *stream_new(bxc_chan *c, uint32_t id, bool bulk);
+void stream_ref(bxc_chan_stream *s);
 void stream_unref(bxc_chan_stream *s);
 void stream_fail(bxc_chan_stream *s, bxc_code code, const char *text);
 /* Puts frames of the stream into out; true when it did. Engine's thread. */

@@ -105,7 +105,6 @@ void chan_tell_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why)
 	struct told *t = told_new(c, 0);
 	t->state = st;
 	t->why = bxc_err_copy(why);
-	__atomic_store_n(&c->state, (int)st, __ATOMIC_RELAXED);
 	/* Whoever hears of it may open streams at once. */
 	if (st == BXC_CHAN_UP || st == BXC_CHAN_RESET) {
 		pthread_mutex_lock(&c->lock);
@@ -129,7 +128,6 @@ static void drop_stream(bxc_chan *c, size_t i)
 {
 	bxc_chan_stream *s = c->streams.v[i];
 	bxc_arr_remove(&c->streams, i);
-	s->listed = false;
 	s->on = NULL;
 	stream_unref(s);
 }
@@ -166,8 +164,7 @@ static int open_frame(bxc_chan *c, conn *k, const frame *f, bxc_err **err)
 	s->name = bxc_strndup(zero + 1, f->payload.n - (size_t)(zero + 1 - kind));
 	s->opened = true;
 	s->on = k;
-	s->listed = true;
-	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	stream_ref(s);
 	*bxc_arr_push(&c->streams) = s;
 	struct told *t = told_new(c, 2);
 	t->stream = s;
@@ -191,8 +188,6 @@ static void acknowledged(bxc_chan *c, uint64_t seq)
 	c->out.n -= n;
 	pthread_mutex_lock(&c->lock);
 	c->queued_bytes -= bytes;
-	c->queued -= n;
-	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -574,10 +569,8 @@ int bxc_chan_send(bxc_chan *c, bxc_slice msg, bxc_err **err)
 		r = bxc_err_set(err, BXC_CANCELED, "the channel is closed");
 	else if (c->queued_bytes + msg.n > QUEUE_MAX)
 		r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%u bytes of messages wait for the peer already", QUEUE_MAX);
-	if (r >= 0) {
+	if (r >= 0)
 		c->queued_bytes += msg.n;
-		c->queued++;
-	}
 	pthread_mutex_unlock(&c->lock);
 	if (r < 0)
 		return r;
@@ -586,18 +579,6 @@ int bxc_chan_send(bxc_chan *c, bxc_slice msg, bxc_err **err)
 	t->n = msg.n;
 	bxc_loop_post(c->e->loop, on_send, t);
 	return 0;
-}
-
-int bxc_chan_flush(bxc_chan *c, int64_t deadline_ns, bxc_err **err)
-{
-	struct timespec ts = {.tv_sec = deadline_ns / BXC_NS_PER_S, .tv_nsec = deadline_ns % BXC_NS_PER_S};
-	int r = 0;
-	pthread_mutex_lock(&c->lock);
-	while (c->queued && !c->no_more && r == 0)
-		r = pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC, &ts);
-	bool done = c->queued == 0;
-	pthread_mutex_unlock(&c->lock);
-	return done ? 0 : bxc_err_set(err, r ? BXC_DEADLINE_EXCEEDED : BXC_CANCELED, "messages are not acknowledged");
 }
 
 void bxc_chan_set_callbacks(bxc_chan *c, const bxc_chan_callbacks *cb, void *ud)
@@ -614,9 +595,4 @@ const char *bxc_chan_session_id(const bxc_chan *c)
 const char *bxc_chan_peer(const bxc_chan *c)
 {
 	return c->peer ? c->peer : "";
-}
-
-bxc_chan_state bxc_chan_get_state(const bxc_chan *c)
-{
-	return (bxc_chan_state)__atomic_load_n(&c->state, __ATOMIC_RELAXED);
 }

@@ -12,7 +12,7 @@
 
 #define RESET_TEXT_MAX 4096u
 
-static void stream_ref(bxc_chan_stream *s)
+void stream_ref(bxc_chan_stream *s)
 {
 	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
 }
@@ -304,7 +304,6 @@ static void on_open(void *ud)
 	}
 	s->id = c->next_stream;
 	c->next_stream += 2;
-	s->listed = true;
 	*bxc_arr_push(&c->streams) = s;     /* takes this reference */
 	if (!k) {
 		chan_want_bulk(c);

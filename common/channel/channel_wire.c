@@ -31,25 +31,15 @@ void conn_set(conn *c, const conn_callbacks *cb, void *ud)
 	c->ud = ud;
 }
 
-static void tell_closed(conn *c, bxc_err *why_take)
-{
-	if (c->closed_told || !c->cb) {
-		bxc_err_free(why_take);
-		return;
-	}
-	c->closed_told = true;
-	c->cb->on_closed(c, why_take, c->ud);
-}
-
 void conn_failed(conn *c, bxc_err *why_take)
 {
-	if (c->closing) {
-		bxc_err_free(why_take);
-		impl_close(c);
-		return;
-	}
+	/* Whoever has closed it hears no more. */
+	bool tell = !c->closing && c->cb;
 	c->closing = true;
-	tell_closed(c, why_take);
+	if (tell)
+		c->cb->on_closed(c, why_take, c->ud);
+	else
+		bxc_err_free(why_take);
 	impl_close(c);
 }
 
@@ -58,7 +48,6 @@ void conn_close(conn *c, bool flush)
 	if (c->closing)
 		return;
 	c->closing = true;
-	c->closed_told = true;
 	if (flush && c->open && (c->out.len || c->sending)) {
 		conn_flush(c);
 		return;              /* impl_close follows when it has gone */
