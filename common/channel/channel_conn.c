@@ -245,6 +245,14 @@ void impl_close(conn *c)
 
 /* ---- a stream becomes a connection ---- */
 
+static conn *new_conn(engine *e, bool is_server)
+{
+	conn *c = conn_new(e, is_server);
+	c->impl = bxc_calloc(1, sizeof(*c->impl));
+	c->impl->c = c;
+	return c;
+}
+
 static char *address_text(const nng_sockaddr *sa)
 {
 	char host[INET6_ADDRSTRLEN] = "?";
@@ -467,12 +475,9 @@ int conn_dial(engine *e, const char *address, bxc_tls_config *tls, const conn_ca
 		r = bxc_tls_new(tls, host, &t, err);
 	if (r < 0)
 		return r;
-	conn *c = conn_new(e, false);
-	c->cb = cb;
-	c->ud = ud;
+	conn *c = new_conn(e, false);
+	conn_set(c, cb, ud);
 	c->tls = BXC_TAKE(t);
-	c->impl = bxc_calloc(1, sizeof(*c->impl));
-	c->impl->c = c;
 	*ret = c;
 	if (ipc) {
 		bxc_strv_push(&c->impl->urls, address);
@@ -514,9 +519,7 @@ static void accepted_loop(void *ud)
 		bxc_err *err = NULL;
 		BXC_ARR_FOREACH (c, &l->e->conns)
 			waiting += (*c)->is_server && !(*c)->handshaken;
-		conn *c = conn_new(l->e, true);
-		c->impl = bxc_calloc(1, sizeof(*c->impl));
-		c->impl->c = c;
+		conn *c = new_conn(l->e, true);
 		if (l->closed || waiting >= MAX_WAITING || (l->tls && bxc_tls_new(l->tls, NULL, &c->tls, &err) < 0)) {
 			bxc_err_free(err);
 			c->impl->stream = stream;
