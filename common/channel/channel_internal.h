@@ -173,7 +173,7 @@ void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take);
 void chan_tell_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why);
 void chan_finish(bxc_chan *c, const bxc_err *why);   /* final: CLOSED */
 void chan_fill(bxc_chan *c, conn *k);
-void chan_tick(bxc_chan *c, int64_t now_ns);
+void chan_tick(bxc_chan *c, int64_t now_ns);        /* of a session that is being closed */
 extern const conn_callbacks chan_conn_callbacks;
 void chan_want_bulk(bxc_chan *c);
 void chan_fail_streams_on(bxc_chan *c, const conn *k, const char *text);   /* k NULL: those that wait for the bulk one */

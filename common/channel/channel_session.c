@@ -252,9 +252,8 @@ static void put_open(bxc_chan_stream *s, conn *k)
 /* Messages first, then a frame of each stream in turn, up to a batch. */
 void chan_fill(bxc_chan *c, conn *k)
 {
-	if (!k->handshaken || k->closing || k->sending) {
+	if (!k->handshaken || k->closing || k->sending)
 		return;
-	}
 	if (k == c->ctl) {
 		put_ack(c, k);
 		for (size_t i = 0; i < c->out.n && k->out.len < BATCH_BYTES; i++) {
@@ -496,14 +495,12 @@ void chan_tick(bxc_chan *c, int64_t now_ns)
 {
 	if (c->finished)
 		return;
-	if (c->closing) {
-		if (!c->ctl || now_ns > c->close_deadline_ns) {
-			chan_finish(c, NULL);
-		} else if (c->out.n == 0 && !c->goodbye_sent) {
-			c->goodbye_sent = true;
-			frame_put(&c->ctl->out, FRAME_GOODBYE, 0, 0, 0, bxc_slice_of(NULL, 0));
-			conn_flush(c->ctl);
-		}
+	if (!c->ctl || now_ns > c->close_deadline_ns) {
+		chan_finish(c, NULL);
+	} else if (c->out.n == 0 && !c->goodbye_sent) {
+		c->goodbye_sent = true;
+		frame_put(&c->ctl->out, FRAME_GOODBYE, 0, 0, 0, bxc_slice_of(NULL, 0));
+		conn_flush(c->ctl);
 	}
 }
 
