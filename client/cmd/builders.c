@@ -31,15 +31,8 @@ int cmd_builder(const bxc_cli *cli, bxc_builder **ret, bxc_err **err)
 
 static int read_token(const char *path, bxc_secret **ret, bxc_err **err)
 {
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TOKEN_MAX);
-	int r = bxc_fs_read_file(AT_FDCWD, path, TOKEN_MAX, &text, err);
-	if (r < 0)
-		return bxc_err_wrap(err, r, "token file '%s'", path);
-	while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
-		text.data[--text.len] = 0;
-	*ret = bxc_secret_new(text.data, text.len);
-	explicit_bzero(text.data, text.len);
-	return 0;
+	int r = bxc_fs_read_secret(AT_FDCWD, path, TOKEN_MAX, ret, err);
+	return r < 0 ? bxc_err_wrap(err, r, "token file '%s'", path) : 0;
 }
 
 static int create(const bxc_cli *cli, bxc_err **err)

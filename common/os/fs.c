@@ -325,6 +325,22 @@ int bxc_fs_read_file_in_root(
 	return r < 0 ? r : read_opened(fd, path, max_bytes, ret, err);
 }
 
+int bxc_fs_read_secret(
+	int dir_fd, const char *path, size_t max_bytes, bxc_secret **ret, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(max_bytes);
+	int r = bxc_fs_read_file(dir_fd, path, max_bytes, &text, err);
+	if (r < 0)
+		return r;
+	size_t n = text.len;
+	while (n && (text.data[n - 1] == '\n' || text.data[n - 1] == '\r'))
+		n--;
+	*ret = bxc_secret_new(text.data, n);
+	if (text.len)
+		explicit_bzero(text.data, text.len);
+	return 0;
+}
+
 int bxc_fs_sync_dir(int dir_fd, bxc_err **err)
 {
 	/* AT_FDCWD and O_PATH descriptors cannot be synced themselves. */

@@ -16,6 +16,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/err.h"
+#include "common/base/secret.h"
 
 /* How a path is resolved under its root; magic links of /proc are refused in every mode. */
 typedef enum bxc_fs_resolve {
@@ -70,6 +71,10 @@ BXC_MUST_CHECK int bxc_fs_read_file(
 	int dir_fd, const char *path, size_t max_bytes, bxc_buf *ret, bxc_err **err);
 BXC_MUST_CHECK int bxc_fs_read_file_in_root(
 	int root_fd, const char *path, size_t max_bytes, bxc_buf *ret, bxc_err **err);
+/* A file that holds a secret as a line: without the ends of lines behind it; what was read is
+ * wiped. Errors as bxc_fs_read_file. */
+BXC_MUST_CHECK int bxc_fs_read_secret(
+	int dir_fd, const char *path, size_t max_bytes, bxc_secret **ret, bxc_err **err);
 
 /*
  * Replaces or makes the file `name`: temporary file, fsync, rename, fsync of the folder. Readers

@@ -331,6 +331,27 @@ static void files_are_read_up_to_a_bound(void **state)
 	assert_true(b.len > 0);
 }
 
+static void secrets_are_read_without_the_end_of_their_line(void **state)
+{
+	static const struct {
+		const char *text, *secret;
+	} files[] = {{"abc", "abc"}, {"abc\n", "abc"}, {"abc\r\n", "abc"},
+		{"a b\nc \n\n", "a b\nc "}, {"\n", ""}, {"", ""}};
+	struct fixture *f = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(files); i++) {
+		BXC_CLEANUP(bxc_secret_freep) bxc_secret *s = NULL;
+		put(f, "x", files[i].text);
+		assert_ok(bxc_fs_read_secret(f->dir_fd, "x", 10, &s, &err), err);
+		assert_true(bxc_secret_eq(s, files[i].secret, strlen(files[i].secret)));
+	}
+	bxc_secret *none = NULL;
+	put(f, "x", "12345\n");
+	assert_err(bxc_fs_read_secret(f->dir_fd, "x", 5, &none, &err), BXC_RESOURCE_EXHAUSTED, err);
+	assert_err(bxc_fs_read_secret(f->dir_fd, "y", 5, &none, &err), BXC_NOT_FOUND, err);
+	assert_null(none);
+}
+
 static void files_are_replaced_as_a_whole(void **state)
 {
 	struct fixture *f = *state;
@@ -512,6 +533,7 @@ int main(void)
 		FS_TEST(folders_cannot_be_made_outside_or_in_circles),
 		FS_TEST(trusted_folders_are_made_by_path),
 		FS_TEST(files_are_read_up_to_a_bound),
+		FS_TEST(secrets_are_read_without_the_end_of_their_line),
 		FS_TEST(files_are_replaced_as_a_whole),
 		FS_TEST(names_come_sorted_and_bounded),
 		FS_TEST(trees_are_removed_without_following_links),

@@ -56,9 +56,9 @@ int bxc_auth_add_file(bxc_auth *a, const char *path, unsigned scopes, bxc_err **
 	int r = open_folder(path, &dir_fd, &name, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "token file '%s'", path);
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TOKEN_MAX + 2);
+	BXC_CLEANUP(bxc_secret_freep) bxc_secret *token = NULL;
 	BXC_AUTOERR bxc_err *missing = NULL;
-	r = bxc_fs_read_file(dir_fd, name, TOKEN_MAX + 2, &text, &missing);
+	r = bxc_fs_read_secret(dir_fd, name, TOKEN_MAX + 2, &token, &missing);
 	if (r == -BXC_NOT_FOUND) {
 		BXC_AUTOFREE char *fresh = bxc_rand_hex(32);
 		BXC_AUTOFREE char *line = bxc_str_fmt("%s\n", fresh);
@@ -70,12 +70,12 @@ int bxc_auth_add_file(bxc_auth *a, const char *path, unsigned scopes, bxc_err **
 	}
 	if (r < 0)
 		return bxc_err_wrap_take(err, BXC_TAKE(missing), r, "token file '%s'", path);
-	while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
-		text.data[--text.len] = 0;
-	if (text.len < TOKEN_MIN || strpbrk(bxc_buf_text(&text), " \t\r\n") || strlen(bxc_buf_text(&text)) != text.len)
+	bxc_slice t = bxc_secret_bytes(token);
+	const char *text = (const char *)t.p;
+	if (t.n < TOKEN_MIN || strpbrk(text, " \t\r\n") || strlen(text) != t.n)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"token file '%s': expected one line of %u to %u characters without blanks", path, TOKEN_MIN, TOKEN_MAX);
-	bxc_auth_add(a, bxc_buf_slice(&text), scopes);
+	bxc_auth_add(a, t, scopes);
 	return 0;
 }
 

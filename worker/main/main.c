@@ -90,15 +90,8 @@ static int read_token(struct worker *w, bxc_err **err)
 	const char *path = bxc_cfg_str(w->cfg, "token_file");
 	if (!path)
 		return 0;
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TOKEN_MAX);
-	int r = bxc_fs_read_file(AT_FDCWD, path, TOKEN_MAX, &text, err);
-	if (r < 0)
-		return bxc_err_wrap(err, r, "token file '%s'", path);
-	while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
-		text.data[--text.len] = 0;
-	w->token = bxc_secret_new(text.data, text.len);
-	explicit_bzero(text.data, text.len);
-	return 0;
+	int r = bxc_fs_read_secret(AT_FDCWD, path, TOKEN_MAX, &w->token, err);
+	return r < 0 ? bxc_err_wrap(err, r, "token file '%s'", path) : 0;
 }
 
 /* Where the channel is: asked of the API when it is not given. */
