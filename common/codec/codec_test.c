@@ -199,9 +199,11 @@ static void json_integers_are_exact_or_refused(void **state)
 	BXC_AUTOFREE char *raw = bxc_json_print(j);
 	assert_non_null(strstr(raw, "\"ns\":9223372036854775807"));
 	bxc_json_del(j, "ns");
+	bxc_json_set_ns(j, "t", 7);
 	BXC_AUTOFREE char *s = bxc_json_print(j);
 	assert_string_equal(s,
-		"{\"max\":\"18446744073709551615\",\"min\":\"-9223372036854775808\",\"small\":-5}");
+		"{\"max\":\"18446744073709551615\",\"min\":\"-9223372036854775808\",\"small\":-5,"
+		"\"t\":\"7\"}");
 	BXC_AUTOJSON bxc_json *k = NULL;
 	assert_ok(parse(s, &k, &err), err);
 	assert_true(bxc_json_get_u64(k, "max", 0) == UINT64_MAX);

@@ -429,6 +429,13 @@ void bxc_json_set_u64(bxc_json *obj, const char *key, uint64_t value)
 	bxc_json_set_take(obj, key, new_u64(value));
 }
 
+void bxc_json_set_ns(bxc_json *obj, const char *key, int64_t ns)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%lld", (long long)ns);
+	bxc_json_set_str(obj, key, text);
+}
+
 void bxc_json_set_null(bxc_json *obj, const char *key)
 {
 	bxc_json_set_take(obj, key, json_pub(must(cJSON_CreateNull())));

@@ -72,6 +72,7 @@ void bxc_json_set_bool(bxc_json *obj, const char *key, bool value);
 void bxc_json_set_i64(bxc_json *obj, const char *key, int64_t value);         /* beyond 2^53: as a string */
 void bxc_json_set_number(bxc_json *obj, const char *key, int64_t value);      /* never as a string: foreign formats */
 void bxc_json_set_u64(bxc_json *obj, const char *key, uint64_t value);
+void bxc_json_set_ns(bxc_json *obj, const char *key, int64_t ns);             /* always as a string: times of the protocol */
 void bxc_json_set_null(bxc_json *obj, const char *key);
 void bxc_json_set_strv(bxc_json *obj, const char *key, char *const *v);       /* NULL gives [] */
 void bxc_json_set_take(bxc_json *obj, const char *key, bxc_json *value);      /* owns value; NULL: no-op; replaces */

@@ -119,12 +119,6 @@ static void post_build(bxc_httpd_req *req, void *ud)
 	bxc_loop_post(c->api->c.loop, submit_on_loop, c);
 }
 
-static void set_ns(bxc_json *j, const char *key, int64_t ns)
-{
-	BXC_AUTOFREE char *s = bxc_str_fmt("%lld", (long long)ns);
-	bxc_json_set_str(j, key, s);
-}
-
 static void set_document(bxc_json *j, const char *key, const char *text)
 {
 	bxc_json *v = NULL;
@@ -138,9 +132,9 @@ static bxc_json *build_json(const bxc_state_build *b)
 	bxc_json_set_str(j, "id", b->id);
 	bxc_json_set_str(j, "status", b->status);
 	bxc_json_set_str(j, "name", b->name);
-	set_ns(j, "created_ns", b->created_ns);
+	bxc_json_set_ns(j, "created_ns", b->created_ns);
 	if (b->completed_ns)
-		set_ns(j, "completed_ns", b->completed_ns);
+		bxc_json_set_ns(j, "completed_ns", b->completed_ns);
 	set_document(j, "request", b->request);
 	set_document(j, "error", b->error);
 	set_document(j, "result", b->result);

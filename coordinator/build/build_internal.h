@@ -269,7 +269,6 @@ void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t
 void run_log_free(void *p);
 void runs_forget(bxc_build *e, build *b);
 void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
-void set_ns(bxc_json *j, const char *key, int64_t ns);	       /* times travel as text */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);
 

@@ -9,13 +9,6 @@
 
 #define RUN_LOG_MAX (8u << 20)       /* bytes of events kept for builds that join a run later */
 
-void set_ns(bxc_json *j, const char *key, int64_t ns)
-{
-	char text[32];
-	snprintf(text, sizeof(text), "%lld", (long long)ns);
-	bxc_json_set_str(j, key, text);
-}
-
 void report(build *b, bxc_json *j)
 {
 	bxc_ev_append(b->engine->c.events, b->id, j);
@@ -55,9 +48,9 @@ static void report_internal(build *b, const internal_vertex *v, bool done, const
 	bxc_json_add_array(j, "inputs");
 	bxc_json_set_bool(j, "internal", true);
 	bxc_json_set_bool(j, "cached", false);
-	set_ns(j, "started_ns", v->started_ns);
+	bxc_json_set_ns(j, "started_ns", v->started_ns);
 	if (done)
-		set_ns(j, "completed_ns", bxc_clock_wall_ns());
+		bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
 	if (err)
 		bxc_json_set_str(j, "error", bxc_err_text(err));
 	report(b, j);
@@ -82,9 +75,9 @@ void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t
 	bxc_json_set_str(j, "id", id);
 	bxc_json_set_u64(j, "current", current);
 	bxc_json_set_u64(j, "total", total);
-	set_ns(j, "started_ns", started_ns);
+	bxc_json_set_ns(j, "started_ns", started_ns);
 	if (done)
-		set_ns(j, "completed_ns", bxc_clock_wall_ns());
+		bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
 	report(b, j);
 }
 
@@ -162,7 +155,7 @@ static void report_started(build *b, uint32_t index, const char *worker)
 	bxc_json *j = vertex_json(b, index, worker);
 	if (!b->started_ns[index])
 		b->started_ns[index] = bxc_clock_wall_ns();
-	set_ns(j, "started_ns", b->started_ns[index]);
+	bxc_json_set_ns(j, "started_ns", b->started_ns[index]);
 	bxc_json_set_bool(j, "cached", false);
 	report(b, j);
 }
@@ -197,8 +190,8 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 		if (b->reported[a->def_index])
 			return;
 		j = vertex_json(b, a->def_index, NULL);
-		set_ns(j, "started_ns", bxc_clock_wall_ns());
-		set_ns(j, "completed_ns", bxc_clock_wall_ns());
+		bxc_json_set_ns(j, "started_ns", bxc_clock_wall_ns());
+		bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
 		bxc_json_set_bool(j, "cached", true);
 		break;
 	case BXC_SOLVE_DONE:
@@ -207,8 +200,8 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 		if (!b->started_ns[a->def_index])
 			b->started_ns[a->def_index] = bxc_clock_wall_ns();
 		j = vertex_json(b, a->def_index, l ? l->worker : NULL);
-		set_ns(j, "started_ns", b->started_ns[a->def_index]);
-		set_ns(j, "completed_ns", bxc_clock_wall_ns());
+		bxc_json_set_ns(j, "started_ns", b->started_ns[a->def_index]);
+		bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
 		bxc_json_set_bool(j, "cached", false);
 		if (a->event == BXC_SOLVE_FAILED) {
 			bxc_json_set_str(j, "error", bxc_err_text(a->err));

@@ -120,12 +120,18 @@ void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel)
 	}
 }
 
-void send_started(job *j)
+bxc_json *message(const job *j, const char *type)
 {
 	bxc_json *m = bxc_json_object();
-	bxc_json_set_str(m, "type", "task.started");
+	bxc_json_set_str(m, "type", type);
 	bxc_json_set_str(m, "task", j->name);
 	bxc_json_set_u64(m, "epoch", j->epoch);
+	return m;
+}
+
+void send_started(job *j)
+{
+	bxc_json *m = message(j, "task.started");
 	send_json(j->a, m, j->cancel);
 }
 
@@ -210,10 +216,7 @@ static void done(void *ud)
 	if (a->stopping)
 		return;              /* freed with the rest */
 	bxc_map_del(a->jobs, j->name);
-	bxc_json *m = bxc_json_object();
-	bxc_json_set_str(m, "type", "task.done");
-	bxc_json_set_str(m, "task", j->name);
-	bxc_json_set_u64(m, "epoch", j->epoch);
+	bxc_json *m = message(j, "task.done");
 	bxc_json_set_bool(m, "ok", !j->err);
 	if (j->err) {
 		bxc_json_set_take(m, "error", err_json(j->err));

@@ -34,6 +34,7 @@ struct bxc_agent {
 };
 
 /* Any thread. */
+bxc_json *message(const job *j, const char *type);   /* with the task and its epoch; owned */
 void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel);
 void send_started(job *j);
 

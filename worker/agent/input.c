@@ -16,7 +16,6 @@ static void on_progress(const bxc_src_layer *l, const char *what, uint64_t curre
 {
 	job *j = ud;
 	int64_t now = bxc_clock_wall_ns();
-	char text[32];
 	pthread_mutex_lock(&j->lock);
 	struct told *t = bxc_map_get(j->told, what);
 	if (!t) {
@@ -31,19 +30,14 @@ static void on_progress(const bxc_src_layer *l, const char *what, uint64_t curre
 	pthread_mutex_unlock(&j->lock);
 	if (quiet)
 		return;
-	bxc_json *m = bxc_json_object();
-	bxc_json_set_str(m, "type", "task.status");
-	bxc_json_set_str(m, "task", j->name);
-	bxc_json_set_u64(m, "epoch", j->epoch);
+	bxc_json *m = message(j, "task.status");
 	bxc_json_set_str(m, "vertex", l->vertex);
 	bxc_json_set_str(m, "id", what);
 	bxc_json_set_u64(m, "current", current);
 	bxc_json_set_u64(m, "total", total);
-	snprintf(text, sizeof(text), "%lld", (long long)started);
-	bxc_json_set_str(m, "started_ns", text);
-	snprintf(text, sizeof(text), "%lld", (long long)now);
+	bxc_json_set_ns(m, "started_ns", started);
 	if (done)
-		bxc_json_set_str(m, "completed_ns", text);
+		bxc_json_set_ns(m, "completed_ns", now);
 	send_json(j->a, m, j->cancel);
 }
 

@@ -145,18 +145,14 @@ static int open_client(bxc_sink_fn *ret_sink, void **ret_ud, void *ud, bxc_err *
 static void on_status(const char *id, uint64_t current, uint64_t total, bool done, void *ud)
 {
 	struct exporting *x = ud;
-	char text[32];
-	bxc_json *m = bxc_json_object();
-	bxc_json_set_str(m, "type", "task.status");
-	bxc_json_set_str(m, "task", x->j->name);
-	bxc_json_set_u64(m, "epoch", x->j->epoch);
+	int64_t now = bxc_clock_wall_ns();
+	bxc_json *m = message(x->j, "task.status");
 	bxc_json_set_str(m, "id", id);
 	bxc_json_set_u64(m, "current", current);
 	bxc_json_set_u64(m, "total", total);
-	snprintf(text, sizeof(text), "%lld", (long long)bxc_clock_wall_ns());
-	bxc_json_set_str(m, "started_ns", text);
+	bxc_json_set_ns(m, "started_ns", now);
 	if (done)
-		bxc_json_set_str(m, "completed_ns", text);
+		bxc_json_set_ns(m, "completed_ns", now);
 	send_json(x->j->a, m, x->j->cancel);
 }
 

@@ -85,13 +85,11 @@ static int step_open(job *j, bxc_op_kind kind, step *s, bxc_err **err)
 
 static bxc_json *step_result(const char *output, uint64_t size, int64_t duration_ns)
 {
-	char text[32];
 	bxc_json *j = bxc_json_object();
 	bxc_json *l = bxc_json_add_object(j, "layer");
 	bxc_json_set_str(l, "id", output);
 	bxc_json_set_u64(l, "size", size);
-	snprintf(text, sizeof(text), "%lld", (long long)duration_ns);
-	bxc_json_set_str(j, "duration_ns", text);
+	bxc_json_set_ns(j, "duration_ns", duration_ns);
 	return j;
 }
 
@@ -100,16 +98,11 @@ static bxc_json *step_result(const char *output, uint64_t size, int64_t duration
 static void on_output(int stream, const void *p, size_t n, void *ud)
 {
 	job *j = ud;
-	char text[32];
 	BXC_AUTOFREE char *data = bxc_base64_encode(p, n);
-	bxc_json *m = bxc_json_object();
-	bxc_json_set_str(m, "type", "task.log");
-	bxc_json_set_str(m, "task", j->name);
-	bxc_json_set_u64(m, "epoch", j->epoch);
+	bxc_json *m = message(j, "task.log");
 	bxc_json_set_i64(m, "stream", stream);
 	bxc_json_set_str(m, "data", data);
-	snprintf(text, sizeof(text), "%lld", (long long)bxc_clock_wall_ns());
-	bxc_json_set_str(m, "time_ns", text);
+	bxc_json_set_ns(m, "time_ns", bxc_clock_wall_ns());
 	send_json(j->a, m, j->cancel);
 }
 
