@@ -15,7 +15,6 @@
 
 #define READY_MS  30000
 #define READY_FD  9
-#define TAIL_MAX  (64u << 10)
 
 int bxc_embedded_state_dir(char **ret, bxc_err **err)
 {
@@ -82,7 +81,6 @@ static char *find_program(const char *name, const char *folder)
 /* The last line of a log, for the error message. */
 static char *last_line(const char *path)
 {
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TAIL_MAX);
 	BXC_AUTOCLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return bxc_strdup("");

@@ -30,7 +30,6 @@ int cmd_builder(const bxc_cli *cli, bxc_builder **ret, bxc_err **err);
 typedef struct output {
 	char *type;
 	char *dest;                  /* NULL: standard output for streams */
-	bool has_dest;
 	char **attrs;                /* strv "k=v", without type and dest */
 } output;
 

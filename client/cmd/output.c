@@ -63,7 +63,6 @@ static int fill(const char *spec, output *o, bxc_err **err)
 		bool is_stdout = bxc_str_eq(fields[0], "-");
 		o->type = bxc_strdup(is_stdout ? "tar" : "local");
 		o->dest = is_stdout ? NULL : bxc_strdup(fields[0]);
-		o->has_dest = true;
 		return 0;
 	}
 	for (char **f = fields; *f; f++) {
@@ -78,7 +77,6 @@ static int fill(const char *spec, output *o, bxc_err **err)
 		} else if (bxc_str_eq(key, "dest")) {
 			free(o->dest);
 			o->dest = bxc_str_eq(value, "-") ? NULL : bxc_strdup(value);
-			o->has_dest = true;
 		} else {
 			bxc_env_set(&o->attrs, key, value);
 		}

@@ -113,8 +113,3 @@ void plain_flush(bxc_prog *p, int64_t now_ns, bool all)
 	}
 	fflush(p->c.out);
 }
-
-void plain_event(bxc_prog *p, int64_t now_ns)
-{
-	plain_flush(p, now_ns, false);
-}

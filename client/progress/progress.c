@@ -65,7 +65,6 @@ void bxc_prog_set_source(bxc_prog *p, const char *name, const void *text, size_t
 	p->source = bxc_malloc(n + 1);
 	memcpy(p->source, text, n);
 	p->source[n] = '\0';
-	p->source_len = n;
 }
 
 char *bytes_text(uint64_t n)
@@ -194,7 +193,6 @@ static void on_vertex(bxc_prog *p, const bxc_json *ev)
 	}
 	v->cached = bxc_json_get_bool(ev, "cached", v->cached);
 	v->canceled = bxc_json_get_bool(ev, "canceled", false);
-	v->internal = bxc_json_get_bool(ev, "internal", v->internal);
 	free(v->error);
 	v->error = bxc_strdup(bxc_json_get_str(ev, "error", NULL));
 }
@@ -237,7 +235,7 @@ void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 	if (p->c.mode == BXC_PROG_RAWJSON)
 		rawjson_event(p, ev);
 	else if (p->c.mode == BXC_PROG_PLAIN)
-		plain_event(p, now_ns);
+		plain_flush(p, now_ns, false);
 }
 
 void bxc_prog_tick(bxc_prog *p, int64_t now_ns)
@@ -258,7 +256,6 @@ void bxc_prog_finish(bxc_prog *p, const bxc_json *error, int64_t now_ns)
 {
 	BXC_ARR_FOREACH (v, &p->vertices)
 		flush_partials(*v, now_ns);
-	p->finished = true;
 	if (p->c.mode == BXC_PROG_TTY)
 		tty_draw(p, now_ns, true);
 	else if (p->c.mode == BXC_PROG_PLAIN)

@@ -23,9 +23,8 @@ typedef struct vertex {
 	char *worker;
 	char *error;
 	int64_t started_ns, completed_ns;    /* 0: not yet */
-	bool cached, canceled, internal;
+	bool cached, canceled;
 	unsigned number;             /* 0: nothing was printed */
-	bool header_open;            /* plain: its header is the last one printed */
 	bool final_printed;
 	bxc_buf partial[3];          /* incomplete lines, by stream */
 	BXC_ARR(char *) pending;     /* plain: complete lines "0.123 text" that wait */
@@ -41,7 +40,6 @@ struct bxc_prog {
 	bxc_map *by_digest;
 	char *source_name;
 	char *source;
-	size_t source_len;
 	int64_t begun_ns;
 	/* plain */
 	unsigned last_number;
@@ -50,7 +48,6 @@ struct bxc_prog {
 	bool greeted;
 	/* tty */
 	int drawn_lines;
-	bool finished;
 	BXC_ARR(char *) warnings;
 };
 
@@ -60,7 +57,6 @@ char *bytes_text(uint64_t n);
 /* "0.3s"; owned. */
 char *seconds_text(int64_t ns);
 
-void plain_event(bxc_prog *p, int64_t now_ns);
 void plain_flush(bxc_prog *p, int64_t now_ns, bool all);
 void tty_draw(bxc_prog *p, int64_t now_ns, bool final);
 void rawjson_event(bxc_prog *p, const bxc_json *ev);

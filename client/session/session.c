@@ -155,25 +155,25 @@ int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
 	return 0;
 }
 
-static int send_type(bxc_csess *s, const char *type, const char *build, uint64_t after, bxc_err **err)
+static int send_type(bxc_csess *s, const char *type, const char *build, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	bxc_json_set_str(j, "type", type);
 	bxc_json_set_str(j, "build", build);
 	if (bxc_str_eq(type, "attach"))
-		bxc_json_set_u64(j, "after", after);
+		bxc_json_set_u64(j, "after", 0);
 	BXC_AUTOFREE char *text = bxc_json_print(j);
 	return bxc_chan_send(s->chan, bxc_slice_of(text, strlen(text)), err);
 }
 
 int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err)
 {
-	return send_type(s, "attach", build, 0, err);
+	return send_type(s, "attach", build, err);
 }
 
 int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err)
 {
-	return send_type(s, "cancel", build, 0, err);
+	return send_type(s, "cancel", build, err);
 }
 
 void bxc_csess_close(bxc_csess *s)

@@ -71,11 +71,6 @@ void bxc_agent_stop(bxc_agent *a)
 	free(a);
 }
 
-size_t bxc_agent_n_running(const bxc_agent *a)
-{
-	return bxc_map_len(a->jobs);
-}
-
 bxc_json *bxc_agent_hello(bxc_agent *a)
 {
 	bxc_json *j = bxc_json_object();

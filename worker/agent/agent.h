@@ -42,4 +42,3 @@ bxc_json *bxc_agent_hello(bxc_agent *a);
 BXC_MUST_CHECK int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_err **err);
 /* The session was lost for good: nothing of what runs can be reported any more. Loop. */
 void bxc_agent_abandon(bxc_agent *a);
-size_t bxc_agent_n_running(const bxc_agent *a);

@@ -119,17 +119,15 @@ int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
 	BXC_AUTOFREE char *base = base_name(m);
 	/* Mounted twice by one step: the same folder, which must not wait for itself. */
 	BXC_ARR_FOREACH (c, held)
-		if (m->sharing != BXC_CACHE_PRIVATE && bxc_str_eq(c->name, base)) {
-			*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, c->name);
+		if (m->sharing != BXC_CACHE_PRIVATE && bxc_str_eq(*c, base)) {
+			*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, *c);
 			return 0;
 		}
 	char *name = NULL;
 	int r = take_use(x, m, base, cancel, &name, err);
 	if (r < 0)
 		return r;
-	bxc_exec__cache *c = bxc_arr_push(held);
-	c->name = name;
-	c->exclusive = m->sharing != BXC_CACHE_SHARED;
+	*bxc_arr_push(held) = name;
 	r = make_folder(x, name, m, err);
 	if (r == 0)
 		*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, name);
@@ -140,11 +138,11 @@ void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held)
 {
 	pthread_mutex_lock(&x->lock);
 	BXC_ARR_FOREACH (c, held) {
-		struct cache_use *u = bxc_map_get(x->caches, c->name);
+		struct cache_use *u = bxc_map_get(x->caches, *c);
 		bxc_check(u && u->users > 0);
 		if (--u->users == 0)
-			bxc_map_del(x->caches, c->name);
-		free(c->name);
+			bxc_map_del(x->caches, *c);
+		free(*c);
 	}
 	pthread_cond_broadcast(&x->freed);
 	pthread_mutex_unlock(&x->lock);

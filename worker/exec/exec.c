@@ -23,11 +23,6 @@
 #define MAX_BUNDLES  100000u
 #define CRUN_LOG_MAX (256u << 10)
 
-static void free_value(void *v)
-{
-	free(v);
-}
-
 /* An absolute path of a program: as given, near this program, or in PATH. */
 static int find_program(const char *given, const char *name, bool beside, char **ret, bxc_err **err)
 {
@@ -79,7 +74,7 @@ int bxc_exec_new(const bxc_exec_config *c, bxc_exec **ret, bxc_err **err)
 	x->run_fd = x->caches_fd = -1;
 	pthread_mutex_init(&x->lock, NULL);
 	pthread_cond_init(&x->freed, NULL);
-	x->caches = bxc_map_new(free_value);
+	x->caches = bxc_map_new(free);
 	BXC_AUTOFREE char *caches = bxc_str_fmt("%s/cache-mounts", c->root);
 	int r = find_program(c->helper, "bxc-exec", true, &x->helper, err);
 	if (r == 0)

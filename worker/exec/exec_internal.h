@@ -53,11 +53,7 @@ BXC_MUST_CHECK int bxc_exec__stubs_remove(int root_fd, bxc_exec__stubs *stubs, b
 void bxc_exec__stubs_done(bxc_exec__stubs *s);
 
 /* ---- cache.c: cache mounts ---- */
-typedef struct bxc_exec__cache {
-	char *name; /* folder in caches_dir */
-	bool exclusive;
-} bxc_exec__cache;
-typedef BXC_ARR(bxc_exec__cache) bxc_exec__caches;
+typedef BXC_ARR(char *) bxc_exec__caches; /* folders in caches_dir */
 /* Finds or makes the folder of a cache mount and takes it for this job, waiting for a locked one.
  * The path is owned by the caller. */
 BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
@@ -85,7 +81,6 @@ BXC_MUST_CHECK int bxc_exec__spec_json(const bxc_exec__spec *s, bxc_json **ret, 
 extern const char *const bxc_exec__default_dests[];
 char *bxc_exec__cwd(const bxc_op_exec *op);   /* owned, absolute */
 char *bxc_exec__hosts(const bxc_op_exec *op); /* content of /etc/hosts; owned */
-const char *bxc_exec__hostname(const bxc_op_exec *op);
 /* "a b" quoted as Go's %q; owned. */
 char *bxc_exec__quote(const char *s);
 

@@ -45,7 +45,7 @@ static void add_strings(bxc_json *obj, const char *key, const char *const *v, si
 		bxc_json_push_str(a, v[i]);
 }
 
-const char *bxc_exec__hostname(const bxc_op_exec *op)
+static const char *hostname(const bxc_op_exec *op)
 {
 	return bxc_str_empty(op->hostname) ? "buildkitsandbox" : op->hostname;
 }
@@ -61,7 +61,7 @@ char *bxc_exec__hosts(const bxc_op_exec *op)
 {
 	bxc_buf b = BXC_BUF_INIT(16u << 20);
 	bxc_buf_addf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-		bxc_exec__hostname(op));
+		hostname(op));
 	for (char **h = op->extra_hosts; h && *h; h++) {
 		const char *eq = strchr(*h, '=');
 		if (eq)
@@ -267,7 +267,7 @@ int bxc_exec__spec_json(const bxc_exec__spec *s, bxc_json **ret, bxc_err **err)
 	bxc_json *root = bxc_json_add_object(j, "root");
 	bxc_json_set_str(root, "path", s->rootfs);
 	bxc_json_set_bool(root, "readonly", s->op->mounts.n > 0 && s->op->mounts.v[0].readonly);
-	bxc_json_set_str(j, "hostname", bxc_exec__hostname(s->op));
+	bxc_json_set_str(j, "hostname", hostname(s->op));
 	add_mounts(j, s);
 	add_linux(j, s->op);
 	*ret = BXC_TAKE(j);
