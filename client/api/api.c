@@ -57,14 +57,6 @@ int bxc_capi_channel(bxc_http_client *http, const bxc_builder *b, char **ret, bx
 	const char *first = bxc_json_string(bxc_json_first(bxc_json_get(j, "channel")));
 	if (!first)
 		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "builder '%s': the coordinator names no channel", b->name);
-	/* An address that means "all of mine" is reached where the API is. */
-	const char *any = strstr(first, "://0.0.0.0:");
-	const char *host = strstr(b->endpoint, "://");
-	if (any && host) {
-		host += 3;
-		*ret = bxc_str_fmt("%.*s://%.*s%s", (int)(any - first), first, (int)strcspn(host, ":/"), host, strrchr(first, ':'));
-	} else {
-		*ret = bxc_strdup(first);
-	}
+	*ret = bxc_builder_channel_address(b->endpoint, first);
 	return 0;
 }
