@@ -131,12 +131,11 @@ static int launch(const char *dir, const char *name, const char *folder, bxc_err
 		return bxc_err_wrap(err, r, "start %s", name);
 	close(BXC_TAKE_FD(child_fd));
 	r = wait_ready(ready_fd, name, log, err);
-	if (r < 0) {
+	if (r < 0)
 		bxc_proc_free(p);
-		return r;
-	}
-	/* It outlives us: its handle is left alone on purpose, since freeing it would kill it. */
-	return 0;
+	else
+		bxc_proc_detach(p);
+	return r;
 }
 
 /* Under a lock, so that of two clients one starts it and the other waits. */
