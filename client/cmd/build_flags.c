@@ -33,7 +33,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"pull", 0, BXC_CLI_FLAG, NULL, "ask registries for base images (always done)"},
 	{"provenance", 0, BXC_CLI_STRING, "BOOL", "attestations: this version makes none", NULL, "true"},
 	{"sbom", 0, BXC_CLI_STRING, "BOOL", "attestations: this version makes none", NULL, "true"},
-	/* Known of buildx; refused by name, never ignored. */
+	/* Known of buildx, hidden; refused by name, never ignored. */
 	{"add-host", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"allow", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"annotation", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
@@ -55,11 +55,6 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"source-policy-file", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
 };
 _Static_assert(BXC_ARRAY_SIZE(cmd_build_opts) == CMD_BUILD_N_OPTS, "count the options");
-
-static const char *const refused[] = {
-	"add-host", "allow", "annotation", "attest", "build-context", "cache-from", "cache-to", "call", "check", "cgroup-parent", "load",
-	"policy", "secret", "shm-size", "ssh", "ulimit", "memory", "source-policy-file",
-};
 
 void build_plan_done(build_plan *p)
 {
@@ -88,10 +83,13 @@ static int usage(bxc_err **err, const char *fmt, ...)
 
 static int check_refused(const bxc_cli *cli, bxc_err **err)
 {
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(refused); i++)
-		if (bxc_cli_has(cli, refused[i]))
-			return usage(err, "flag --%s is not supported by this version of bxc", refused[i]);
+	/* The default of --network is what there is. */
 	const char *net = bxc_cli_str(cli, "network");
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(cmd_build_opts); i++) {
+		const bxc_cli_opt *o = &cmd_build_opts[i];
+		if (o->hidden && !bxc_str_eq(o->name, "network") && bxc_cli_has(cli, o->name))
+			return usage(err, "flag --%s is not supported by this version of bxc", o->name);
+	}
 	if (net && !bxc_str_eq(net, "default"))
 		return usage(err, "flag --network=%s is not supported by this version of bxc", net);
 	static const char *const attests[] = {"provenance", "sbom"};
