@@ -238,7 +238,7 @@ static int read_ignore(build_plan *p, const char *dockerfile, bxc_err **err)
 
 /* ---- the request ---- */
 
-static void set_pairs(bxc_json *req, const char *key, char *const *list, bool from_env)
+static bxc_json *set_pairs(bxc_json *req, const char *key, char *const *list, bool from_env)
 {
 	bxc_json *o = bxc_json_add_object(req, key);
 	for (; list && *list; list++) {
@@ -248,6 +248,7 @@ static void set_pairs(bxc_json *req, const char *key, char *const *list, bool fr
 		if (v && *k)
 			bxc_json_set_str(o, k, v);
 	}
+	return o;
 }
 
 static int set_platforms(const bxc_cli *cli, bxc_json *req, bxc_err **err)
@@ -282,13 +283,10 @@ static void make_request(const bxc_cli *cli, build_plan *p)
 	bxc_json_set_str(d, "data", data);
 	bxc_json_set_str(req, "context", "context");
 	bxc_json_set_str(req, "target", bxc_cli_str(cli, "target"));
-	set_pairs(req, "build_args", bxc_cli_list(cli, "build-arg"), true);
+	bxc_json *args = set_pairs(req, "build_args", bxc_cli_list(cli, "build-arg"), true);
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
-	if (!bxc_str_empty(epoch) && !bxc_json_get(bxc_json_get(req, "build_args"), "SOURCE_DATE_EPOCH")) {
-		bxc_json *args = bxc_json_dup(bxc_json_get(req, "build_args"));
+	if (!bxc_str_empty(epoch) && !bxc_json_get(args, "SOURCE_DATE_EPOCH"))
 		bxc_json_set_str(args, "SOURCE_DATE_EPOCH", epoch);
-		bxc_json_set_take(req, "build_args", args);
-	}
 	set_pairs(req, "labels", bxc_cli_list(cli, "label"), false);
 	bxc_json_set_bool(req, "no_cache", bxc_cli_flag(cli, "no-cache"));
 	BXC_AUTOFREE char *filter = bxc_strv_join(bxc_cli_list(cli, "no-cache-filter"), ",");
