@@ -41,16 +41,22 @@ static int serve(struct serving *v, bxc_err **err)
 	return bxc_err_set(err, BXC_UNIMPLEMENTED, "this client does not serve '%.64s'", v->kind);
 }
 
-static void serve_work(void *ud)
+static void serving_end(struct serving *v, const bxc_err *why)
 {
-	struct serving *v = ud;
-	BXC_AUTOERR bxc_err *err = NULL;
-	if (serve(v, &err) < 0)
-		bxc_chan_stream_reset(v->stream, bxc_err_code(err), bxc_err_text(err));
+	if (why)
+		bxc_chan_stream_reset(v->stream, bxc_err_code(why), bxc_err_text(why));
 	bxc_chan_stream_free(v->stream);
 	free(v->kind);
 	free(v->name);
 	free(v);
+}
+
+static void serve_work(void *ud)
+{
+	struct serving *v = ud;
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_ignore(serve(v, &err));
+	serving_end(v, err);
 }
 
 static void on_stream(bxc_chan *c, bxc_chan_stream *st, const char *kind, const char *name, void *ud)
@@ -60,13 +66,8 @@ static void on_stream(bxc_chan *c, bxc_chan_stream *st, const char *kind, const 
 	struct serving *v = bxc_calloc(1, sizeof(*v));
 	*v = (struct serving){s, st, bxc_strdup(kind), bxc_strdup(name)};
 	BXC_AUTOERR bxc_err *err = NULL;
-	if (bxc_pool_submit(s->pool, serve_work, NULL, NULL, v, &err) >= 0)
-		return;
-	bxc_chan_stream_reset(st, bxc_err_code(err), bxc_err_text(err));
-	bxc_chan_stream_free(st);
-	free(v->kind);
-	free(v->name);
-	free(v);
+	if (bxc_pool_submit(s->pool, serve_work, NULL, NULL, v, &err) < 0)
+		serving_end(v, err);
 }
 
 /* ---- messages ---- */
