@@ -149,14 +149,11 @@ static int write_all(struct archive *a, bxc_src *src, bxc_content *content, cons
 	return r < 0 ? r : bxc_tar_writer_finish(a->tar, err);
 }
 
-int write_archive(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, bxc_err **err)
+int write_archive(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err)
 {
-	BXC_AUTOSTRV char **names = NULL;
 	bxc_sink_fn sink;
 	void *sink_ud;
-	int r = names_of(q, &names, err);
-	if (r >= 0)
-		r = q->open(&sink, &sink_ud, q->ud, err);
+	int r = q->open(&sink, &sink_ud, q->ud, err);
 	if (r < 0)
 		return r;
 	struct archive a = {.seen = bxc_map_new(NULL)};

@@ -49,9 +49,9 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 	if (r >= 0)
 		r = make_images(src, q, &m, err);
 	if (r >= 0 && !bxc_str_eq(q->type, "image"))
-		r = write_archive(src, content, q, &m, err);
+		r = write_archive(src, content, q, &m, names, err);
 	else if (r >= 0 && push)
-		r = push_images(src, content, q, &m, err);
+		r = push_images(src, content, q, &m, names, err);
 	if (r >= 0) {
 		BXC_AUTOJSON bxc_json *desc = bxc_descriptor_to_json(&m.top);
 		BXC_AUTOFREE char *text = bxc_json_print(desc);

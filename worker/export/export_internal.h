@@ -22,9 +22,9 @@ typedef struct made {
 void made_done(made *m);
 /* Layers, configurations, manifests, index; nothing is sent. */
 int make_images(bxc_src *src, const bxc_exp_request *q, made *ret, bxc_err **err);
-int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, bxc_err **err);
+int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err);
 /* A tar of an OCI layout; with manifest.json for docker. */
-int write_archive(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, bxc_err **err);
+int write_archive(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err);
 const char *attr(const bxc_exp_request *q, const char *key);
 int attr_bool(const bxc_exp_request *q, const char *key, bool fallback, bool *ret, bxc_err **err);
 /* attrs.name split at commas and normalised; owned strv of full references. */

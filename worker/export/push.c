@@ -98,16 +98,10 @@ static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q,
 	return 0;
 }
 
-int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, bxc_err **err)
+int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err)
 {
-	BXC_AUTOSTRV char **names = NULL;
-	int r = names_of(q, &names, err);
-	if (r < 0)
-		return r;
-	if (!names)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
-	for (char **n = names; *n; n++) {
-		r = push_to(src, content, q, m, *n, err);
+	for (char *const *n = names; *n; n++) {
+		int r = push_to(src, content, q, m, *n, err);
 		if (r < 0)
 			return r;
 	}
