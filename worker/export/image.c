@@ -75,22 +75,8 @@ static int compression_of(const bxc_exp_request *q, bxc_compression *ret, int *r
 	return 0;
 }
 
-static const char *layer_type(bxc_compression c, bool oci)
-{
-	switch (c) {
-	case BXC_COMPRESSION_ZSTD:
-		return BXC_MT_OCI_LAYER_ZSTD;
-	case BXC_COMPRESSION_NONE:
-		return oci ? BXC_MT_OCI_LAYER : BXC_MT_DOCKER_LAYER;
-	case BXC_COMPRESSION_GZIP:
-	case BXC_COMPRESSION_UNKNOWN:
-		break;
-	}
-	return oci ? BXC_MT_OCI_LAYER_GZIP : BXC_MT_DOCKER_LAYER_GZIP;
-}
-
-/* A layer of a base image under the family of media types that the manifest has. */
-static const char *base_type(const char *type, bool oci)
+/* The type of a layer in the family of media types that the manifest has. */
+static const char *layer_type(const char *type, bool oci)
 {
 	static const char *const pairs[][2] = {
 		{BXC_MT_OCI_LAYER_GZIP, BXC_MT_DOCKER_LAYER_GZIP},
@@ -151,18 +137,17 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 		*bxc_arr_push(&out->base) = l->registry ? l : NULL;
 		if (l->registry) {
 			bxc_descriptor_copy(d, &l->blob);
-			free(d->media_type);
-			d->media_type = bxc_strdup(base_type(l->blob.media_type, oci));
 			n_base++;
 		} else {
 			q->status("exporting layers", 0, 0, false, q->ud);
 			r = bxc_src_image_blob(src, ids, bxc_strv_len(ids), c, level, q->cancel, d, &diff_id, err);
 			if (r < 0)
 				break;
-			free(d->media_type);
-			d->media_type = bxc_strdup(layer_type(c, oci));
 			*bxc_arr_push(&created) = l->created_ns ? l->created_ns : q->now_ns;
 		}
+		char *type = bxc_strdup(layer_type(d->media_type, oci));
+		free(d->media_type);
+		d->media_type = type;
 		*bxc_arr_push(&config->diff_ids) = diff_id;
 	}
 	if (r >= 0) {
