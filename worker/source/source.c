@@ -208,12 +208,18 @@ struct fetch {
 	const bxc_src_layer *l;
 };
 
+static void tell(const struct fetch *f, const char *what, uint64_t current, uint64_t total, bool done)
+{
+	const bxc_src_progress *p = f->e->progress;
+	if (p)
+		p->fn(f->l, what, current, total, done, p->ud);
+}
+
 static void on_bytes(uint64_t done, uint64_t total, void *ud)
 {
 	struct fetch *f = ud;
 	char d[BXC_DIGEST_STR_MAX];
-	if (f->e->progress)
-		f->e->progress->fn(f->l, bxc_digest_str(&f->l->blob.digest, d), done, total, done == total, f->e->progress->ud);
+	tell(f, bxc_digest_str(&f->l->blob.digest, d), done, total, done == total);
 }
 
 struct peer_sink {
@@ -236,7 +242,7 @@ static int blob_from_peers(struct fetch *f, bxc_err **err)
 {
 	bxc_content *c = f->e->s->content;
 	const bxc_src_layer *l = f->l;
-	int r = bxc_err_set(NULL, BXC_NOT_FOUND, "none");
+	int r = -BXC_NOT_FOUND;
 	BXC_AUTOERR bxc_err *last = NULL;
 	if (bxc_blob_has(bxc_content_store(c), &l->blob.digest))
 		return 0;
@@ -263,15 +269,21 @@ static int blob_from_peers(struct fetch *f, bxc_err **err)
 	return bxc_err_wrap_take(err, BXC_TAKE(last), r, "layer '%s'", l->id);
 }
 
-int bxc_src_registry_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err)
+static int blob_from_registry(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_reg_progress_fn progress, void *ud,
+	bxc_err **err)
 {
 	BXC_AUTOREF bxc_ref repo = {0};
-	if (bxc_blob_has(bxc_content_store(s->content), &l->blob.digest))
-		return 0;
 	int r = bxc_ref_parse(l->registry, &repo, err);
 	if (r >= 0)
-		r = bxc_reg_fetch(reg, &repo, &l->blob, cancel, bxc_content_store(s->content), NULL, NULL, err);
+		r = bxc_reg_fetch(reg, &repo, &l->blob, cancel, bxc_content_store(s->content), progress, ud, err);
 	return r < 0 ? r : 0;
+}
+
+int bxc_src_registry_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err)
+{
+	if (bxc_blob_has(bxc_content_store(s->content), &l->blob.digest))
+		return 0;
+	return blob_from_registry(s, l, reg, cancel, NULL, NULL, err);
 }
 
 static int fetch_layer(struct fetch *f, bxc_err **err)
@@ -279,27 +291,17 @@ static int fetch_layer(struct fetch *f, bxc_err **err)
 	const bxc_src_layer *l = f->l;
 	bxc_src *s = f->e->s;
 	char what[32 + BXC_DIGEST_STR_MAX], d[BXC_DIGEST_STR_MAX];
-	int r;
 	if (!bxc_digest_is_set(&l->blob.digest))
 		return bxc_err_set(err, BXC_NOT_FOUND, "layer '%s' is not here and was not published", l->id);
-	if (l->registry) {
-		BXC_AUTOREF bxc_ref repo = {0};
-		r = bxc_ref_parse(l->registry, &repo, err);
-		if (r >= 0)
-			r = bxc_reg_fetch(f->e->reg, &repo, &l->blob, f->e->cancel, bxc_content_store(s->content), on_bytes, f, err);
-	} else {
-		r = blob_from_peers(f, err);
-	}
+	int r = l->registry ? blob_from_registry(s, l, f->e->reg, f->e->cancel, on_bytes, f, err) : blob_from_peers(f, err);
 	if (r < 0)
 		return r;
 	snprintf(what, sizeof(what), "extracting %s", bxc_digest_str(&l->blob.digest, d));
-	if (f->e->progress)
-		f->e->progress->fn(l, what, 0, 0, false, f->e->progress->ud);
+	tell(f, what, 0, 0, false);
 	r = unpack_layer(s, l, f->e->cancel, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "unpack layer %s", d);
-	if (f->e->progress)
-		f->e->progress->fn(l, what, 0, 0, true, f->e->progress->ud);
+	tell(f, what, 0, 0, true);
 	/* A registry's blob may be exported again; a peer's form is of no more use. */
 	if (!l->registry)
 		bxc_ignore(bxc_blob_remove(bxc_content_store(s->content), &l->blob.digest, NULL));
@@ -313,9 +315,12 @@ static void fetch_work(void *ud)
 	bxc_src *s = e->s;
 	bxc_err *err = NULL;
 	src_claim(s, f->l->id);
-	int r = bxc_snap_has(s->snap, f->l->id) ? 0 : bxc_cancel_check(e->cancel, &err);
-	if (r >= 0 && !bxc_snap_has(s->snap, f->l->id))
-		r = fetch_layer(f, &err);
+	int r = 0;
+	if (!bxc_snap_has(s->snap, f->l->id)) {
+		r = bxc_cancel_check(e->cancel, &err);
+		if (r >= 0)
+			r = fetch_layer(f, &err);
+	}
 	src_release(s, f->l->id);
 	pthread_mutex_lock(&s->lock);
 	/* What only peers have and none could give is lost; a cancelled fetch or a full disk says nothing of them. */
