@@ -51,7 +51,14 @@ static void node_times(const copier *c, const bxc_fsop__node *n, struct timespec
 	}
 }
 
-static int node_mode(const copier *c, const bxc_fsop__node *n, mode_t *ret, bxc_err **err)
+typedef struct attributes {
+	uint32_t uid, gid;
+	mode_t mode;
+	struct timespec times[2];
+} attributes;
+
+/* What the action asks for, and for the rest what the node has. */
+static int attributes_of(const copier *c, const bxc_fsop__node *n, attributes *ret, bxc_err **err)
 {
 	mode_t mode = n->mode;
 	if (c->a->mode_text) {
@@ -61,7 +68,10 @@ static int node_mode(const copier *c, const bxc_fsop__node *n, mode_t *ret, bxc_
 	} else if (c->a->mode >= 0) {
 		mode = (mode_t)c->a->mode;
 	}
-	*ret = mode & 07777;
+	ret->mode = mode & 07777;
+	ret->uid = c->owner.is_set ? c->owner.uid : n->uid;
+	ret->gid = c->owner.is_set ? c->owner.gid : n->gid;
+	node_times(c, n, ret->times);
 	return 0;
 }
 
@@ -69,20 +79,16 @@ static int node_mode(const copier *c, const bxc_fsop__node *n, mode_t *ret, bxc_
  * undoes in part, and before xattrs, among which it clears capabilities. */
 static int set_attributes(copier *c, const bxc_fsop__node *n, int fd, bxc_err **err)
 {
-	mode_t mode = 0;
-	struct timespec times[2];
-	int r = node_mode(c, n, &mode, err);
+	attributes t;
+	int r = attributes_of(c, n, &t, err);
 	if (r < 0)
 		return r;
-	node_times(c, n, times);
-	uint32_t uid = c->owner.is_set ? c->owner.uid : n->uid;
-	uint32_t gid = c->owner.is_set ? c->owner.gid : n->gid;
-	if (fchown(fd, uid, gid) < 0)
+	if (fchown(fd, t.uid, t.gid) < 0)
 		return bxc_err_errno(err, errno, "change owner of '%s'", n->path);
-	if (fchmod(fd, mode) < 0)
+	if (fchmod(fd, t.mode) < 0)
 		return bxc_err_errno(err, errno, "change mode of '%s'", n->path);
 	bxc_fsop__view_copy_xattrs(c->view, n, fd);
-	if (futimens(fd, times) < 0)
+	if (futimens(fd, t.times) < 0)
 		return bxc_err_errno(err, errno, "set time of '%s'", n->path);
 	return 0;
 }
@@ -91,22 +97,18 @@ static int set_attributes(copier *c, const bxc_fsop__node *n, int fd, bxc_err **
 static int set_attributes_at(
 	copier *c, const bxc_fsop__node *n, int dir_fd, const char *name, bxc_err **err)
 {
-	mode_t mode = 0;
-	struct timespec times[2];
-	int r = node_mode(c, n, &mode, err);
+	attributes t;
+	int r = attributes_of(c, n, &t, err);
 	if (r < 0)
 		return r;
-	node_times(c, n, times);
-	uint32_t uid = c->owner.is_set ? c->owner.uid : n->uid;
-	uint32_t gid = c->owner.is_set ? c->owner.gid : n->gid;
-	if (fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fchownat(dir_fd, name, t.uid, t.gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return bxc_err_errno(err, errno, "change owner of '%s'", n->path);
-	if (!S_ISLNK(n->mode) && fchmodat(dir_fd, name, mode, 0) < 0)
+	if (!S_ISLNK(n->mode) && fchmodat(dir_fd, name, t.mode, 0) < 0)
 		return bxc_err_errno(err, errno, "change mode of '%s'", n->path);
 	BXC_AUTOCLOSE int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0)
 		bxc_fsop__view_copy_xattrs(c->view, n, fd);
-	if (utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (utimensat(dir_fd, name, t.times, AT_SYMLINK_NOFOLLOW) < 0)
 		return bxc_err_errno(err, errno, "set time of '%s'", n->path);
 	return 0;
 }
