@@ -121,6 +121,16 @@ static int write_meta(bxc_snap_staging *g, const bxc_snap__layer *l, bxc_err **e
 	return bxc_fd_write_all(fd, text, strlen(text), err);
 }
 
+/* Its rename has happened, or never will. Needs s->lock. */
+static void end_commit(bxc_snap *s, uint64_t seq)
+{
+	for (size_t i = 0; i < s->committing.n; i++)
+		if (s->committing.v[i] == seq) {
+			bxc_arr_remove(&s->committing, i);
+			break;
+		}
+}
+
 /* Puts the finished folder in place. 1: the layer was there already. */
 static int put_in_place(bxc_snap_staging *g, bxc_snap__layer *l, bxc_err **err)
 {
@@ -131,11 +141,7 @@ static int put_in_place(bxc_snap_staging *g, bxc_snap__layer *l, bxc_err **err)
 	if (r == 0)
 		r = bxc_fs_rename(s->tmp_fd, g->name, s->layers_fd, name, true, err);
 	pthread_mutex_lock(&s->lock);
-	for (size_t i = 0; i < s->committing.n; i++)
-		if (s->committing.v[i] == l->seq) {
-			bxc_arr_remove(&s->committing, i);
-			break;
-		}
+	end_commit(s, l->seq);
 	if (r == 0)
 		bxc_map_set(s->layers, l->id, l);
 	pthread_cond_signal(&s->wake);
@@ -163,19 +169,14 @@ int bxc_snap_commit(bxc_snap_staging *g_, const bxc_snap_facts *facts, bxc_err *
 	l->seq = ++s->last_seq;
 	*bxc_arr_push(&s->committing) = l->seq;
 	pthread_mutex_unlock(&s->lock);
-	BXC_AUTOERR bxc_err *why = NULL;
-	int meta_r = write_meta(g, l, &why);
-	if (meta_r < 0) {
+	r = write_meta(g, l, err);
+	if (r == 0) {
+		r = put_in_place(g, l, err);
+	} else {
 		pthread_mutex_lock(&s->lock);
-		for (size_t i = 0; i < s->committing.n; i++)
-			if (s->committing.v[i] == l->seq) {
-				bxc_arr_remove(&s->committing, i);
-				break;
-			}
+		end_commit(s, l->seq);
 		pthread_mutex_unlock(&s->lock);
-		return bxc_err_wrap_take(err, BXC_TAKE(why), meta_r, "commit layer '%s'", g->id);
 	}
-	r = put_in_place(g, l, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "commit layer '%s'", g->id);
 	if (r == 0) {
