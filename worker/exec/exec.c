@@ -240,11 +240,15 @@ static int hand_over(step *s, int fd)
 	return BXC_HELPER_FIRST_FD + (int)s->mount_fds.n - 1;
 }
 
+static const bxc_exec_input *input_of(const step *s, const bxc_op_mount *m)
+{
+	static const bxc_exec_input none = {.tree_fd = -1};
+	return m->input == BXC_DEF_NO_INPUT ? &none : &s->job->inputs[m->input];
+}
+
 static int mount_root(step *s, bxc_err **err)
 {
-	const bxc_op_mount *m = &s->job->op->mounts.v[0];
-	const bxc_exec_input none = {.tree_fd = -1};
-	const bxc_exec_input *in = m->input == BXC_DEF_NO_INPUT ? &none : &s->job->inputs[m->input];
+	const bxc_exec_input *in = input_of(s, &s->job->op->mounts.v[0]);
 	if (in->tree_fd >= 0)
 		return bxc_err_set(err, BXC_UNIMPLEMENTED,
 			"a local folder as the root of a step is not supported");
@@ -261,8 +265,7 @@ static int mount_root(step *s, bxc_err **err)
 
 static int mount_input(step *s, const bxc_op_mount *m, int *ret_fd, bxc_err **err)
 {
-	const bxc_exec_input none = {.tree_fd = -1};
-	const bxc_exec_input *in = m->input == BXC_DEF_NO_INPUT ? &none : &s->job->inputs[m->input];
+	const bxc_exec_input *in = input_of(s, m);
 	if (m->readonly) {
 		if (in->tree_fd >= 0)
 			return bxc_mnt_bind_clone(
@@ -277,6 +280,15 @@ static int mount_input(step *s, const bxc_op_mount *m, int *ret_fd, bxc_err **er
 	if (in->tree_fd >= 0)
 		return bxc_snap_mount_rw_dir(s->x->snap, in->tree_fd, g, ret_fd, err);
 	return bxc_snap_mount_rw(s->x->snap, in->layers, in->n_layers, g, ret_fd, err);
+}
+
+static void set_bind(bxc_exec__mount *ret, bool readonly)
+{
+	ret->type = "bind";
+	bxc_strv_push(&ret->options, "bind");
+	bxc_strv_push(&ret->options, "rprivate");
+	if (readonly)
+		bxc_strv_push(&ret->options, "ro");
 }
 
 static int prepare_bind(step *s, const bxc_op_mount *m, size_t i, bxc_exec__mount *ret,
@@ -310,11 +322,7 @@ static int prepare_bind(step *s, const bxc_op_mount *m, size_t i, bxc_exec__moun
 		ret->source = bxc_str_fmt("%s/b/%zu", s->bundle, i);
 		bxc_helper_add_bind(&s->helper, at, m->selector, ret->source);
 	}
-	bxc_strv_push(&ret->options, "bind");
-	bxc_strv_push(&ret->options, "rprivate");
-	if (m->readonly)
-		bxc_strv_push(&ret->options, "ro");
-	ret->type = "bind";
+	set_bind(ret, m->readonly);
 	return 0;
 }
 
@@ -328,11 +336,7 @@ static int prepare_mount(step *s, size_t i, bool *ret_is_dir, bxc_err **err)
 	case BXC_MOUNT_BIND:
 		return prepare_bind(s, m, i, out, ret_is_dir, err);
 	case BXC_MOUNT_CACHE:
-		out->type = "bind";
-		bxc_strv_push(&out->options, "bind");
-		bxc_strv_push(&out->options, "rprivate");
-		if (m->readonly)
-			bxc_strv_push(&out->options, "ro");
+		set_bind(out, m->readonly);
 		return bxc_exec__cache_take(s->x, m, s->job->cancel, &s->caches, &out->source, err);
 	case BXC_MOUNT_TMPFS:
 		out->type = "tmpfs";

@@ -4,6 +4,7 @@
  * containerd's defaults make of it.
  */
 #include <ctype.h>
+#include <errno.h>
 
 #include "common/base/str.h"
 #include "worker/exec/exec_internal.h"
@@ -167,16 +168,21 @@ static int add_process(bxc_json *j, const bxc_exec__spec *s, bxc_err **err)
 
 /* ---- mounts ---- */
 
-static bxc_json *add_mount(
-	bxc_json *list, const char *dest, const char *type, const char *source, const char *options)
+static void put_mount(bxc_json *list, const char *dest, const char *type, const char *source,
+	char *const *options)
 {
 	bxc_json *m = bxc_json_push_object(list);
 	bxc_json_set_str(m, "destination", dest);
 	bxc_json_set_str(m, "type", type);
 	bxc_json_set_str(m, "source", source);
+	bxc_json_set_strv(m, "options", options);
+}
+
+static void add_mount(
+	bxc_json *list, const char *dest, const char *type, const char *source, const char *options)
+{
 	BXC_AUTOSTRV char **v = bxc_strv_split(options, ',');
-	bxc_json_set_strv(m, "options", v);
-	return m;
+	put_mount(list, dest, type, source, v);
 }
 
 static void add_mounts(bxc_json *j, const bxc_exec__spec *s)
@@ -196,18 +202,24 @@ static void add_mounts(bxc_json *j, const bxc_exec__spec *s)
 	add_mount(l, "/etc/hosts", "bind", s->hosts, "bind,ro,rprivate");
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		const bxc_exec__mount *m = &s->mounts[i];
-		bxc_json *e = bxc_json_push_object(l);
-		bxc_json_set_str(e, "destination", m->dest);
-		bxc_json_set_str(e, "type", m->type);
-		bxc_json_set_str(e, "source", m->source);
-		bxc_json_set_strv(e, "options", m->options);
+		put_mount(l, m->dest, m->type, m->source, m->options);
 	}
 }
 
 /* ---- linux ---- */
 
+static bxc_json *refuse(bxc_json *calls, const char *const *names, size_t n, int errnum)
+{
+	bxc_json *rule = bxc_json_push_object(calls);
+	add_strings(rule, "names", names, n);
+	bxc_json_set_str(rule, "action", "SCMP_ACT_ERRNO");
+	bxc_json_set_i64(rule, "errnoRet", errnum);
+	return rule;
+}
+
 static void add_seccomp(bxc_json *l)
 {
+	static const char *const clone_name[] = {"clone"}, *const clone3_name[] = {"clone3"};
 	bxc_json *sc = bxc_json_add_object(l, "seccomp");
 	bxc_json_set_str(sc, "defaultAction", "SCMP_ACT_ALLOW");
 	bxc_json *arches = bxc_json_add_array(sc, "architectures");
@@ -220,27 +232,16 @@ static void add_seccomp(bxc_json *l)
 	bxc_json_push_str(arches, "SCMP_ARCH_ARM");
 #endif
 	bxc_json *calls = bxc_json_add_array(sc, "syscalls");
-	bxc_json *refused = bxc_json_push_object(calls);
-	add_strings(refused, "names", refused_calls, BXC_ARRAY_SIZE(refused_calls));
-	bxc_json_set_str(refused, "action", "SCMP_ACT_ERRNO");
-	bxc_json_set_i64(refused, "errnoRet", 1);
+	refuse(calls, refused_calls, BXC_ARRAY_SIZE(refused_calls), EPERM);
 	/* New user namespaces open much of the kernel. Flags of clone3 lie in memory, out of reach
 	 * of a filter; with ENOSYS libraries fall back to clone. */
-	bxc_json *clone = bxc_json_push_object(calls);
-	static const char *const clone_name[] = {"clone"};
-	add_strings(clone, "names", clone_name, 1);
-	bxc_json_set_str(clone, "action", "SCMP_ACT_ERRNO");
-	bxc_json_set_i64(clone, "errnoRet", 1);
+	bxc_json *clone = refuse(calls, clone_name, 1, EPERM);
 	bxc_json *arg = bxc_json_push_object(bxc_json_add_array(clone, "args"));
 	bxc_json_set_i64(arg, "index", 0);
 	bxc_json_set_i64(arg, "value", 0x10000000);
 	bxc_json_set_i64(arg, "valueTwo", 0x10000000);
 	bxc_json_set_str(arg, "op", "SCMP_CMP_MASKED_EQ");
-	bxc_json *clone3 = bxc_json_push_object(calls);
-	static const char *const clone3_name[] = {"clone3"};
-	add_strings(clone3, "names", clone3_name, 1);
-	bxc_json_set_str(clone3, "action", "SCMP_ACT_ERRNO");
-	bxc_json_set_i64(clone3, "errnoRet", 38);
+	refuse(calls, clone3_name, 1, ENOSYS);
 }
 
 static void add_linux(bxc_json *j, const bxc_op_exec *op)
