@@ -18,5 +18,6 @@
 #define BXC_LIMIT_XATTR            (64u << 10)      /* bytes of one value; XATTR_SIZE_MAX */
 #define BXC_LIMIT_SYMLINKS         255              /* links followed in one look-up */
 #define BXC_LIMIT_TREE_ENTRIES     4000000u         /* files of one tree */
+#define BXC_LIMIT_TREE_DEPTH       2100u            /* folders within folders: a path of BXC_LIMIT_PATH bytes has no more */
 #define BXC_LIMIT_PASSWD           (10u << 20)      /* bytes of /etc/passwd or /etc/group */
 #define BXC_LIMIT_BLOB             (UINT64_C(1) << 40)   /* bytes of one blob */

@@ -145,9 +145,9 @@ static int by_name(const void *a, const void *b)
 
 static int walk(bxc_diff__out *o, level *at, unsigned depth, bxc_err **err)
 {
-	if (depth > BXC_DIFF__MAX_DEPTH)
+	if (depth > BXC_LIMIT_TREE_DEPTH)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
-			BXC_DIFF__MAX_DEPTH);
+			BXC_LIMIT_TREE_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fs_list_dir(at->upper_fd, ".", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	if (r < 0)
@@ -200,9 +200,9 @@ int bxc_diff_write(
 
 static int walk_tree(bxc_diff__out *o, int dir_fd, const char *path, unsigned depth, bxc_err **err)
 {
-	if (depth > BXC_DIFF__MAX_DEPTH)
+	if (depth > BXC_LIMIT_TREE_DEPTH)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
-			BXC_DIFF__MAX_DEPTH);
+			BXC_LIMIT_TREE_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fs_list_dir(dir_fd, ".", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	for (char **n = names; r == 0 && *n; n++) {

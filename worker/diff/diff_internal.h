@@ -7,9 +7,6 @@
 #include "common/base/map.h"
 #include "worker/diff/diff.h"
 
-#define BXC_DIFF__MAX_DEPTH                                                                        \
-	2100u /* folders within folders: a path of BXC_LIMIT_PATH bytes has no more */
-
 /* One run: where entries go, and what was written so far. */
 typedef struct bxc_diff__out {
 	bxc_tar_writer *w;

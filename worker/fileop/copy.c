@@ -205,9 +205,9 @@ static bool may_select_below(const copier *c, const char *below)
 
 static int copy_children(copier *c, level *l, const char *below, unsigned depth, bxc_err **err)
 {
-	if (depth > BXC_FSOP__MAX_DEPTH)
+	if (depth > BXC_LIMIT_TREE_DEPTH)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
-			BXC_FSOP__MAX_DEPTH);
+			BXC_LIMIT_TREE_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fsop__view_list(c->view, l->node, &names, err);
 	for (char **name = names; r == 0 && *name; name++) {

@@ -6,8 +6,6 @@
 #include "common/base/map.h"
 #include "worker/fileop/fileop.h"
 
-#define BXC_FSOP__MAX_DEPTH                                                                        \
-	2100u /* folders within folders: a path of BXC_LIMIT_PATH bytes has no more */
 #define BXC_FSOP__MAX_LINKS 40 /* as the kernel */
 
 /* ---- view.c: one interface to both kinds of source ---- */

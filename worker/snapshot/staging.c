@@ -11,8 +11,6 @@
 #include "common/os/mnt.h"
 #include "worker/snapshot/snapshot_internal.h"
 
-#define MAX_DEPTH 2100u /* folders within folders: a path of BXC_LIMIT_PATH bytes has no more */
-
 int bxc_snap_begin(bxc_snap *s, const char *id, bxc_snap_staging **ret, bxc_err **err)
 {
 	if (id) {
@@ -71,9 +69,9 @@ void bxc_snap_abort(bxc_snap_staging *g)
 
 static int measure(int dir_fd, unsigned depth, uint64_t *sum, uint32_t *n_entries, bxc_err **err)
 {
-	if (depth > MAX_DEPTH)
+	if (depth > BXC_LIMIT_TREE_DEPTH)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
-			MAX_DEPTH);
+			BXC_LIMIT_TREE_DEPTH);
 	BXC_AUTOSTRV char **names = NULL;
 	int r = bxc_fs_list_dir(dir_fd, ".", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	if (r < 0)
