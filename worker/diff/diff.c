@@ -60,6 +60,25 @@ static int has_overlay_xattr(int fd, const char *what, bxc_buf *value, bxc_err *
 	return 0;
 }
 
+/* 1: it hides what is below it. */
+static int is_opaque(int fd, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf value = BXC_BUF_INIT(BXC_LIMIT_XATTR);
+	int r = has_overlay_xattr(fd, "opaque", &value, err);
+	return r < 0 ? r : r == 1 && value.len == 1 && value.data[0] == 'y';
+}
+
+/* The path of a name in a folder, as the tar has it. */
+static int sub_path(const char *dir, const char *name, char **ret, bxc_err **err)
+{
+	BXC_AUTOFREE char *path = bxc_diff__join(dir, name);
+	if (strlen(path) >= BXC_LIMIT_PATH)
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+			"the path '%.64s...' is longer than %u bytes", path, BXC_LIMIT_PATH - 1);
+	*ret = BXC_TAKE(path);
+	return 0;
+}
+
 static int walk_dir(bxc_diff__out *o, level *at, const char *name, const char *path,
 	const struct stat *st, const struct stat *lower_st, unsigned depth, bxc_err **err)
 {
@@ -75,12 +94,12 @@ static int walk_dir(bxc_diff__out *o, level *at, const char *name, const char *p
 	if (r == 1)
 		return bxc_err_set(
 			err, BXC_UNIMPLEMENTED, "'%s' is a redirected folder of overlayfs", path);
-	r = has_overlay_xattr(upper_fd, "opaque", &value, err);
+	r = is_opaque(upper_fd, err);
 	if (r < 0)
 		return r;
 	level below = {
 		.up = at,
-		.is_opaque = at->is_opaque || (r == 1 && value.len == 1 && value.data[0] == 'y'),
+		.is_opaque = at->is_opaque || r == 1,
 		.path = path,
 		.name = name,
 		.st = *st,
@@ -114,11 +133,10 @@ static int walk_name(bxc_diff__out *o, level *at, const char *name, unsigned dep
 	if (in_lower < 0)
 		return in_lower;
 	if (in_upper && !is_whiteout(&st) && !S_ISSOCK(st.st_mode)) {
-		BXC_AUTOFREE char *path = bxc_diff__join(at->path, name);
-		if (strlen(path) >= BXC_LIMIT_PATH)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
-				"the path '%.64s...' is longer than %u bytes", path,
-				BXC_LIMIT_PATH - 1);
+		BXC_AUTOFREE char *path = NULL;
+		r = sub_path(at->path, name, &path, err);
+		if (r < 0)
+			return r;
 		if (S_ISDIR(st.st_mode))
 			return walk_dir(
 				o, at, name, path, &st, in_lower ? &lower_st : NULL, depth, err);
@@ -184,10 +202,9 @@ int bxc_diff_write(
 	bxc_diff__out o;
 	bxc_diff__out_init(&o, w, cancel);
 	level root = {.upper_fd = upper_fd, .lower_fd = lower_fd, .path = "", .name = ""};
-	BXC_AUTOBUF bxc_buf value = BXC_BUF_INIT(BXC_LIMIT_XATTR);
-	r = has_overlay_xattr(upper_fd, "opaque", &value, err);
+	r = is_opaque(upper_fd, err);
 	if (r >= 0) {
-		root.is_opaque = r == 1 && value.len == 1 && value.data[0] == 'y';
+		root.is_opaque = r == 1;
 		r = walk(&o, &root, 0, err);
 	}
 	bxc_diff__out_done(&o);
@@ -213,11 +230,10 @@ static int walk_tree(bxc_diff__out *o, int dir_fd, const char *path, unsigned de
 		r = bxc_fs_lstat(dir_fd, *n, &st, err);
 		if (r < 0)
 			return r;
-		BXC_AUTOFREE char *sub = bxc_diff__join(path, *n);
-		if (strlen(sub) >= BXC_LIMIT_PATH)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
-				"the path '%.64s...' is longer than %u bytes", sub,
-				BXC_LIMIT_PATH - 1);
+		BXC_AUTOFREE char *sub = NULL;
+		r = sub_path(path, *n, &sub, err);
+		if (r < 0)
+			return r;
 		r = bxc_diff__put(o, dir_fd, *n, &st, sub, err);
 		if (r < 0 || !S_ISDIR(st.st_mode))
 			continue;
