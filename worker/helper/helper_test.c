@@ -65,12 +65,17 @@ typedef struct outcome {
 	int exit_code;
 } outcome;
 
-static void start(
-	bxc_helper_job *j, const int *mount_fds, size_t n, int out_w, int status_w, bxc_proc **ret)
+/* Yields our ends of its output and of its status. */
+static void start(bxc_helper_job *j, const int *mount_fds, size_t n, int *ret_out_fd,
+	int *ret_status_fd, bxc_proc **ret)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BXC_HELPER_JOB_MAX);
 	BXC_AUTOCLOSE int job_fd = -1;
+	BXC_AUTOCLOSE int out_w = -1;
+	BXC_AUTOCLOSE int status_w = -1;
+	assert_ok(bxc_fd_pipe(ret_out_fd, &out_w, &err), err);
+	assert_ok(bxc_fd_pipe(ret_status_fd, &status_w, &err), err);
 	if (j->parent == 0)
 		j->parent = getpid();
 	assert_ok(bxc_helper_job_encode(j, &b, &err), err);
@@ -89,12 +94,8 @@ static outcome run(bxc_helper_job *j, const int *mount_fds, size_t n)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	BXC_CLEANUP(bxc_proc_freep) bxc_proc *p = NULL;
-	int out_r = -1, out_w = -1, status_r = -1, status_w = -1;
-	assert_ok(bxc_fd_pipe(&out_r, &out_w, &err), err);
-	assert_ok(bxc_fd_pipe(&status_r, &status_w, &err), err);
-	start(j, mount_fds, n, out_w, status_w, &p);
-	close(out_w);
-	close(status_w);
+	int out_r = -1, status_r = -1;
+	start(j, mount_fds, n, &out_r, &status_r, &p);
 	bxc_buf status = BXC_BUF_INIT(10000), out = BXC_BUF_INIT(100000);
 	assert_ok(bxc_fd_read_to_end(status_r, &status, &err), err);
 	assert_ok(bxc_fd_read_to_end(out_r, &out, &err), err);
@@ -192,12 +193,8 @@ static void a_term_ends_the_child_and_all_it_started(void **state)
 	BXC_AUTOHELPERJOB bxc_helper_job j = {0};
 	/* A daemon that left its session holds the pipe's other end. */
 	shell(&j, "busybox setsid busybox sleep 1000 & echo up; busybox sleep 1000");
-	int out_r = -1, out_w = -1, status_r = -1, status_w = -1;
-	assert_ok(bxc_fd_pipe(&out_r, &out_w, &err), err);
-	assert_ok(bxc_fd_pipe(&status_r, &status_w, &err), err);
-	start(&j, NULL, 0, out_w, status_w, &p);
-	close(out_w);
-	close(status_w);
+	int out_r = -1, status_r = -1;
+	start(&j, NULL, 0, &out_r, &status_r, &p);
 	char up[3];
 	assert_ok(bxc_fd_read_exact(out_r, up, 3, &err), err);
 	assert_ok(bxc_proc_kill(p, SIGTERM, &err), err);
@@ -229,12 +226,8 @@ static void a_killed_helper_takes_the_child_along(void **state)
 	BXC_CLEANUP(bxc_proc_freep) bxc_proc *p = NULL;
 	BXC_AUTOHELPERJOB bxc_helper_job j = {0};
 	shell(&j, "busybox setsid busybox sleep 1000 & echo up; busybox sleep 1000");
-	int out_r = -1, out_w = -1, status_r = -1, status_w = -1;
-	assert_ok(bxc_fd_pipe(&out_r, &out_w, &err), err);
-	assert_ok(bxc_fd_pipe(&status_r, &status_w, &err), err);
-	start(&j, NULL, 0, out_w, status_w, &p);
-	close(out_w);
-	close(status_w);
+	int out_r = -1, status_r = -1;
+	start(&j, NULL, 0, &out_r, &status_r, &p);
 	char up[3], c;
 	assert_ok(bxc_fd_read_exact(out_r, up, 3, &err), err);
 	assert_ok(bxc_proc_kill(p, SIGKILL, &err), err);
