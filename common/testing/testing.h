@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -131,4 +132,27 @@ static inline BXC_UNUSED char *bxc_test_read_file(const char *path, size_t *ret_
 	if (ret_n)
 		*ret_n = n;
 	return data;
+}
+
+/* A sink of bytes whose ud is a bxc_buf. */
+static inline BXC_UNUSED int bxc_test_to_buf(const void *p, size_t n, void *ud, bxc_err **err)
+{
+	return bxc_buf_append(ud, p, n, err);
+}
+
+/* A source of bytes whose ud is a bxc_test_cursor: what the buffer holds from `at` on. */
+typedef struct bxc_test_cursor {
+	const bxc_buf *buf;
+	size_t at;
+} bxc_test_cursor;
+
+static inline BXC_UNUSED ssize_t bxc_test_from_buf(void *p, size_t n, void *ud, bxc_err **err)
+{
+	bxc_test_cursor *c = ud;
+	(void)err;
+	size_t k = BXC_MIN(n, c->buf->len - c->at);
+	if (k)
+		memcpy(p, c->buf->data + c->at, k);
+	c->at += k;
+	return (ssize_t)k;
 }

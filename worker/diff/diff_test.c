@@ -18,7 +18,7 @@ typedef struct world {
 	int lower_fd; /* the base, read-only */
 	int fd;	      /* the writable mount */
 	bxc_buf tar;
-	size_t at;
+	bxc_test_cursor from; /* tar */
 } world;
 
 static int set_up(void **state)
@@ -27,6 +27,7 @@ static int set_up(void **state)
 	w->dir = bxc_test_tmpdir();
 	w->lower_fd = w->fd = -1;
 	bxc_buf_init(&w->tar, 16u << 20);
+	w->from.buf = &w->tar;
 	assert_int_equal(bxc_snap_open(w->dir, &w->snap, NULL), 0);
 	assert_int_equal(bxc_snap_begin(w->snap, "l-base", &w->base, NULL), 0);
 	*state = w;
@@ -83,29 +84,13 @@ static void start(world *w)
 	assert_ok(bxc_snap_mount_rw(w->snap, ids, 1, w->top, &w->fd, &err), err);
 }
 
-static int to_buf(const void *p, size_t n, void *ud, bxc_err **err)
-{
-	return bxc_buf_append(ud, p, n, err);
-}
-
-static ssize_t from_buf(void *p, size_t n, void *ud, bxc_err **err)
-{
-	(void)err;
-	world *w = ud;
-	size_t k = BXC_MIN(n, w->tar.len - w->at);
-	if (k)
-		memcpy(p, w->tar.data + w->at, k);
-	w->at += k;
-	return (ssize_t)k;
-}
-
 /* "path", with "/" for folders, "->t" for links, "=t" for hard links. */
 static char *listing(world *w)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
 	BXC_AUTOSTRV char **lines = NULL;
-	assert_ok(bxc_tar_reader_new(from_buf, w, &r, &err), err);
+	assert_ok(bxc_tar_reader_new(bxc_test_from_buf, &w->from, &r, &err), err);
 	const bxc_tar_entry *e = NULL;
 	int got = 0;
 	while ((got = bxc_tar_reader_next(r, &e, &err)) == 1) {
@@ -116,7 +101,7 @@ static char *listing(world *w)
 		bxc_strv_pushf(&lines, "%s%s%s", e->path, sign, e->link ? e->link : "");
 	}
 	assert_ok(got, err);
-	w->at = 0;
+	w->from.at = 0;
 	return bxc_strv_join(lines, " ");
 }
 
@@ -124,8 +109,8 @@ static char *diff(world *w)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_buf_clear(&w->tar);
-	assert_ok(bxc_diff_write(
-			  bxc_snap_staging_fd(w->top), w->lower_fd, to_buf, &w->tar, NULL, &err),
+	assert_ok(bxc_diff_write(bxc_snap_staging_fd(w->top), w->lower_fd, bxc_test_to_buf, &w->tar,
+			  NULL, &err),
 		err);
 	return listing(w);
 }
@@ -265,7 +250,7 @@ static void headers_hold_what_a_layer_may_tell(void **state)
 	assert_diff(w, "f");
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
 	const bxc_tar_entry *e = NULL;
-	assert_ok(bxc_tar_reader_new(from_buf, w, &r, &err), err);
+	assert_ok(bxc_tar_reader_new(bxc_test_from_buf, &w->from, &r, &err), err);
 	assert_int_equal(bxc_tar_reader_next(r, &e, &err), 1);
 	assert_int_equal(e->uid, 12);
 	assert_int_equal(e->gid, 34);
@@ -296,12 +281,13 @@ static void applying_the_diff_gives_the_same_view(void **state)
 	bxc_digest diff_id;
 	uint64_t size = 0;
 	assert_ok(bxc_snap_begin(w->snap, "l-copy", &g, &err), err);
-	assert_ok(bxc_snap_apply_tar(
-			  bxc_snap_staging_fd(g), from_buf, w, NULL, &diff_id, &size, &err),
+	assert_ok(bxc_snap_apply_tar(bxc_snap_staging_fd(g), bxc_test_from_buf, &w->from, NULL,
+			  &diff_id, &size, &err),
 		err);
-	w->at = 0;
+	w->from.at = 0;
 	BXC_AUTOBUF bxc_buf again = BXC_BUF_INIT(16u << 20);
-	assert_ok(bxc_diff_write(bxc_snap_staging_fd(g), w->lower_fd, to_buf, &again, NULL, &err),
+	assert_ok(bxc_diff_write(
+			  bxc_snap_staging_fd(g), w->lower_fd, bxc_test_to_buf, &again, NULL, &err),
 		err);
 	assert_int_equal(again.len, w->tar.len);
 	assert_memory_equal(again.data, w->tar.data, again.len);
@@ -317,7 +303,7 @@ static void a_whole_tree_goes_below_its_prefix(void **state)
 	start(w);
 	put(w->fd, "new", "n");
 	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *t = NULL;
-	assert_ok(bxc_tar_writer_new(0, to_buf, &w->tar, &t, &err), err);
+	assert_ok(bxc_tar_writer_new(0, bxc_test_to_buf, &w->tar, &t, &err), err);
 	assert_ok(bxc_diff_write_tree(w->fd, "linux_amd64", t, NULL, &err), err);
 	assert_ok(bxc_diff_write_tree(w->lower_fd, NULL, t, NULL, &err), err);
 	assert_ok(bxc_tar_writer_finish(t, &err), err);

@@ -194,27 +194,6 @@ static void assert_prints(world *w, bxc_def_vertex *v, const char *expected)
 }
 
 /* The tar of a layer over the base, as a list of paths. */
-static int to_buf(const void *p, size_t n, void *ud, bxc_err **err)
-{
-	return bxc_buf_append(ud, p, n, err);
-}
-
-struct cursor {
-	bxc_buf buf;
-	size_t at;
-};
-
-static ssize_t from_buf(void *p, size_t n, void *ud, bxc_err **err)
-{
-	(void)err;
-	struct cursor *c = ud;
-	size_t k = BXC_MIN(n, c->buf.len - c->at);
-	if (k)
-		memcpy(p, c->buf.data + c->at, k);
-	c->at += k;
-	return (ssize_t)k;
-}
-
 static char *changes(world *w, const char *layer)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
@@ -224,15 +203,15 @@ static char *changes(world *w, const char *layer)
 	BXC_AUTOFREE char *path = bxc_str_fmt("%s/store/layers/%s/fs", w->dir, layer);
 	BXC_AUTOCLOSE int upper = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(upper >= 0);
-	struct cursor c = {.buf = BXC_BUF_INIT(4u << 20)};
-	assert_ok(bxc_diff_write(upper, lower, to_buf, &c.buf, NULL, &err), err);
+	BXC_AUTOBUF bxc_buf tar = BXC_BUF_INIT(4u << 20);
+	bxc_test_cursor from = {.buf = &tar};
+	assert_ok(bxc_diff_write(upper, lower, bxc_test_to_buf, &tar, NULL, &err), err);
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
-	assert_ok(bxc_tar_reader_new(from_buf, &c, &r, &err), err);
+	assert_ok(bxc_tar_reader_new(bxc_test_from_buf, &from, &r, &err), err);
 	BXC_AUTOSTRV char **lines = NULL;
 	const bxc_tar_entry *e = NULL;
 	while (bxc_tar_reader_next(r, &e, &err) == 1)
 		bxc_strv_pushf(&lines, "%s:%o:%u:%u", e->path, e->mode, e->uid, e->gid);
-	bxc_buf_done(&c.buf);
 	return bxc_strv_join(lines, " ");
 }
 

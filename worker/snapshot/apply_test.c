@@ -13,24 +13,8 @@ typedef struct world {
 	int out_fd;
 	bxc_tar_writer *w;
 	bxc_buf tar;
-	size_t at;
+	bxc_test_cursor from; /* tar */
 } world;
-
-static int to_buf(const void *p, size_t n, void *ud, bxc_err **err)
-{
-	return bxc_buf_append(ud, p, n, err);
-}
-
-static ssize_t from_buf(void *p, size_t n, void *ud, bxc_err **err)
-{
-	(void)err;
-	world *w = ud;
-	size_t k = BXC_MIN(n, w->tar.len - w->at);
-	if (k)
-		memcpy(p, w->tar.data + w->at, k);
-	w->at += k;
-	return (ssize_t)k;
-}
 
 static int set_up(void **state)
 {
@@ -42,7 +26,8 @@ static int set_up(void **state)
 	assert_int_equal(mkdir(out, 0755), 0);
 	w->out_fd = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bxc_buf_init(&w->tar, 4u << 20);
-	assert_int_equal(bxc_tar_writer_new(0, to_buf, &w->tar, &w->w, NULL), 0);
+	w->from.buf = &w->tar;
+	assert_int_equal(bxc_tar_writer_new(0, bxc_test_to_buf, &w->tar, &w->w, NULL), 0);
 	*state = w;
 	return 0;
 }
@@ -133,7 +118,7 @@ static int apply(world *w, bxc_err **err)
 {
 	assert_int_equal(bxc_tar_writer_finish(w->w, NULL), 0);
 	return bxc_snap_apply_tar(
-		w->out_fd, from_buf, w, NULL, &applied_digest, &applied_size, err);
+		w->out_fd, bxc_test_from_buf, &w->from, NULL, &applied_digest, &applied_size, err);
 }
 
 static struct stat stat_of(world *w, const char *name)
@@ -250,8 +235,8 @@ static void the_digest_covers_what_follows_the_archive(void **state)
 	assert_int_equal(bxc_tar_writer_finish(w->w, NULL), 0);
 	for (int i = 0; i < 40; i++)
 		assert_int_equal(bxc_buf_append(&w->tar, "padding padding", 15, NULL), 0);
-	assert_ok(bxc_snap_apply_tar(
-			  w->out_fd, from_buf, w, NULL, &applied_digest, &applied_size, &err),
+	assert_ok(bxc_snap_apply_tar(w->out_fd, bxc_test_from_buf, &w->from, NULL, &applied_digest,
+			  &applied_size, &err),
 		err);
 	bxc_digest expected = bxc_digest_of(w->tar.data, w->tar.len);
 	assert_true(bxc_digest_eq(&expected, &applied_digest));
@@ -404,14 +389,14 @@ static void damage_and_cancel_are_told(void **state)
 	add_file(w, "f", big);
 	assert_int_equal(bxc_tar_writer_finish(w->w, NULL), 0);
 	w->tar.len = 5000;
-	assert_err(bxc_snap_apply_tar(
-			   w->out_fd, from_buf, w, NULL, &applied_digest, &applied_size, &err),
+	assert_err(bxc_snap_apply_tar(w->out_fd, bxc_test_from_buf, &w->from, NULL, &applied_digest,
+			   &applied_size, &err),
 		BXC_DATA_LOSS, err);
-	w->at = 0;
+	w->from.at = 0;
 	BXC_CLEANUP(bxc_cancel_unrefp) bxc_cancel *c = bxc_cancel_new();
 	bxc_cancel_fire(c);
-	assert_err(
-		bxc_snap_apply_tar(w->out_fd, from_buf, w, c, &applied_digest, &applied_size, &err),
+	assert_err(bxc_snap_apply_tar(w->out_fd, bxc_test_from_buf, &w->from, c, &applied_digest,
+			   &applied_size, &err),
 		BXC_CANCELED, err);
 }
 
