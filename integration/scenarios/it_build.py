@@ -74,6 +74,11 @@ def test_only_what_copy_asks_for_leaves_the_client(two, tmp_path):
     assert os.listdir(tmp_path / "o") == ["small"]
 
 
+def test_sources_may_overlap(two, ctx, tmp_path):
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM scratch\nCOPY package.json package*.json ./\n", **{"package.json": "a", "package-lock.json": "b"}))
+    assert {n: (tmp_path / "o" / n).read_text() for n in os.listdir(tmp_path / "o")} == {"package.json": "a", "package-lock.json": "b"}
+
+
 def test_sixteen_stages_use_both_workers_and_come_from_cache(two, reg, tmp_path):
     stages = "".join("FROM %s AS s%d\nRUN sleep 0.3; echo %d > /r%d\n" % (reg.ref("base:latest"), i, i, i) for i in range(16))
     ctx = context(tmp_path / "ctx", {"Dockerfile": stages + "FROM scratch\n" + "".join("COPY --from=s%d /r%d /\n" % (i, i) for i in range(16))})

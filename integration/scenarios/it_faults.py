@@ -73,3 +73,11 @@ def test_a_build_interrupted_by_the_coordinators_death_is_told(fresh, reg, tmp_p
     out = p.communicate(timeout=60)[0].decode()
     assert p.returncode != 0 and "restarted" in out
     assert c.builds()[0]["status"] == "failed"
+
+
+def test_steps_that_no_worker_serves_fail_in_time_and_the_coordinator_goes_on(fresh, reg, ctx):
+    c = fresh(workers=0)
+    base = reg.ref("base:latest")
+    r = c.build("-o", "type=cacheonly", ctx("FROM {0} AS a\nRUN echo 1 > /a\nFROM {0} AS b\nRUN echo 2 > /b\nFROM {0}\nCOPY --from=a /a /\nCOPY --from=b /b /\n".format(base)), check=False)
+    r.fails(1, "no worker serves", "no worker at all")
+    assert c.builds()[0]["status"] == "failed"
