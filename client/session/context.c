@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/base/be.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/os/fs.h"
@@ -94,8 +95,7 @@ int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 	size_t n = want.len / 4;
 	BXC_AUTOFREE uint32_t *indices = bxc_calloc(n, sizeof(*indices));
 	for (size_t i = 0; i < n; i++) {
-		const uint8_t *p = want.data + 4 * i;
-		indices[i] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+		indices[i] = (uint32_t)bxc_be_get(want.data + 4 * i, 4);
 		if (indices[i] >= tree->entries.n)
 			return bxc_err_set(err, BXC_OUT_OF_RANGE, "index %u of a tree with %zu entries", indices[i], tree->entries.n);
 	}

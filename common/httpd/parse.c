@@ -7,17 +7,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Percent-decoded copy of n bytes, or NULL for a bad escape or a NUL. */
 static char *decode(const char *p, size_t n)
 {
@@ -26,8 +15,8 @@ static char *decode(const char *p, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		char c = p[i];
 		if (c == '%') {
-			int a = i + 2 < n ? hex(p[i + 1]) : -1;
-			int b = a >= 0 ? hex(p[i + 2]) : -1;
+			int a = i + 2 < n ? bxc_str_hex_value(p[i + 1]) : -1;
+			int b = a >= 0 ? bxc_str_hex_value(p[i + 2]) : -1;
 			if (a < 0 || b < 0) {
 				free(out);
 				return NULL;

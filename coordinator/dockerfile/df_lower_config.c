@@ -123,7 +123,7 @@ static int expose_words(
 {
 	BXC_AUTOSTRV char **sorted = bxc_strv_dup(i->args);
 	df_word_opts o = df_opts_of(lw);
-	qsort(sorted, bxc_strv_len(sorted), sizeof(*sorted), df_compare_str);
+	bxc_strv_sort(sorted);
 	for (char **w = sorted; *w; w++) {
 		BXC_AUTOSTRV char **words = NULL;
 		int r = df_words(*w, s->env, &o, &words, err);

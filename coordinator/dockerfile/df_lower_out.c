@@ -177,6 +177,11 @@ int df_out_inline(df_lower *lw, const df_stage *s, const df_cmd *c, const char *
 
 /* ---- handing over ---- */
 
+static int compare_paths(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static void set_context_attrs(df_lower *lw, bxc_def_vertex *v)
 {
 	BXC_AUTOFREE const char **paths =
@@ -184,7 +189,7 @@ static void set_context_attrs(df_lower *lw, bxc_def_vertex *v)
 	size_t n = 0;
 	BXC_MAP_FOREACH (it, lw->context_paths)
 		paths[n++] = it.key;
-	qsort(paths, n, sizeof(*paths), df_compare_str);
+	qsort(paths, n, sizeof(*paths), compare_paths);
 	BXC_AUTOJSON bxc_json *list = bxc_json_array();
 	/* "/" sorts first and stands for everything. */
 	if (n && bxc_str_eq(paths[0], "/"))

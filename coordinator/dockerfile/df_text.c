@@ -265,11 +265,6 @@ char **df_list_finish(df_list *l)
 	return v;
 }
 
-int df_compare_str(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* ---- heredocs ---- */
 
 int df_doc_name_check(const char *name, bxc_err **err)

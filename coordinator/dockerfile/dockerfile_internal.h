@@ -145,7 +145,6 @@ bool df_is_letter(uint32_t rune); /* as Go's unicode.IsLetter, nearly */
 /* The length of the character at `p` (not the end); what is no UTF-8 counts as U+FFFD of one byte.
  */
 size_t df_next_rune(const char *p, uint32_t *ret);
-int df_compare_str(const void *a, const void *b); /* of qsort, for char * */
 int df_unsupported(const char *what, bxc_err **err);
 /* A heredoc that becomes a file: its name is one of a file in a folder. */
 BXC_MUST_CHECK int df_doc_name_check(const char *name, bxc_err **err);

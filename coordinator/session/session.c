@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "common/base/be.h"
 #include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/codec/json.h"
@@ -172,12 +173,8 @@ int bxc_sess_fetch(bxc_sess_ref *r, const char *context, const bxc_digest *tree_
 		return rc;
 	/* The wish list is written whole before anything is read: the client reads it whole before it sends. */
 	BXC_AUTOFREE uint8_t *want = bxc_malloc(4 * n);
-	for (size_t i = 0; i < n; i++) {
-		want[4 * i] = (uint8_t)(indices[i] >> 24);
-		want[4 * i + 1] = (uint8_t)(indices[i] >> 16);
-		want[4 * i + 2] = (uint8_t)(indices[i] >> 8);
-		want[4 * i + 3] = (uint8_t)indices[i];
-	}
+	for (size_t i = 0; i < n; i++)
+		bxc_be_put(want + 4 * i, indices[i], 4);
 	rc = bxc_chan_stream_write(s, want, 4 * n, cancel, err);
 	if (rc >= 0)
 		rc = bxc_chan_stream_write_eof(s, err);
