@@ -29,7 +29,7 @@ typedef struct search {
 	walk_include *found;
 	size_t max;
 	bxc_map *seen; /* look-ups made, so that circles of links end */
-	BXC_ARR(item) todo;
+	BXC_ARR(item) pending;
 } search;
 
 static char present; /* value of maps that are sets */
@@ -56,7 +56,7 @@ static int push(search *s, char *at, char *rest, unsigned links, bxc_err **err)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
 			"include list names more than %zu paths", s->max);
 	bxc_map_set(s->seen, key, &present);
-	*bxc_arr_push(&s->todo) = (item){BXC_TAKE(a), BXC_TAKE(b), links};
+	*bxc_arr_push(&s->pending) = (item){BXC_TAKE(a), BXC_TAKE(b), links};
 	return 0;
 }
 
@@ -175,8 +175,8 @@ static int search_all(search *s, char *const *list, bxc_err **err)
 			return bxc_err_set(
 				err, BXC_INVALID_ARGUMENT, "syntax error in pattern: '%s'", *list);
 		int r = push(s, bxc_strdup(""), bxc_path_clean(*list), 0, err);
-		while (r >= 0 && s->todo.n) {
-			item i = s->todo.v[--s->todo.n];
+		while (r >= 0 && s->pending.n) {
+			item i = s->pending.v[--s->pending.n];
 			r = advance(s, &i, err);
 			free(i.at);
 			free(i.rest);
@@ -194,11 +194,11 @@ int walk_include_new(int root_fd, char *const *list, size_t max, walk_include **
 	found->above = bxc_map_new(NULL);
 	search s = {.root_fd = root_fd, .found = found, .max = max, .seen = bxc_map_new(NULL)};
 	int r = search_all(&s, list, err);
-	BXC_ARR_FOREACH (i, &s.todo) {
+	BXC_ARR_FOREACH (i, &s.pending) {
 		free(i->at);
 		free(i->rest);
 	}
-	bxc_arr_done(&s.todo);
+	bxc_arr_done(&s.pending);
 	bxc_map_free(s.seen);
 	if (r < 0) {
 		walk_include_free(found);

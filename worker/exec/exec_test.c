@@ -291,12 +291,12 @@ static void users_and_working_folders_are_real(void **state)
 	AUTOVERTEX bxc_def_vertex *v = shell("id -u; id -g; id -G; pwd; echo $HOME; touch mine");
 	v->op.exec.user = bxc_strdup("app");
 	free(v->op.exec.cwd);
-	v->op.exec.cwd = bxc_strdup("/work/deep");
+	v->op.exec.cwd = bxc_strdup("/srv/deep");
 	assert_ok(run(w, v, "l-cwd", &err), err);
-	assert_string_equal(out(w), "1000\n50\n50 44\n/work/deep\n/home/app\n");
+	assert_string_equal(out(w), "1000\n50\n50 44\n/srv/deep\n/home/app\n");
 	BXC_AUTOFREE char *got = changes(w, "l-cwd");
 	assert_string_equal(
-		got, "work:755:1000:50 work/deep:755:1000:50 work/deep/mine:644:1000:50");
+		got, "srv:755:1000:50 srv/deep:755:1000:50 srv/deep/mine:644:1000:50");
 	AUTOVERTEX bxc_def_vertex *x = shell("true");
 	x->op.exec.user = bxc_strdup("ghost");
 	assert_int_equal(run(w, x, NULL, &err), -BXC_UNKNOWN);
