@@ -31,13 +31,13 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"iidfile", 0, BXC_CLI_STRING, "FILE", "write the digest of the image to a file"},
 	{"metadata-file", 0, BXC_CLI_STRING, "FILE", "write what is known of the result to a file"},
 	{"pull", 0, BXC_CLI_FLAG, NULL, "ask registries for base images (always done)"},
-	{"provenance", 0, BXC_CLI_STRING, "BOOL", "attestations: this version makes none", NULL, "true"},
-	{"sbom", 0, BXC_CLI_STRING, "BOOL", "attestations: this version makes none", NULL, "true"},
+	{"attest", 0, BXC_CLI_LIST, "SPEC", "what is stated about the result: type=provenance,mode=min|max"},
+	{"provenance", 0, BXC_CLI_STRING, "SPEC", "shorthand for --attest=type=provenance; false: none", NULL, "true"},
+	{"sbom", 0, BXC_CLI_STRING, "SPEC", "shorthand for --attest=type=sbom", NULL, "true"},
 	/* Known of buildx, hidden; refused by name, never ignored. */
 	{"add-host", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"allow", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"annotation", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"attest", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"build-context", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-from", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-to", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
@@ -92,12 +92,6 @@ static int check_refused(const bxc_cli *cli, bxc_err **err)
 	}
 	if (net && !bxc_str_eq(net, "default"))
 		return usage(err, "flag --network=%s is not supported by this version of bxc", net);
-	static const char *const attests[] = {"provenance", "sbom"};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(attests); i++) {
-		const char *v = bxc_cli_str(cli, attests[i]);
-		if (v && !bxc_str_eq(v, "false") && !bxc_str_eq(v, "0"))
-			return usage(err, "flag --%s=%s is not supported by this version of bxc: it makes no attestations", attests[i], v);
-	}
 	return 0;
 }
 
@@ -336,6 +330,13 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		r = set_platforms(cli, p->request, err);
 	if (r < 0)
 		return r;
+	bxc_json *attests;
+	r = attests_read(cli, &attests, err);
+	if (r < 0) {
+		bxc_err_detail(*err, "usage", "1");
+		return r;
+	}
 	make_request(cli, p);
+	bxc_json_set_take(p->request, "attests", attests);
 	return 0;
 }

@@ -51,3 +51,7 @@ int build_plan_make(const bxc_cli *cli, build_plan *ret, bxc_err **err);
 /* "type=oci,dest=x,k=v", "path", "-" (output.c). */
 int output_parse(const char *spec, output *ret, bxc_err **err);
 void output_done(output *o);
+/* Fields of one CSV record: "a","b ""c""",d; an owned strv. */
+int csv_split(const char *s, char ***ret, bxc_err **err);
+/* --attest, --provenance, --sbom and what is the default: {"provenance": {"mode": "min", ...}}, owned (attest.c). */
+int attests_read(const bxc_cli *cli, bxc_json **ret, bxc_err **err);

@@ -189,12 +189,38 @@ static void what_is_not_supported_is_refused_by_name(void **state)
 	assert_refused("--load", "--load");
 }
 
-static void switched_off_attestations_are_accepted(void **state)
+static const char *provenance(const build_plan *p, const char *key)
+{
+	return bxc_json_get_str(bxc_json_get(bxc_json_get(p->request, "attests"), "provenance"), key, "");
+}
+
+static void provenance_is_the_default_and_can_be_chosen(void **state)
 {
 	(void)state;
 	build_plan p = {0};
-	assert_plan("--provenance=false --sbom=false --pull", &p);
+	assert_plan("", &p);
+	assert_string_equal(provenance(&p, "mode"), "min");
+	assert_string_equal(provenance(&p, "inline-only"), "true");
 	build_plan_done(&p);
+	p = (build_plan){0};
+	assert_plan("--attest type=provenance,mode=max,version=v0.2 --sbom=false --pull", &p);
+	assert_string_equal(provenance(&p, "mode"), "max");
+	assert_string_equal(provenance(&p, "version"), "v0.2");
+	assert_string_equal(provenance(&p, "inline-only"), "");
+	build_plan_done(&p);
+	p = (build_plan){0};
+	assert_plan("--provenance=false", &p);
+	assert_string_equal(provenance(&p, "disabled"), "true");
+	build_plan_done(&p);
+	p = (build_plan){0};
+	setenv("BUILDX_NO_DEFAULT_ATTESTATIONS", "1", 1);
+	assert_plan("", &p);
+	unsetenv("BUILDX_NO_DEFAULT_ATTESTATIONS");
+	assert_null(bxc_json_get(bxc_json_get(p.request, "attests"), "provenance"));
+	build_plan_done(&p);
+	assert_refused("--provenance=mode=max --attest type=provenance", "duplicate attestation field provenance");
+	assert_refused("--attest mode=max", "attestation type not specified");
+	assert_refused("--sbom", "attestations of type 'sbom' are not supported");
 }
 
 static void a_missing_dockerfile_is_said_as_buildkit_says_it(void **state)
@@ -220,7 +246,7 @@ int main(void)
 		T(a_bare_build_arg_takes_the_environment_or_nothing),
 		T(platforms_come_in_lists_and_from_the_environment),
 		T(what_is_not_supported_is_refused_by_name),
-		T(switched_off_attestations_are_accepted),
+		T(provenance_is_the_default_and_can_be_chosen),
 		T(a_missing_dockerfile_is_said_as_buildkit_says_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

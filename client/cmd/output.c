@@ -17,8 +17,7 @@ void output_done(output *o)
 	*o = (output){0};
 }
 
-/* Fields of one CSV record: "a","b ""c""",d. */
-static int split_csv(const char *s, char ***ret, bxc_err **err)
+int csv_split(const char *s, char ***ret, bxc_err **err)
 {
 	BXC_AUTOSTRV char **fields = NULL;
 	for (;;) {
@@ -56,7 +55,7 @@ static int split_csv(const char *s, char ***ret, bxc_err **err)
 static int fill(const char *spec, output *o, bxc_err **err)
 {
 	BXC_AUTOSTRV char **fields = NULL;
-	int r = split_csv(spec, &fields, err);
+	int r = csv_split(spec, &fields, err);
 	if (r < 0)
 		return r;
 	if (bxc_strv_len(fields) == 1 && !strchr(fields[0], '=')) {

@@ -45,6 +45,7 @@ void bxc_descriptor_done(bxc_descriptor *d)
 	free(d->media_type);
 	bxc_strv_free(d->annotations);
 	bxc_strv_free(d->urls);
+	free(d->data);
 	*d = (bxc_descriptor){0};
 }
 
@@ -54,6 +55,7 @@ void bxc_descriptor_copy(bxc_descriptor *dst, const bxc_descriptor *src)
 	d.media_type = bxc_strdup(src->media_type);
 	d.annotations = bxc_strv_dup(src->annotations);
 	d.urls = bxc_strv_dup(src->urls);
+	d.data = bxc_strdup(src->data);
 	*dst = d;
 }
 
@@ -66,6 +68,7 @@ bxc_json *bxc_descriptor_to_json(const bxc_descriptor *d)
 	bxc_json_set_number(j, "size", (int64_t)d->size);
 	oci_set_strv(j, "urls", d->urls);
 	oci_set_map(j, "annotations", d->annotations);
+	oci_set_str(j, "data", d->data);
 	if (d->has_platform)
 		oci_platform_to_json(&d->platform, bxc_json_add_object(j, "platform"));
 	return j;
@@ -150,18 +153,22 @@ static int parse_document(bxc_slice text, const char *what, bxc_json **ret, bxc_
 void bxc_oci_manifest_done(bxc_oci_manifest *m)
 {
 	free(m->media_type);
+	free(m->artifact_type);
 	bxc_descriptor_done(&m->config);
 	BXC_ARR_FOREACH (l, &m->layers)
 		bxc_descriptor_done(l);
 	bxc_arr_done(&m->layers);
+	bxc_descriptor_done(&m->subject);
 	bxc_strv_free(m->annotations);
 	*m = (bxc_oci_manifest){0};
 }
 
 static int manifest_fields(const bxc_json *j, bxc_oci_manifest *m, bxc_err **err)
 {
-	const bxc_json *config = NULL, *layers = NULL;
+	const bxc_json *config = NULL, *layers = NULL, *subject = NULL;
 	int r = oci_opt_str(j, "mediaType", &m->media_type, err);
+	if (r >= 0)
+		r = oci_opt_str(j, "artifactType", &m->artifact_type, err);
 	if (r < 0)
 		return r;
 	if (m->media_type && bxc_oci_is_index(m->media_type))
@@ -177,6 +184,11 @@ static int manifest_fields(const bxc_json *j, bxc_oci_manifest *m, bxc_err **err
 		if (r < 0)
 			return bxc_err_wrap(err, r, "layer %zu", m->layers.n - 1);
 	}
+	if ((r = oci_opt_obj(j, "subject", &subject, err)) < 0)
+		return r;
+	m->has_subject = subject != NULL;
+	if (subject && (r = bxc_descriptor_from_json(subject, &m->subject, err)) < 0)
+		return bxc_err_wrap(err, r, "subject");
 	return oci_opt_map(j, "annotations", &m->annotations, err);
 }
 
@@ -201,10 +213,13 @@ char *bxc_oci_manifest_print(const bxc_oci_manifest *m)
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	bxc_json_set_i64(j, "schemaVersion", 2);
 	oci_set_str(j, "mediaType", m->media_type);
+	oci_set_str(j, "artifactType", m->artifact_type);
 	bxc_json_set_take(j, "config", bxc_descriptor_to_json(&m->config));
 	bxc_json *layers = bxc_json_add_array(j, "layers");
 	BXC_ARR_FOREACH (l, &m->layers)
 		bxc_json_push_take(layers, bxc_descriptor_to_json(l));
+	if (m->has_subject)
+		bxc_json_set_take(j, "subject", bxc_descriptor_to_json(&m->subject));
 	oci_set_map(j, "annotations", m->annotations);
 	return bxc_json_print_pretty(j);
 }

@@ -19,6 +19,8 @@
 #define BXC_MT_OCI_LAYER        "application/vnd.oci.image.layer.v1.tar"
 #define BXC_MT_OCI_LAYER_GZIP   "application/vnd.oci.image.layer.v1.tar+gzip"
 #define BXC_MT_OCI_LAYER_ZSTD   "application/vnd.oci.image.layer.v1.tar+zstd"
+#define BXC_MT_OCI_EMPTY        "application/vnd.oci.empty.v1+json"
+#define BXC_MT_IN_TOTO          "application/vnd.in-toto+json"
 #define BXC_MT_DOCKER_LIST      "application/vnd.docker.distribution.manifest.list.v2+json"
 #define BXC_MT_DOCKER_MANIFEST  "application/vnd.docker.distribution.manifest.v2+json"
 #define BXC_MT_DOCKER_CONFIG    "application/vnd.docker.container.image.v1+json"
@@ -62,6 +64,8 @@ void bxc_ref_copy(bxc_ref *dst, const bxc_ref *src);
 char *bxc_ref_str(const bxc_ref *r);                                /* owned, full: docker.io/library/busybox:latest@sha256:... */
 char *bxc_ref_familiar(const bxc_ref *r);                           /* owned, short: busybox:latest */
 char *bxc_ref_repo(const bxc_ref *r);                               /* owned: docker.io/library/busybox */
+/* Owned package URL: pkg:docker/busybox@latest?digest=...&platform=linux%2Famd64; `p` may be NULL. */
+char *bxc_ref_purl(const bxc_ref *r, const bxc_platform *p);
 
 /* ---- descriptor ---- */
 typedef struct bxc_descriptor {
@@ -72,6 +76,7 @@ typedef struct bxc_descriptor {
 	bxc_platform platform;
 	char **annotations;          /* strv "key=value" or NULL */
 	char **urls;                 /* foreign layers */
+	char *data;                  /* the content itself, base64; written, never read: NULL after parsing */
 } bxc_descriptor;
 
 void bxc_descriptor_done(bxc_descriptor *d);
@@ -82,8 +87,11 @@ BXC_MUST_CHECK int bxc_descriptor_from_json(const bxc_json *j, bxc_descriptor *r
 /* ---- manifest and index ---- */
 typedef struct bxc_oci_manifest {
 	char *media_type;
+	char *artifact_type;         /* NULL: an image */
 	bxc_descriptor config;
 	BXC_ARR(bxc_descriptor) layers;
+	bool has_subject;
+	bxc_descriptor subject;      /* the manifest that this one speaks of */
 	char **annotations;
 } bxc_oci_manifest;
 

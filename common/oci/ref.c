@@ -236,15 +236,41 @@ char *bxc_ref_str(const bxc_ref *r)
 	return with_suffix(r, repo);
 }
 
-char *bxc_ref_familiar(const bxc_ref *r)
+/* The name without tag and digest, as short as Docker writes it. */
+static const char *familiar_path(const bxc_ref *r)
 {
 	if (strcmp(r->domain, DEFAULT_DOMAIN) != 0)
-		return bxc_ref_str(r);
+		return NULL;
 	const char *path = r->path, *slash = strchr(path, '/');
 	/* Docker shortens this as well, to a name that means another image. */
 	if (slash && names_domain(path, slash))
-		return bxc_ref_str(r);
+		return NULL;
 	if (bxc_str_has_prefix(path, OFFICIAL) && !strchr(path + strlen(OFFICIAL), '/'))
 		path += strlen(OFFICIAL);
-	return with_suffix(r, path);
+	return path;
+}
+
+char *bxc_ref_familiar(const bxc_ref *r)
+{
+	const char *path = familiar_path(r);
+	return path ? with_suffix(r, path) : bxc_ref_str(r);
+}
+
+/* Of all that a reference and a platform may hold, only the slash of a platform needs an escape. */
+char *bxc_ref_purl(const bxc_ref *r, const bxc_platform *p)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	const char *path = familiar_path(r);
+	BXC_AUTOFREE char *name = path ? bxc_strdup(path) : bxc_ref_repo(r);
+	BXC_AUTOFREE char *platform = p ? bxc_platform_str(p) : NULL;
+	BXC_AUTOSTRV char **parts = platform ? bxc_strv_split(platform, '/') : NULL;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(4u * REF_MAX_BYTES);
+	bxc_buf_addf(&b, "pkg:docker/%s", name);
+	if (r->tag)
+		bxc_buf_addf(&b, "@%s", r->tag);
+	if (bxc_digest_is_set(&r->digest))
+		bxc_buf_addf(&b, "?digest=%s", bxc_digest_str(&r->digest, digest));
+	for (char **s = parts; s && *s; s++)
+		bxc_buf_addf(&b, "%s%s", s != parts ? "%2F" : bxc_digest_is_set(&r->digest) ? "&platform=" : "?platform=", *s);
+	return bxc_buf_steal(&b);
 }

@@ -5,6 +5,7 @@
 #include "common/base/arr.h"
 #include "common/base/map.h"
 #include "common/definition/definition.h"
+#include "coordinator/attest/attest.h"
 #include "coordinator/build/build.h"
 #include "coordinator/dockerfile/dockerfile.h"
 #include "coordinator/scheduler/scheduler.h"
@@ -150,6 +151,8 @@ typedef struct build {
 	char *dockerfile_text;       /* for excerpts and the parser */
 	size_t dockerfile_len;
 	char **build_args, **labels, **no_cache_filter;
+	bxc_att_provenance provenance;
+	int64_t created_ns;
 	bxc_df_ast *ast;
 	BXC_ARR(bxc_platform) platforms;
 	BXC_ARR(image *) images;     /* resolved for this build; owned */
@@ -281,5 +284,6 @@ void build_job_done(build *b);                                   /* a pool job c
 void build_free(void *p);
 
 /* export.c */
+bool export_attests(const build *b, const char *type);           /* does an output of this type tell how it was made? */
 void exports_start(build *b);
 void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_take);

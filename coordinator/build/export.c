@@ -2,6 +2,8 @@
 /* Exports: once a build is solved, each of its outputs is made by a worker that has the result. */
 #include "coordinator/build/build_internal.h"
 
+#include <string.h>
+
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -37,6 +39,55 @@ static bool is_exported(const char *type)
 	return !bxc_str_eq(type, "cacheonly");
 }
 
+bool export_attests(const build *b, const char *type)
+{
+	return b->provenance.wanted && (!b->provenance.inline_only || bxc_str_eq(type, "image"));
+}
+
+static bool material(const bxc_def_vertex *v, bxc_att_material *ret, void *ud)
+{
+	build *b = ud;
+	BXC_AUTOREF bxc_ref asked = {0};
+	BXC_AUTOREF bxc_ref pinned = {0};
+	char digest[BXC_DIGEST_STR_MAX];
+	const image *img = image_for_vertex(b, v);
+	if (!img || bxc_ref_parse(img->ref, &asked, NULL) < 0 || bxc_ref_parse(img->pinned, &pinned, NULL) < 0)
+		return false;
+	bxc_digest_str(&pinned.digest, digest);
+	*ret = (bxc_att_material){
+		.uri = bxc_ref_purl(&asked, &img->platform),
+		.alg = "sha256",
+		.hex = bxc_strdup(digest + strlen("sha256:")),
+	};
+	return true;
+}
+
+/* [{"predicate_type", "predicate"}] for one platform of the result. */
+static bxc_json *attestations(build *b, const result_platform *rp)
+{
+	const bxc_att_facts f = {
+		.def = b->def,
+		.target = rp->is_scratch ? BXC_DEF_NO_INPUT : rp->vertex,
+		.build_id = b->id,
+		.started_ns = b->created_ns,
+		.finished_ns = bxc_clock_wall_ns(),
+		.builder = bxc_platform_host(),
+		.dockerfile_name = b->dockerfile_name,
+		.dockerfile = bxc_slice_of(b->dockerfile_text, b->dockerfile_len),
+		.stage = bxc_json_get_str(b->request, "target", NULL),
+		.build_args = b->build_args,
+		.labels = b->labels,
+		.has_context = bxc_json_get_str(b->request, "context", NULL) != NULL,
+		.material = material,
+		.ud = b,
+	};
+	bxc_json *list = bxc_json_array();
+	bxc_json *o = bxc_json_push_object(list);
+	bxc_json_set_str(o, "predicate_type", bxc_att_predicate_type(&b->provenance));
+	bxc_json_set_take(o, "predicate", bxc_att_provenance_make(&b->provenance, &f));
+	return list;
+}
+
 static void start_one(build *b, uint32_t index, const bxc_json *spec)
 {
 	bxc_build *e = b->engine;
@@ -54,6 +105,8 @@ static void start_one(build *b, uint32_t index, const bxc_json *spec)
 		bxc_json *o = bxc_json_push_object(images);
 		bxc_json_set_str(o, "platform", p);
 		bxc_json_set_take(o, "config", bxc_oci_config_to_json(rp->config));
+		if (export_attests(b, bxc_json_get_str(spec, "type", "")))
+			bxc_json_set_take(o, "attestations", attestations(b, rp));
 		task_input *in = bxc_arr_push(&t->inputs);
 		record *r = rp->is_scratch ? NULL : record_find(e, b->records.v[rp->target]);
 		if (r) {

@@ -75,7 +75,7 @@ static int read_exports(const build *b, bxc_err **err)
 		BXC_JSON_FOREACH (a, bxc_json_get(e, "attrs"))
 			if (r >= 0 && !bxc_json_string(a))
 				r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "attrs.%.64s: expected a string", bxc_json_key(a));
-		if (r >= 0 && b->platforms.n > 1 && bxc_str_eq(type, "docker"))
+		if (r >= 0 && bxc_str_eq(type, "docker") && (b->platforms.n > 1 || export_attests(b, type)))
 			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "docker exporter does not currently support exporting manifest lists");
 		if (r < 0)
 			return bxc_err_wrap(err, r, "exports[%zu]", i);
@@ -112,13 +112,15 @@ static int read_request(build *b, bxc_err **err)
 	if (r >= 0)
 		r = read_platforms(b, err);
 	if (r >= 0)
-		r = read_exports(b, err);
-	if (r >= 0)
 		r = read_map(b->request, "build_args", &b->build_args, err);
 	if (r >= 0)
 		r = read_map(b->request, "labels", &b->labels, err);
 	if (r >= 0)
 		r = bxc_json_get_strv(b->request, "no_cache_filter", &b->no_cache_filter, err);
+	if (r >= 0)
+		r = bxc_att_provenance_parse(bxc_json_get(b->request, "attests"), &b->provenance, err);
+	if (r >= 0)
+		r = read_exports(b, err);
 	return r;
 }
 
@@ -162,6 +164,7 @@ void build_free(void *p)
 	bxc_strv_free(b->build_args);
 	bxc_strv_free(b->labels);
 	bxc_strv_free(b->no_cache_filter);
+	bxc_att_provenance_done(&b->provenance);
 	free(b->started_ns);
 	free(b->reported);
 	free(b->dockerfile_name);
@@ -177,7 +180,7 @@ static void add_work(bxc_state *st, void *ud)
 		.id = t->b->id,
 		.name = (char *)(uintptr_t)bxc_json_get_str(t->b->request, "name", NULL),
 		.status = (char *)(uintptr_t)"running",
-		.created_ns = bxc_clock_wall_ns(),
+		.created_ns = t->b->created_ns,
 		.request = t->text,
 	};
 	bxc_ignore(bxc_state_build_add(st, &row, &t->err));
@@ -219,6 +222,7 @@ void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done
 	b->engine = e;
 	b->request = request_take;
 	b->failed_vertex = -1;
+	b->created_ns = bxc_clock_wall_ns();
 	b->cancel = bxc_cancel_new();
 	int r = read_request(b, &err);
 	const bxc_json *named = bxc_json_get(b->request, "session");

@@ -75,8 +75,17 @@ class Registry:
         except urllib.error.HTTPError:
             return False
 
-    def manifest(self, repo, ref="latest"):
+    def document(self, repo, ref="latest"):
+        """What the name stands for: an index or a manifest."""
         return json.loads(self.get(repo, "manifests", ref))
+
+    def manifest(self, repo, ref="latest"):
+        """The manifest of an image of one platform, whether or not an index tells more of it."""
+        top = self.document(repo, ref)
+        for d in top.get("manifests", []):
+            if d["platform"]["os"] != "unknown":
+                return json.loads(self.get(repo, "manifests", d["digest"]))
+        return top
 
     def config(self, repo, ref="latest"):
         return json.loads(self.get(repo, "blobs", self.manifest(repo, ref)["config"]["digest"]))

@@ -135,6 +135,15 @@ static int write_all(struct archive *a, bxc_src *src, bxc_content *content, cons
 		if (r >= 0)
 			r = add_text(a, &img->manifest_desc.digest, img->manifest_text, err);
 	}
+	BXC_ARR_FOREACH (x, &m->attests) {
+		BXC_ARR_FOREACH (s, &x->statements)
+			if (r >= 0)
+				r = add_text(a, &s->desc.digest, s->text, err);
+		if (r >= 0)
+			r = add_text(a, &x->config.desc.digest, x->config.text, err);
+		if (r >= 0)
+			r = add_text(a, &x->manifest.desc.digest, x->manifest.text, err);
+	}
 	if (r >= 0 && m->index_text)
 		r = add_text(a, &m->top.digest, m->index_text, err);
 	BXC_AUTOFREE char *index = index_json(m, names);

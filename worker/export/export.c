@@ -4,7 +4,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/codec/base64.h"
-#include "worker/diff/diff.h"
 
 void bxc_exp_request_done(bxc_exp_request *q)
 {
@@ -19,7 +18,7 @@ void bxc_exp_request_done(bxc_exp_request *q)
 static int check_attrs(const bxc_exp_request *q, bxc_err **err)
 {
 	static const char *const unsupported[] = {
-		"rewrite-timestamp", "force-compression", "attestation-prefix", "source-date-epoch", "tar", "mode", "unpack",
+		"rewrite-timestamp", "force-compression", "source-date-epoch", "tar", "mode", "unpack",
 	};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(unsupported); i++) {
 		const char *v = attr(q, unsupported[i]);
@@ -47,7 +46,7 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 	if (r >= 0 && push && !names)
 		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
 	if (r >= 0)
-		r = make_images(src, q, &m, err);
+		r = make_images(src, q, names, &m, err);
 	if (r >= 0 && !bxc_str_eq(q->type, "image"))
 		r = write_archive(src, content, q, &m, names, err);
 	else if (r >= 0 && push)
@@ -57,7 +56,7 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 		BXC_AUTOFREE char *text = bxc_json_print(desc);
 		BXC_AUTOFREE char *b64 = bxc_base64_encode(text, strlen(text));
 		bxc_json_set_str(response, "containerimage.digest", bxc_digest_str(&m.top.digest, d));
-		if (!m.index_text)
+		if (m.images.n == 1)
 			bxc_json_set_str(response, "containerimage.config.digest", bxc_digest_str(&m.images.v[0].manifest.config.digest, d));
 		bxc_json_set_str(response, "containerimage.descriptor", b64);
 		if (names) {
@@ -67,54 +66,6 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 	}
 	made_done(&m);
 	return r < 0 ? r : 0;
-}
-
-static char *platform_dir(const bxc_platform *p)
-{
-	char *s = bxc_platform_str(p);
-	for (char *c = s; *c; c++)
-		if (*c == '/')
-			*c = '_';
-	return s;
-}
-
-static int write_platform(bxc_snap *snap, const bxc_exp_request *q, const bxc_exp_image *img, bool split, bxc_tar_writer *w, bxc_err **err)
-{
-	BXC_AUTOSTRV char **ids = NULL;
-	BXC_AUTOCLOSE int root_fd = -1;
-	BXC_AUTOFREE char *prefix = split ? platform_dir(&img->platform) : NULL;
-	BXC_ARR_FOREACH (l, &img->layers.items)
-		bxc_strv_push(&ids, l->id);
-	int r = bxc_snap_mount_ro(snap, (const char *const *)ids, bxc_strv_len(ids), &root_fd, err);
-	return r < 0 ? r : bxc_diff_write_tree(root_fd, prefix, w, q->cancel, err);
-}
-
-/* A tree: for the client's tarball, or for its folder, where it unpacks the same stream. */
-static int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
-{
-	bool split;
-	bool many = q->images.n > 1;
-	bxc_sink_fn sink;
-	void *sink_ud;
-	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
-	int r = attr_bool(q, "platform-split", many, &split, err);
-	if (r >= 0 && many && !split)
-		r = bxc_err_set(err, BXC_UNIMPLEMENTED, "platform-split=false of several platforms is not supported by this version of bxc");
-	if (r >= 0)
-		r = q->open(&sink, &sink_ud, q->ud, err);
-	const char *what = bxc_str_eq(q->type, "local") ? "copying files" : "sending tarball";
-	if (r >= 0)
-		r = bxc_tar_writer_new(bxc_str_eq(q->type, "local") ? BXC_TAR_KEEP_NS : 0, sink, sink_ud, &w, err);
-	if (r >= 0)
-		q->status(what, 0, 0, false, q->ud);
-	BXC_ARR_FOREACH (i, &q->images)
-		if (r >= 0)
-			r = write_platform(snap, q, i, split, w, err);
-	if (r >= 0)
-		r = bxc_tar_writer_finish(w, err);
-	if (r >= 0)
-		q->status(what, 0, 0, true, q->ud);
-	return r;
 }
 
 int bxc_exp_run(bxc_src *src, bxc_snap *snap, bxc_content *content, const bxc_exp_request *q, bxc_json **ret_response, bxc_err **err)

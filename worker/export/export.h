@@ -13,6 +13,7 @@ typedef struct bxc_exp_image {
 	bxc_platform platform;
 	bxc_src_layers layers;
 	bxc_oci_config *config;      /* without diff ids of layers beyond the base's */
+	const bxc_json *attestations;   /* [{"predicate_type", "predicate"}], borrowed; NULL: none */
 } bxc_exp_image;
 
 typedef struct bxc_exp_request {

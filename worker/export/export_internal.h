@@ -13,15 +13,37 @@ typedef struct made_image {
 	BXC_ARR(const bxc_src_layer *) base;   /* parallel to manifest.layers: the image layer of a registry, or NULL: in the store */
 } made_image;
 
+/* A small document and the descriptor that names it. */
+typedef struct made_text {
+	bxc_descriptor desc;
+	char *text;
+} made_text;
+
+/* The manifest of what is stated about one image. */
+typedef struct made_attest {
+	made_text manifest, config;
+	BXC_ARR(made_text) statements;
+} made_attest;
+
 typedef struct made {
 	BXC_ARR(made_image) images;
-	char *index_text;            /* several platforms */
+	BXC_ARR(made_attest) attests;
+	char *index_text;            /* several platforms, or attestations */
 	bxc_descriptor top;          /* index or manifest */
 } made;
 
 void made_done(made *m);
 /* Layers, configurations, manifests, index; nothing is sent. */
-int make_images(bxc_src *src, const bxc_exp_request *q, made *ret, bxc_err **err);
+int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made *ret, bxc_err **err);
+/* attest.c: what is stated about images.v[i] for q->images.v[i]; names are full references. */
+int make_attest(const bxc_exp_request *q, const bxc_exp_image *in, const made_image *img, char *const *names, made_attest *ret, bxc_err **err);
+/* One statement; `subjects` (array) is taken. Owned text. */
+char *statement_print(const bxc_json *attestation, bxc_json *subjects_take, const char **ret_type, bxc_err **err);
+void made_attest_done(made_attest *a);
+void set_descriptor(bxc_descriptor *d, const char *type, const char *text);
+/* {"name", "digest"} at the end of `list`. */
+void add_subject(bxc_json *list, const char *name, const bxc_digest *d);
+int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err);
 int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err);
 /* A tar of an OCI layout; with manifest.json for docker. */
 int write_archive(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err);

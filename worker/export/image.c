@@ -15,6 +15,9 @@ void made_done(made *m)
 		free(i->config_text);
 	}
 	bxc_arr_done(&m->images);
+	BXC_ARR_FOREACH (a, &m->attests)
+		made_attest_done(a);
+	bxc_arr_done(&m->attests);
 	bxc_descriptor_done(&m->top);
 	free(m->index_text);
 }
@@ -115,7 +118,7 @@ static void date_history(bxc_oci_config *c, const int64_t *created, size_t n_cre
 		c->created_ns = now_ns;
 }
 
-static void set_descriptor(bxc_descriptor *d, const char *type, const char *text)
+void set_descriptor(bxc_descriptor *d, const char *type, const char *text)
 {
 	*d = (bxc_descriptor){.media_type = bxc_strdup(type), .digest = bxc_digest_of_str(text), .size = strlen(text)};
 }
@@ -171,7 +174,7 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 	return r;
 }
 
-int make_images(bxc_src *src, const bxc_exp_request *q, made *ret, bxc_err **err)
+int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made *ret, bxc_err **err)
 {
 	bool oci;
 	bxc_compression c;
@@ -181,21 +184,32 @@ int make_images(bxc_src *src, const bxc_exp_request *q, made *ret, bxc_err **err
 		r = compression_of(q, &c, &level, err);
 	if (r < 0)
 		return r;
-	/* Zstandard layers exist in OCI images only. */
+	/* Zstandard layers and attestations exist in OCI images only. */
 	if (c == BXC_COMPRESSION_ZSTD)
 		oci = true;
+	BXC_ARR_FOREACH (i, &q->images)
+		oci = oci || i->attestations;
 	BXC_ARR_FOREACH (i, &q->images) {
 		r = make_one(src, q, i, oci, c, level, bxc_arr_push(&ret->images), err);
 		if (r < 0)
 			return r;
 	}
-	if (ret->images.n == 1) {
+	for (size_t i = 0; i < q->images.n; i++) {
+		if (!q->images.v[i].attestations)
+			continue;
+		r = make_attest(q, &q->images.v[i], &ret->images.v[i], names, bxc_arr_push(&ret->attests), err);
+		if (r < 0)
+			return r;
+	}
+	if (ret->images.n == 1 && ret->attests.n == 0) {
 		bxc_descriptor_copy(&ret->top, &ret->images.v[0].manifest_desc);
 		return 0;
 	}
 	bxc_oci_index index = {.media_type = bxc_strdup(oci ? BXC_MT_OCI_INDEX : BXC_MT_DOCKER_LIST)};
 	BXC_ARR_FOREACH (i, &ret->images)
 		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &i->manifest_desc);
+	BXC_ARR_FOREACH (a, &ret->attests)
+		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &a->manifest.desc);
 	ret->index_text = bxc_oci_index_print(&index);
 	set_descriptor(&ret->top, index.media_type, ret->index_text);
 	bxc_oci_index_done(&index);

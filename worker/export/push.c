@@ -47,6 +47,25 @@ static int push_layer(bxc_src *src, bxc_content *content, const bxc_exp_request 
 	return r;
 }
 
+static int push_by_digest(const bxc_exp_request *q, const bxc_ref *to, const bxc_descriptor *d, const char *text, bxc_err **err)
+{
+	BXC_AUTOREF bxc_ref ref = {0};
+	bxc_ref_copy(&ref, to);
+	free(ref.tag);
+	ref.tag = NULL;
+	ref.digest = d->digest;
+	return bxc_reg_push_manifest(q->reg, &ref, d->media_type, bxc_slice_of(text, strlen(text)), q->cancel, err);
+}
+
+static int push_attest(const bxc_exp_request *q, const bxc_ref *to, const made_attest *a, bxc_err **err)
+{
+	int r = bxc_reg_push_bytes(q->reg, to, &a->config.desc, bxc_slice_of(a->config.text, strlen(a->config.text)), q->cancel, err);
+	BXC_ARR_FOREACH (s, &a->statements)
+		if (r >= 0)
+			r = bxc_reg_push_bytes(q->reg, to, &s->desc, bxc_slice_of(s->text, strlen(s->text)), q->cancel, err);
+	return r < 0 ? r : push_by_digest(q, to, &a->manifest.desc, a->manifest.text, err);
+}
+
 static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, const char *name, bxc_err **err)
 {
 	BXC_AUTOREF bxc_ref ref = {0};
@@ -70,13 +89,12 @@ static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q,
 	q->status(what, 0, 0, false, q->ud);
 	if (m->index_text) {
 		BXC_ARR_FOREACH (i, &m->images) {
-			BXC_AUTOREF bxc_ref by_digest = {0};
-			bxc_ref_copy(&by_digest, &ref);
-			free(by_digest.tag);
-			by_digest.tag = NULL;
-			by_digest.digest = i->manifest_desc.digest;
-			r = bxc_reg_push_manifest(q->reg, &by_digest, i->manifest_desc.media_type, bxc_slice_of(i->manifest_text, strlen(i->manifest_text)),
-				q->cancel, err);
+			r = push_by_digest(q, &ref, &i->manifest_desc, i->manifest_text, err);
+			if (r < 0)
+				return bxc_err_wrap(err, r, "failed to push %s", name);
+		}
+		BXC_ARR_FOREACH (a, &m->attests) {
+			r = push_attest(q, &ref, a, err);
 			if (r < 0)
 				return bxc_err_wrap(err, r, "failed to push %s", name);
 		}
