@@ -305,6 +305,25 @@ struct fetch {
 	bxc_err *err;
 };
 
+static bool is_lacking(const task_input *in)
+{
+	return in->ctx && !bxc_digest_is_set(&in->tree);
+}
+
+/* Queues the task at the context of its next input that has no tree yet; false: there is none. */
+static bool fetch_lacking_input(bxc_build *e, task *t)
+{
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		if (!is_lacking(in))
+			continue;
+		context *c = in->ctx;
+		*bxc_arr_push(&c->fetch_queue) = t->id;
+		context_fetch_next(e, c);
+		return true;
+	}
+	return false;
+}
+
 static void fetch_finish(void *ud)
 {
 	struct fetch *f = ud;
@@ -316,16 +335,11 @@ static void fetch_finish(void *ud)
 	if (t && !err) {
 		t->inputs.v[f->input].tree = f->tree;
 		t->inputs.v[f->input].tree_size = f->tree_size;
-		bool more = false;
-		for (size_t i = f->input + 1; i < t->inputs.n && !more; i++)
-			more = t->inputs.v[i].ctx != NULL;
 		build *b = build_of_context(e, c);
 		c->fetched_bytes += f->bytes;
 		if (b && f->bytes)
 			report_vertex_status(b, c->vertex, "transferring context:", c->fetched_bytes, 0, c->started_ns, true);
-		if (more)
-			*bxc_arr_push(&c->fetch_queue) = t->id;
-		else
+		if (!fetch_lacking_input(e, t))
 			task_ready(e, t);
 	} else if (t) {
 		task_fail(e, t, err, bxc_err_code(err) == BXC_UNAVAILABLE);
@@ -477,7 +491,7 @@ static void start_fetch(bxc_build *e, context *c, task *t)
 	f->cancel = t->build ? bxc_cancel_ref(t->build->cancel) : NULL;
 	/* The first input of this context that has no tree yet. */
 	for (size_t i = 0; i < t->inputs.n; i++) {
-		if (t->inputs.v[i].ctx && !bxc_digest_is_set(&t->inputs.v[i].tree)) {
+		if (t->inputs.v[i].ctx == c && is_lacking(&t->inputs.v[i])) {
 			f->input = i;
 			break;
 		}
@@ -501,11 +515,5 @@ void context_fetch_next(bxc_build *e, context *c)
 
 void context_fetch(bxc_build *e, task *t)
 {
-	BXC_ARR_FOREACH (in, &t->inputs) {
-		if (!in->ctx)
-			continue;
-		*bxc_arr_push(&in->ctx->fetch_queue) = t->id;
-		context_fetch_next(e, in->ctx);
-		return;
-	}
+	bxc_check(fetch_lacking_input(e, t));
 }
