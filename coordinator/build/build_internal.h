@@ -21,7 +21,7 @@ typedef struct layer {
 	char *registry;              /* "docker.io/library/busybox": can be pulled from there; NULL: built here */
 	bxc_descriptor blob;         /* of the registry, or as published; digest unset: none */
 	char *vertex;                /* digest text of the source vertex whose progress a pull belongs to */
-	bool publishing;
+	uint64_t publisher;          /* the worker that makes it a blob; 0: none does */
 	BXC_ARR(uint64_t) waiters;   /* tasks that wait for it to be published */
 } layer;
 
@@ -134,6 +134,19 @@ typedef struct internal_vertex {     /* a step of ours, not of the Dockerfile */
 	int64_t started_ns;
 } internal_vertex;
 
+typedef enum export_phase {
+	EXPORT_WAITS = 0,            /* for the results, at first or again */
+	EXPORT_RUNS,
+	EXPORT_DONE,
+} export_phase;
+
+typedef struct export {              /* one of the outputs */
+	export_phase phase;
+	uint32_t failures;           /* of the infrastructure */
+	bool was_sent;               /* the client has been given some of it: it can't be started over */
+	internal_vertex vertex;
+} export;
+
 typedef struct build {
 	struct bxc_build *engine;
 	uint64_t num;
@@ -159,12 +172,14 @@ typedef struct build {
 	BXC_ARR(context *) contexts; /* counted: trees stay as long as the build */
 	bxc_def *def;
 	BXC_ARR(result_platform) results;
-	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE */
+	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE; empty again when one was lost */
 	uint32_t n_targets;
-	uint32_t exports_left;
+	BXC_ARR(export) exports;     /* parallel to those of the request; empty until the first results are in */
+	size_t exports_left;
+	uint32_t export_attempts;    /* of all of them: epochs of their tasks */
+	int64_t export_time_ns;      /* what is new in the images is of this time, whichever attempt makes them */
 	bxc_json *export_results;    /* array */
 	bxc_err *export_err;
-	BXC_ARR(internal_vertex) export_vertices;
 	int64_t *started_ns;         /* per vertex of def; 0: not started */
 	bool *reported;
 	int64_t failed_vertex;       /* def index, or -1 */
@@ -285,5 +300,10 @@ void build_free(void *p);
 
 /* export.c */
 bool export_attests(const build *b, const char *type);           /* does an output of this type tell how it was made? */
-void exports_start(build *b);
+/* Attributes of an export of the request; wrong ones fail it before anything runs. */
+BXC_MUST_CHECK int export_check(const bxc_json *spec, bxc_err **err);
+void exports_start(build *b);                                    /* those that wait for results, which are in now */
 void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_take);
+/* The task failed; `infra`: by no fault of what was asked, so another attempt may do better. */
+void export_failed(bxc_build *e, task *t, bxc_err *err_take, bool infra);
+void export_lost(bxc_build *e, task *t, uint64_t rec);           /* a layer of this result is nowhere: it is made again */

@@ -231,8 +231,18 @@ void bxc_build_free(bxc_build *e)
 	if (!e)
 		return;
 	bxc_loop_timer_free(e->tick);
-	BXC_MAP_FOREACH (it, e->tasks)
-		task_free(it.value);
+	BXC_MAP_FOREACH (it, e->tasks) {
+		task *t = it.value;
+		BXC_ARR_FOREACH (in, &t->inputs)
+			if (in->ctx)
+				context_unref(e, in->ctx);
+		task_free(t);
+	}
+	BXC_MAP_FOREACH (it, e->builds) {
+		build *b = it.value;
+		BXC_ARR_FOREACH (c, &b->contexts)
+			context_unref(e, *c);
+	}
 	bxc_map_free(e->tasks_by_id);
 	bxc_map_free(e->tasks);
 	bxc_map_free(e->runs);
@@ -287,15 +297,20 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 	bxc_sched_worker_remove(e->sched, w->id);
 	BXC_MAP_FOREACH (it, e->layers) {
 		layer *l = it.value;
-		if (!l->publishing || bxc_wrk_holder(e->c.workers, l->id))
+		if (l->publisher != w->id)
 			continue;
-		l->publishing = false;
-		while (l->waiters.n) {
-			task *t = task_by_id(e, l->waiters.v[0]);
-			bxc_arr_remove(&l->waiters, 0);
-			if (t)
+		/* Another one may publish it; whoever waits looks anew. */
+		l->publisher = 0;
+		BXC_ARR(uint64_t) waiters = {0};
+		BXC_ARR_FOREACH (id, &l->waiters)
+			*bxc_arr_push(&waiters) = *id;
+		l->waiters.n = 0;
+		BXC_ARR_FOREACH (id, &waiters) {
+			task *t = task_by_id(e, *id);
+			if (t && t->phase == TASK_PUBLISHING && t->worker != w->id)
 				task_dispatch(e, t, t->worker);
 		}
+		bxc_arr_done(&waiters);
 	}
 	layers_vanished(e);
 	pump(e);

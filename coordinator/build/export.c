@@ -7,6 +7,8 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/codec/base64.h"
+#include "common/codec/compress.h"
 
 static const char *vertex_name(const char *type)
 {
@@ -20,6 +22,75 @@ static const char *vertex_name(const char *type)
 		return "exporting to client tarball";
 	return "exporting to image";
 }
+
+/* ---- what the request says ---- */
+
+static int check_bool(const bxc_json *attrs, const char *key, bool *ret, bxc_err **err)
+{
+	const char *v = bxc_json_get_str(attrs, key, NULL);
+	*ret = v && !*v;
+	if (!v || !*v || bxc_str_to_bool(v, ret, NULL) >= 0)
+		return 0;
+	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "non-bool value specified for %s", key);
+}
+
+static int check_names(const char *text, bool *ret_any, bxc_err **err)
+{
+	BXC_AUTOSTRV char **parts = bxc_strv_split(text, ',');
+	*ret_any = false;
+	for (char **p = parts; p && *p; p++) {
+		BXC_AUTOREF bxc_ref ref = {0};
+		if (!**p)
+			continue;
+		int r = bxc_ref_parse(*p, &ref, err);
+		if (r < 0)
+			return r;
+		*ret_any = true;
+	}
+	return 0;
+}
+
+static int check_compression(const bxc_json *attrs, bxc_err **err)
+{
+	const char *name = bxc_json_get_str(attrs, "compression", NULL),
+		   *level = bxc_json_get_str(attrs, "compression-level", NULL);
+	bxc_compression c = name ? bxc_compression_parse(name) : BXC_COMPRESSION_GZIP;
+	/* The worker says what it thinks of this one. */
+	if (bxc_str_eq(name, "estargz"))
+		return 0;
+	if (c == BXC_COMPRESSION_UNKNOWN)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"unsupported layer compression type '%.32s' (gzip, zstd, uncompressed)",
+			name);
+	uint64_t n;
+	int r = level ? bxc_str_to_u64(level, 0, c == BXC_COMPRESSION_ZSTD ? 22 : 9, &n, err) : 0;
+	return r < 0 ? bxc_err_wrap(err, r, "compression-level") : 0;
+}
+
+int export_check(const bxc_json *spec, bxc_err **err)
+{
+	static const char *const bools[] = {"push-by-digest", "oci-mediatypes"};
+	const bxc_json *attrs = bxc_json_get(spec, "attrs");
+	BXC_JSON_FOREACH (a, attrs)
+		if (!bxc_json_string(a))
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"attrs.%.64s: expected a string", bxc_json_key(a));
+	bool push, named, ignored;
+	const char *type = bxc_json_get_str(spec, "type", "");
+	if (bxc_str_eq(type, "local") || bxc_str_eq(type, "tar"))
+		return check_bool(attrs, "platform-split", &ignored, err);
+	int r = check_bool(attrs, "push", &push, err);
+	for (size_t i = 0; r >= 0 && i < BXC_ARRAY_SIZE(bools); i++)
+		r = check_bool(attrs, bools[i], &ignored, err);
+	if (r >= 0)
+		r = check_names(bxc_json_get_str(attrs, "name", ""), &named, err);
+	if (r >= 0 && push && !named)
+		r = bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
+	return r < 0 ? r : check_compression(attrs, err);
+}
+
+/* ---- running ---- */
 
 static void finish_if_last(build *b)
 {
@@ -93,12 +164,14 @@ static void start_one(build *b, uint32_t index, const bxc_json *spec)
 	bxc_build *e = b->engine;
 	task *t = task_new(e, TASK_EXPORT, b);
 	t->export_index = index;
+	t->attempt = ++b->export_attempts;
 	t->remaining = 1;
+	b->exports.v[index].phase = EXPORT_RUNS;
 	/* Any worker may assemble an image; the platform of what is inside does not matter. */
 	bxc_json_set_str(t->body, "kind", "export");
 	bxc_json_set_take(t->body, "export", bxc_json_dup(spec));
 	bxc_json_set_u64(t->body, "index", index);
-	bxc_json_set_ns(t->body, "now_ns", bxc_clock_wall_ns());
+	bxc_json_set_ns(t->body, "now_ns", b->export_time_ns);
 	bxc_json *images = bxc_json_add_array(t->body, "images");
 	BXC_ARR_FOREACH (rp, &b->results) {
 		BXC_AUTOFREE char *p = bxc_platform_str(&rp->platform);
@@ -118,28 +191,129 @@ static void start_one(build *b, uint32_t index, const bxc_json *spec)
 	task_ready(e, t);
 }
 
+static void make_exports(build *b, const bxc_json *specs)
+{
+	b->export_results = bxc_json_array();
+	b->export_time_ns = bxc_clock_wall_ns();
+	BXC_JSON_FOREACH (spec, specs) {
+		const char *type = bxc_json_get_str(spec, "type", "");
+		bxc_json *o = bxc_json_push_object(b->export_results);
+		bxc_json_set_str(o, "type", type);
+		export *x = bxc_arr_push(&b->exports);
+		if (is_exported(type)) {
+			internal_begin(b, &x->vertex, vertex_name(type));
+			b->exports_left++;
+		} else {
+			x->phase = EXPORT_DONE;
+		}
+	}
+}
+
+/* A record that vanished while its build's exports were being started: it is made again. */
+static bool results_are_there(build *b)
+{
+	BXC_ARR_FOREACH (id, &b->records)
+		if (!record_find(b->engine, *id))
+			return false;
+	return b->records.n == b->n_targets;
+}
+
 void exports_start(build *b)
 {
 	const bxc_json *specs = bxc_json_get(b->request, "exports");
-	b->export_results = bxc_json_array();
-	BXC_JSON_FOREACH (spec, specs) {
-		bxc_json *o = bxc_json_push_object(b->export_results);
-		bxc_json_set_str(o, "type", bxc_json_get_str(spec, "type", ""));
-		internal_vertex *v = bxc_arr_push(&b->export_vertices);
-		if (is_exported(bxc_json_get_str(spec, "type", "")))
-			internal_begin(b, v, vertex_name(bxc_json_get_str(spec, "type", "")));
-	}
-	b->exports_left = 1;         /* held until all have been started */
+	if (!b->export_results)
+		make_exports(b, specs);
+	b->exports_left++; /* held until all have been started */
 	uint32_t i = 0;
 	BXC_JSON_FOREACH (spec, specs) {
-		if (is_exported(bxc_json_get_str(spec, "type", ""))) {
-			b->exports_left++;
+		/* Starting one may end or lose others: each is looked at when its turn has come. */
+		if (!b->dead && b->exports.v[i].phase == EXPORT_WAITS && results_are_there(b))
 			start_one(b, i, spec);
-		}
 		i++;
 	}
 	b->exports_left--;
-	finish_if_last(b);
+	if (!b->dead)
+		finish_if_last(b);
+}
+
+static void note(build *b, const export *x, const char *text)
+{
+	BXC_AUTOFREE char *data = bxc_base64_encode(text, strlen(text));
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "log");
+	bxc_json_set_str(j, "vertex", x->vertex.digest);
+	bxc_json_set_i64(j, "stream", 2);
+	bxc_json_set_str(j, "data", data);
+	bxc_json_set_ns(j, "time_ns", bxc_clock_wall_ns());
+	report(b, j);
+}
+
+void export_failed(bxc_build *e, task *t, bxc_err *err_take, bool infra)
+{
+	build *b = t->build;
+	if (!b || b->dead || !infra) {
+		export_done(e, t, NULL, err_take);
+		return;
+	}
+	export *x = &b->exports.v[t->export_index];
+	if (x->was_sent) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE,
+			"the output was lost when a part of it had been sent: %s: build again",
+			bxc_err_text(err_take)));
+		bxc_err_free(err_take);
+		export_done(e, t, NULL, err);
+		return;
+	}
+	if (++x->failures >= BXC_SOLVE_MAX_ATTEMPTS) {
+		export_done(e, t, NULL, err_take);
+		return;
+	}
+	BXC_AUTOFREE char *text = bxc_str_fmt("%s: exporting again\n", bxc_err_text(err_take));
+	bxc_err_free(err_take);
+	note(b, x, text);
+	task_drop(e, t);
+	x->phase = EXPORT_WAITS;
+	exports_start(b);
+	pump(e);
+}
+
+void export_lost(bxc_build *e, task *t, uint64_t rec)
+{
+	build *b = t->build;
+	if (!b || b->dead) {
+		task_drop(e, t);
+		return;
+	}
+	if (!rec) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_INTERNAL,
+			"the worker lost a layer that the output does not have"));
+		export_failed(e, t, err, true);
+		return;
+	}
+	export *x = &b->exports.v[t->export_index];
+	note(b, x, "a layer of the result was lost: it is made again\n");
+	task_drop(e, t);
+	x->phase = EXPORT_WAITS;
+	/* Results that came after those this export had may be whole. */
+	BXC_ARR_FOREACH (id, &b->records) {
+		if (*id == rec) {
+			b->records.n = 0;
+			break;
+		}
+	}
+	record_drop(e, rec);
+	bxc_solve_result_lost(e->solve, rec);
+	exports_start(b);
+	pump(e);
+}
+
+void bxc_build_export_sent(bxc_build *e, const char *id, uint64_t index)
+{
+	build *b = bxc_map_get(e->builds, id);
+	if (b && index < b->exports.n)
+		b->exports.v[index].was_sent = true;
 }
 
 void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_take)
@@ -151,7 +325,8 @@ void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_t
 		task_drop(e, t);
 		return;
 	}
-	internal_end(b, &b->export_vertices.v[index], err_take);
+	internal_end(b, &b->exports.v[index].vertex, err_take);
+	b->exports.v[index].phase = EXPORT_DONE;
 	if (err_take && !b->export_err)
 		b->export_err = err_take;
 	else

@@ -247,7 +247,7 @@ void report_task_event(bxc_build *e, task *t, bxc_json *j)
 	bxc_json_del(j, "epoch");
 	if (t->kind == TASK_EXPORT) {
 		if (t->build && !bxc_json_get_str(j, "vertex", NULL))
-			bxc_json_set_str(j, "vertex", t->build->export_vertices.v[t->export_index].digest);
+			bxc_json_set_str(j, "vertex", t->build->exports.v[t->export_index].vertex.digest);
 		if (t->build)
 			report(t->build, j);
 		else

@@ -72,9 +72,8 @@ static int read_exports(const build *b, bxc_err **err)
 			known = known || bxc_str_eq(types[k], type);
 		if (r >= 0 && !known)
 			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "exporter \"%.64s\" could not be found", type);
-		BXC_JSON_FOREACH (a, bxc_json_get(e, "attrs"))
-			if (r >= 0 && !bxc_json_string(a))
-				r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "attrs.%.64s: expected a string", bxc_json_key(a));
+		if (r >= 0)
+			r = export_check(e, err);
 		if (r >= 0 && bxc_str_eq(type, "docker") && (b->platforms.n > 1 || export_attests(b, type)))
 			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "docker exporter does not currently support exporting manifest lists");
 		if (r < 0)
@@ -158,9 +157,9 @@ void build_free(void *p)
 	bxc_arr_done(&b->records);
 	bxc_json_free(b->export_results);
 	bxc_err_free(b->export_err);
-	BXC_ARR_FOREACH (v, &b->export_vertices)
-		free(v->name);
-	bxc_arr_done(&b->export_vertices);
+	BXC_ARR_FOREACH (x, &b->exports)
+		free(x->vertex.name);
+	bxc_arr_done(&b->exports);
 	bxc_strv_free(b->build_args);
 	bxc_strv_free(b->labels);
 	bxc_strv_free(b->no_cache_filter);
@@ -452,9 +451,8 @@ void build_solved(build *b, const bxc_solve_action *a)
 		build_fail(b, err);
 		return;
 	}
-	/* A result that was lost while it was being exported comes again; the export has failed by then. */
-	if (b->records.n)
-		return;
+	/* Results that were lost while they were being exported come again, under new records. */
+	b->records.n = 0;
 	for (size_t i = 0; i < a->n_results; i++)
 		*bxc_arr_push(&b->records) = a->results[i].record;
 	exports_start(b);
@@ -579,7 +577,7 @@ void bxc_build_cancel(bxc_build *e, const char *id)
 		return;
 	}
 	/* Before the solver: the pool job that runs ends by the token. After it: exports are stopped here. */
-	if (b->records.n || b->exports_left)
+	if (b->exports_left)
 		fail_canceled(b);
 }
 

@@ -47,8 +47,26 @@ task *task_new(bxc_build *e, task_kind kind, build *b)
 	return t;
 }
 
+/* The task waits for no layer any more: it goes, or looks anew at what it lacks. */
+static void stop_waiting(task *t)
+{
+	t->n_publishing = 0;
+	BXC_ARR_FOREACH (in, &t->inputs) {
+		BXC_ARR_FOREACH (p, &in->layers) {
+			layer *l = *p;
+			for (size_t i = 0; i < l->waiters.n;) {
+				if (l->waiters.v[i] == t->id)
+					bxc_arr_remove(&l->waiters, i);
+				else
+					i++;
+			}
+		}
+	}
+}
+
 void task_drop(bxc_build *e, task *t)
 {
+	stop_waiting(t);
 	bxc_wrk_worker *w = t->worker ? bxc_wrk_get(e->c.workers, t->worker) : NULL;
 	if (w && w->running && t->phase >= TASK_PUBLISHING)
 		w->running--;
@@ -79,7 +97,7 @@ void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra)
 {
 	uint64_t ticket = t->ticket;
 	if (t->kind == TASK_EXPORT) {
-		export_done(e, t, NULL, err_take);
+		export_failed(e, t, err_take, infra);
 		return;
 	}
 	task_drop(e, t);
@@ -98,9 +116,7 @@ static void task_input_lost(bxc_build *e, task *t, const char *layer_id)
 	}
 	bxc_log(BXC_LOG_WARN, "task.input_lost", "task", t->name, "layer", layer_id, NULL);
 	if (t->kind == TASK_EXPORT) {
-		bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "layer '%s' was lost before it could be exported: build again", layer_id));
-		export_done(e, t, NULL, err);
+		export_lost(e, t, rec);
 		return;
 	}
 	task_drop(e, t);
@@ -380,7 +396,7 @@ static void publish_at(bxc_wrk_worker *holder, const task_input *in, size_t i)
 	layer *l = in->layers.v[i];
 	bxc_json *j = bxc_json_object();
 	BXC_AUTOFREE char *name = bxc_str_fmt("publish-%s", l->id);
-	l->publishing = true;
+	l->publisher = holder->id;
 	bxc_json_set_str(j, "type", "task.run");
 	bxc_json_set_str(j, "task", name);
 	bxc_json_set_u64(j, "epoch", 1);
@@ -402,7 +418,8 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 		w->running++;
 	t->worker = worker;
 	t->phase = TASK_PUBLISHING;
-	t->n_publishing = 0;
+	/* It may come here again when a layer could not be published: nothing is counted twice. */
+	stop_waiting(t);
 	BXC_ARR_FOREACH (in, &t->inputs) {
 		for (size_t i = 0; i < in->layers.n; i++) {
 			layer *l = in->layers.v[i];
@@ -417,7 +434,7 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 				continue;
 			*bxc_arr_push(&l->waiters) = t->id;
 			t->n_publishing++;
-			if (!l->publishing)
+			if (!l->publisher)
 				publish_at(holder, in, i);
 		}
 	}
@@ -428,10 +445,10 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg, bxc_err **err)
 {
 	layer *l = bxc_map_get(e->layers, name + strlen("publish-"));
-	if (!l || !l->publishing)
+	if (!l || l->publisher != w->id)
 		return 0;
 	int r = 0;
-	l->publishing = false;
+	l->publisher = 0;
 	if (bxc_json_get_bool(msg, "ok", false)) {
 		r = layer_set_blob(l, bxc_json_first(bxc_json_get(bxc_json_get(msg, "result"), "layers")), err);
 	} else {
@@ -550,8 +567,11 @@ int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *
 		layers_vanished(e);
 		return 0;
 	}
-	bool infra = bxc_json_get_bool(msg, "infra", false);
 	bxc_err *why = err_from_json(bxc_json_get(msg, "error"));
+	bool infra = bxc_json_get_bool(msg, "infra", false);
+	/* A registry or client that does not answer one worker does not answer another: only the worker's own troubles count. */
+	if (t->kind == TASK_EXPORT)
+		infra = infra && bxc_err_get_detail(why, "infra");
 	bxc_err_detail(why, "worker", "%s", w->name);
 	task_fail(e, t, why, infra);
 	return 0;

@@ -186,11 +186,14 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 		if (!session)
 			r = bxc_err_set(&err, BXC_NOT_FOUND, "the build has no client any more");
 	}
+	BXC_AUTOFREE char *build_id = r >= 0 ? bxc_strdup(build) : NULL;
 	if (r >= 0) {
 		bxc_json_del(j, "build");
 		BXC_AUTOFREE char *inner = bxc_json_print(j);
 		r = bxc_sess_open(session, kind, inner, bxc_str_eq(kind, "export"), &out, &err);
 	}
+	if (r >= 0 && bxc_str_eq(kind, "export"))
+		bxc_build_export_sent(p->link->c.build, build_id, bxc_json_get_u64(j, "index", 0));
 	if (r < 0) {
 		bxc_chan_stream_reset(s, bxc_err_code(err), bxc_err_text(err));
 		bxc_chan_stream_free(s);
