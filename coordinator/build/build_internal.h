@@ -64,6 +64,14 @@ typedef struct context {
 
 typedef BXC_ARR(bxc_tree_select) selects;    /* strings owned */
 
+/* ---- cache mounts (caches.c) ---- */
+
+typedef struct cache_mount {
+	char *id;
+	uint64_t generation;
+	char *home;                  /* name of the worker; NULL: none yet */
+} cache_mount;
+
 /* ---- tasks (task.c) ---- */
 
 typedef enum task_kind {
@@ -99,6 +107,7 @@ typedef struct task {
 	struct build *build;         /* whose session serves it; NULL when that has gone */
 	char *vertex_digest;
 	bxc_json *body;              /* what task.run carries beside inputs */
+	BXC_ARR(bxc_sched_cache) caches; /* keys owned */
 	bxc_platform platform;
 	BXC_ARR(task_input) inputs;
 	size_t n_selectors;	  /* TASK_CHECKSUM */
@@ -211,6 +220,7 @@ struct bxc_build {
 	bxc_map *tasks;              /* name -> task */
 	bxc_map *tasks_by_id;        /* "id" -> task (borrowed) */
 	bxc_map *runs;               /* "run" -> run_log */
+	bxc_map *cache_mounts;       /* id -> cache_mount; kept: small, bounded by the ids that builds name */
 	bxc_map *images;             /* pinned + platform -> image: what registries told */
 	uint64_t last_num;
 	uint64_t last_task;
@@ -274,6 +284,16 @@ void task_lost(bxc_build *e, uint64_t id);
 void task_abort(bxc_build *e, task *t);                          /* stops it on its worker and drops it */
 int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *msg, bxc_err **err);
 int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg, bxc_err **err);
+
+/* caches.c */
+void cache_mount_free(void *p);
+const char *cache_id_of(const bxc_op_mount *m);
+/* Learns of the cache mounts of b->def and begins new generations where the cache is ignored; then
+ * calls `then`, at once when there are none, or fails the build. */
+void caches_prepare(build *b, void (*then)(build *b));
+void caches_worker_joined(bxc_build *e, const bxc_wrk_worker *w);
+void caches_placed(bxc_build *e, const task *t);                 /* homes may have moved */
+uint64_t cache_generation(bxc_build *e, const bxc_op_mount *m);
 
 /* report.c */
 void report(build *b, bxc_json *j);                              /* appends an event; owns j */

@@ -165,8 +165,9 @@ void pump(bxc_build *e)
 			act(e, &a);
 			again = true;
 		}
+		/* One at a time: it may have made the solver take back what the next is about. */
 		bxc_sched_action s;
-		while (bxc_sched_next(e->sched, &s)) {
+		if (bxc_sched_next(e->sched, &s)) {
 			again = true;
 			if (s.kind == BXC_SCHED_ASSIGN)
 				assign(e, s.task, s.worker);
@@ -221,6 +222,7 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	e->tasks_by_id = bxc_map_new(NULL);
 	e->runs = bxc_map_new(run_log_free);
 	e->images = bxc_map_new(image_free);
+	e->cache_mounts = bxc_map_new(cache_mount_free);
 	e->tick = bxc_loop_timer_new(c->loop, on_tick, e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);
 	return e;
@@ -260,6 +262,7 @@ void bxc_build_free(bxc_build *e)
 	bxc_map_free(e->contexts);
 	bxc_map_free(e->layers);
 	bxc_map_free(e->images);
+	bxc_map_free(e->cache_mounts);
 	free(e);
 }
 
@@ -287,6 +290,7 @@ void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w)
 	bxc_sched_worker_add(e->sched, &facts);
 	BXC_MAP_FOREACH (it, w->layers)
 		bxc_sched_layer_at(e->sched, w->id, it.key);
+	caches_worker_joined(e, w);
 	pump(e);
 }
 

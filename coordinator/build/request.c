@@ -344,6 +344,10 @@ static void add_result(build *b, const bxc_platform *p, bxc_df_result *r)
 static void solve(build *b)
 {
 	bxc_build *e = b->engine;
+	if (b->canceled) {
+		fail_canceled(b);
+		return;
+	}
 	BXC_ARR(bxc_solve_target) targets = {0};
 	BXC_ARR_FOREACH (rp, &b->results)
 		if (!rp->is_scratch)
@@ -413,7 +417,7 @@ void build_lower(build *b)
 	}
 	bxc_arr_done(&build_platforms);
 	if (!err && all.n == 0) {
-		solve(b);
+		caches_prepare(b, solve);
 		return;
 	}
 	BXC_ARR_FOREACH (rp, &b->results)

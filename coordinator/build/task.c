@@ -24,6 +24,9 @@ void task_free(void *p)
 	}
 	bxc_arr_done(&t->inputs);
 	bxc_arr_done(&t->avoid);
+	BXC_ARR_FOREACH (c, &t->caches)
+		free((void *)(uintptr_t)c->key);
+	bxc_arr_done(&t->caches);
 	bxc_json_free(t->body);
 	free(t->name);
 	free(t->vertex_digest);
@@ -155,6 +158,8 @@ void task_ready(bxc_build *e, task *t)
 		.remaining = t->remaining,
 		.avoid = t->avoid.v,
 		.n_avoid = t->avoid.n,
+		.caches = t->caches.v,
+		.n_caches = t->caches.n,
 	};
 	t->phase = TASK_QUEUED;
 	t->queued_ns = bxc_clock_mono_ns();
@@ -230,6 +235,27 @@ static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
 	task_ready(e, t);
 }
 
+static void name_caches(bxc_build *e, task *t, const bxc_op_exec *op)
+{
+	static const bxc_sched_sharing sharing[] = {
+		[BXC_CACHE_SHARED] = BXC_SCHED_SHARED,
+		[BXC_CACHE_PRIVATE] = BXC_SCHED_PRIVATE,
+		[BXC_CACHE_LOCKED] = BXC_SCHED_LOCKED,
+	};
+	bxc_json *list = NULL;
+	for (size_t i = 0; i < op->mounts.n; i++) {
+		const bxc_op_mount *m = &op->mounts.v[i];
+		if (m->kind != BXC_MOUNT_CACHE)
+			continue;
+		*bxc_arr_push(&t->caches) = (bxc_sched_cache){bxc_strdup(cache_id_of(m)), sharing[m->sharing]};
+		if (!list)
+			list = bxc_json_add_array(t->body, "cache_mounts");
+		bxc_json *o = bxc_json_push_object(list);
+		bxc_json_set_u64(o, "mount", i);
+		bxc_json_set_u64(o, "generation", cache_generation(e, m));
+	}
+}
+
 void task_run(bxc_build *e, const bxc_solve_action *a)
 {
 	if (a->def->kind != BXC_OP_EXEC && a->def->kind != BXC_OP_FILE) {
@@ -245,6 +271,8 @@ void task_run(bxc_build *e, const bxc_solve_action *a)
 	bxc_json_set_take(t->body, "op", bxc_def_vertex_to_json(a->def));
 	bxc_json_set_str(t->body, "output_layer", t->output_layer);
 	bxc_json_set_u64(t->body, "base_input", bxc_solve_chain_input(a->def));
+	if (a->def->kind == BXC_OP_EXEC)
+		name_caches(e, t, &a->def->op.exec);
 	begin(e, t, a);
 }
 
@@ -416,6 +444,7 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 		return;              /* LOST follows */
 	if (t->phase == TASK_QUEUED)
 		w->running++;
+	caches_placed(e, t);
 	t->worker = worker;
 	t->phase = TASK_PUBLISHING;
 	/* It may come here again when a layer could not be published: nothing is counted twice. */

@@ -35,8 +35,7 @@ static bool is_avoided(const struct sched_task *t, uint64_t worker)
 	return false;
 }
 
-/* Workers of the best class there is are compared with each other only. 0: can't serve. */
-static int class_of(const struct sched_worker *w, const struct sched_task *t)
+int bxc_sched__class(const struct sched_worker *w, const struct sched_task *t)
 {
 	if (w->is_draining)
 		return 0;
@@ -98,16 +97,28 @@ static struct sched_worker *choose(bxc_sched *s, struct sched_task *t)
 {
 	int best_class = 0;
 	BXC_ARR_FOREACH (w, &s->workers)
-		best_class = BXC_MAX(best_class, class_of(*w, t));
+		best_class = BXC_MAX(best_class, bxc_sched__class(*w, t));
 	if (best_class == 0)
 		return NULL;
+	struct sched_worker *home;
+	if (!bxc_sched__caches_allow(s, t, best_class, &home)) {
+		t->waits_for_cache = true;
+		return NULL;
+	}
+	if (home) {
+		if (is_free(home))
+			return home;
+		t->waits_for_cache = true;
+		home->waiting_ns += t->cost_ns;
+		return NULL;
+	}
 	struct choice best = {0}; /* of all */
 	struct choice free_one = {0};
 	struct choice idle = {0};
 	struct choice chain = {0};
 	BXC_ARR_FOREACH (it, &s->workers) {
 		struct sched_worker *w = *it;
-		if (class_of(w, t) != best_class)
+		if (bxc_sched__class(w, t) != best_class)
 			continue;
 		int64_t e = estimate(w, t);
 		consider(&best, w, e);
@@ -187,12 +198,14 @@ void bxc_sched__pass(bxc_sched *s)
 		BXC_ARR_FOREACH (b, &(*t)->builds)
 			(*b)->cursor = 0;
 	}
+	BXC_MAP_FOREACH (it, s->caches)
+		((struct sched_cache *)it.value)->is_wanted_alone = false;
 	while (any_free(s)) {
 		struct sched_build *b = next_of_all(s);
 		if (!b)
 			return;
 		struct sched_task *t = b->ready.v[b->cursor];
-		t->waits_for_inputs = false;
+		t->waits_for_inputs = t->waits_for_cache = false;
 		struct sched_worker *w = choose(s, t);
 		if (!w) {
 			b->cursor++;

@@ -19,6 +19,7 @@ bxc_sched *bxc_sched_new(void)
 {
 	bxc_sched *s = bxc_calloc(1, sizeof(*s));
 	s->tasks = bxc_map_new(NULL);
+	s->caches = bxc_map_new(bxc_sched__cache_free);
 	return s;
 }
 
@@ -38,6 +39,7 @@ static void task_free(struct sched_task *t)
 		free(l->key);
 	bxc_arr_done(&t->layers);
 	bxc_arr_done(&t->avoid);
+	bxc_arr_done(&t->caches);
 	free(t);
 }
 
@@ -48,6 +50,7 @@ void bxc_sched_free(bxc_sched *s)
 	BXC_MAP_FOREACH (it, s->tasks)
 		task_free(it.value);
 	bxc_map_free(s->tasks);
+	bxc_map_free(s->caches);
 	BXC_ARR_FOREACH (w, &s->workers)
 		worker_free(*w);
 	bxc_arr_done(&s->workers);
@@ -227,7 +230,8 @@ void bxc_sched__start(bxc_sched *s, struct sched_task *t, struct sched_worker *w
 {
 	ready_remove(s, t);
 	t->worker = w;
-	t->waits_for_inputs = false;
+	t->waits_for_inputs = t->waits_for_cache = false;
+	bxc_sched__caches_take(t);
 	*bxc_arr_push(&w->running) = t;
 	w->load_ns += t->cost_ns;
 	BXC_ARR_FOREACH (l, &t->layers) {
@@ -261,6 +265,7 @@ static void stop(bxc_sched *s, struct sched_task *t)
 	}
 	t->build->n_running--;
 	t->build->tenant->n_running--;
+	bxc_sched__caches_give(t);
 	t->worker = NULL;
 	s->is_dirty = true;
 	check_drained(s, w);
@@ -274,6 +279,7 @@ static void forget(bxc_sched *s, struct sched_task *t)
 		ready_remove(s, t);
 	bxc_map_del(s->tasks, name_of(t->id).s);
 	put_build(s, t->build);
+	bxc_sched__caches_unname(s, t);
 	task_free(t);
 }
 
@@ -298,6 +304,7 @@ int bxc_sched_task_add(bxc_sched *s, const bxc_sched_task *in, bxc_err **err)
 			bxc_strdup(in->layers[i].key), in->layers[i].size_bytes};
 	for (size_t i = 0; i < in->n_avoid; i++)
 		*bxc_arr_push(&t->avoid) = in->avoid[i];
+	bxc_sched__caches_name(s, t, in->caches, in->n_caches);
 	bxc_map_set(s->tasks, name_of(t->id).s, t);
 	ready_add(s, t);
 	return 0;
@@ -380,6 +387,7 @@ void bxc_sched_worker_remove(bxc_sched *s, uint64_t worker)
 			break;
 		}
 	}
+	bxc_sched__caches_leave(s, w);
 	worker_free(w);
 	s->is_dirty = true;
 }
@@ -433,6 +441,8 @@ bxc_sched_wait bxc_sched_waiting_reason(const bxc_sched *s, uint64_t task)
 		return BXC_SCHED_WAIT_PLATFORM;
 	if (!stays)
 		return BXC_SCHED_WAIT_DRAINING;
+	if (t->waits_for_cache)
+		return BXC_SCHED_WAIT_CACHE;
 	return t->waits_for_inputs ? BXC_SCHED_WAIT_INPUTS : BXC_SCHED_WAIT_SLOTS;
 }
 

@@ -18,6 +18,14 @@
  * input unless another finishes it clearly sooner. A task may wait for a busy worker that has its
  * inputs when that is clearly sooner than moving them, but never while a worker that could serve it
  * is idle altogether.
+ *
+ * Cache mounts. A cache is a folder that steps leave for others; it has a home, the worker whose
+ * copy counts. A task goes to the home of its caches and waits for it when it is busy; only when
+ * the home has gone, or can't serve the task, it runs elsewhere, and the home moves there once
+ * nothing uses the cache. `locked`: one user at a time in the whole cluster. `private`: while the
+ * cache is in use, the task runs anywhere, with a folder of its own. Caches with different homes
+ * that one task uses come together: at the home of the first; the others move, when nothing uses
+ * them.
  */
 #pragma once
 
@@ -55,12 +63,30 @@ void bxc_sched_worker_drain(bxc_sched *s, uint64_t worker);
 void bxc_sched_layer_at(bxc_sched *s, uint64_t worker, const char *layer);
 void bxc_sched_layer_gone(bxc_sched *s, uint64_t worker, const char *layer);
 
+/* ---- cache mounts ---- */
+
+/* The worker has the copy of the cache that counts, unless it has a home already. No-op for an
+ * unknown worker. */
+void bxc_sched_cache_at(bxc_sched *s, const char *cache, uint64_t worker);
+uint64_t bxc_sched_cache_home(const bxc_sched *s, const char *cache); /* 0: none */
+
 /* ---- tasks ---- */
 
 typedef struct bxc_sched_layer {
 	const char *key;
 	uint64_t size_bytes;
 } bxc_sched_layer;
+
+typedef enum bxc_sched_sharing {
+	BXC_SCHED_SHARED = 0,
+	BXC_SCHED_PRIVATE,
+	BXC_SCHED_LOCKED,
+} bxc_sched_sharing;
+
+typedef struct bxc_sched_cache {
+	const char *key;
+	bxc_sched_sharing sharing;
+} bxc_sched_cache;
 
 typedef struct bxc_sched_task {
 	uint64_t id;
@@ -75,6 +101,8 @@ typedef struct bxc_sched_task {
 	const uint64_t
 		*avoid; /* workers it failed on; used again only when no other can serve it */
 	size_t n_avoid;
+	const bxc_sched_cache *caches;
+	size_t n_caches;
 } bxc_sched_task;
 
 /* Adds a ready task; everything is copied. BXC_ALREADY_EXISTS for a live id. */
@@ -121,6 +149,7 @@ typedef enum bxc_sched_wait {
 	BXC_SCHED_WAIT_DRAINING,  /* those that serve it are being drained */
 	BXC_SCHED_WAIT_SLOTS,	  /* those that serve it are busy */
 	BXC_SCHED_WAIT_INPUTS,	  /* waits for the busy worker that has its inputs */
+	BXC_SCHED_WAIT_CACHE,	  /* a cache mount is in use, or its home is busy */
 } bxc_sched_wait;
 
 bxc_sched_wait bxc_sched_waiting_reason(const bxc_sched *s, uint64_t task);

@@ -30,6 +30,20 @@ struct sched_worker {
 	int64_t waiting_ns; /* of tasks that wait for this worker, found in this pass */
 };
 
+/* A cache mount that has a home or users. */
+struct sched_cache {
+	char *key;
+	struct sched_worker *home; /* NULL: none */
+	size_t n_names;		   /* live tasks that name it */
+	size_t n_users[3];	   /* running tasks, by sharing */
+	bool is_wanted_alone;	   /* a task that needs it locked was passed over in this pass */
+};
+
+struct sched_use {
+	struct sched_cache *cache;
+	bxc_sched_sharing sharing;
+};
+
 struct sched_layer {
 	char *key;
 	uint64_t size;
@@ -61,8 +75,10 @@ struct sched_task {
 	uint64_t chain_worker;
 	uint32_t remaining;
 	BXC_ARR(uint64_t) avoid;
-	struct sched_worker *worker; /* NULL: waits */
-	bool waits_for_inputs;	     /* a busy worker was found better than a free one */
+	BXC_ARR(struct sched_use) caches; /* each once; they stay as long as a task names them */
+	struct sched_worker *worker;	  /* NULL: waits */
+	bool waits_for_inputs;		  /* a busy worker was found better than a free one */
+	bool waits_for_cache;
 };
 
 struct bxc_sched {
@@ -70,7 +86,8 @@ struct bxc_sched {
 	bool is_dirty;				/* a pass may place something */
 	BXC_ARR(struct sched_worker *) workers; /* in the order of joining */
 	BXC_ARR(struct sched_tenant *) tenants;
-	bxc_map *tasks; /* id -> task (owned) */
+	bxc_map *tasks;	 /* id -> task (owned) */
+	bxc_map *caches; /* key -> cache (owned) */
 	size_t n_waiting;
 	BXC_ARR(bxc_sched_action) actions;
 	size_t actions_head;
@@ -84,7 +101,25 @@ typedef enum sched_fit {
 
 /* ---- place.c ---- */
 sched_fit bxc_sched__fit(const struct sched_worker *w, const struct sched_task *t);
+/* Workers of the best class there is are compared with each other only. 0: can't serve. */
+int bxc_sched__class(const struct sched_worker *w, const struct sched_task *t);
 void bxc_sched__pass(bxc_sched *s);
+
+/* ---- cache.c ---- */
+void bxc_sched__cache_free(void *p);
+void bxc_sched__caches_name(
+	bxc_sched *s, struct sched_task *t, const bxc_sched_cache *in, size_t n);
+void bxc_sched__caches_unname(bxc_sched *s, struct sched_task *t);
+/* `t` starts or ends on its worker. */
+void bxc_sched__caches_take(struct sched_task *t);
+void bxc_sched__caches_give(struct sched_task *t);
+void bxc_sched__caches_leave(bxc_sched *s, const struct sched_worker *w);
+/*
+ * May `t` start now, as far as its caches go? `ret_home`: where it has to run then, NULL: anywhere.
+ * `best`: the best class of any worker.
+ */
+bool bxc_sched__caches_allow(
+	const bxc_sched *s, struct sched_task *t, int best, struct sched_worker **ret_home);
 
 /* ---- scheduler.c ---- */
 void bxc_sched__start(bxc_sched *s, struct sched_task *t, struct sched_worker *w);

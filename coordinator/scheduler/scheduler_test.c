@@ -376,6 +376,130 @@ static void an_assignment_not_taken_yet_is_void_when_its_task_ends(void **state)
 	bxc_sched_worker_remove(s, 99);
 }
 
+static void add_cached(bxc_sched *s, uint64_t id, const char *key, bxc_sched_sharing sharing)
+{
+	bxc_sched_task t = basic(id);
+	const bxc_sched_cache c = {key, sharing};
+	t.caches = &c;
+	t.n_caches = 1;
+	add(s, &t);
+}
+
+static void a_cache_mount_has_a_home(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	join(s, 10, 1, "linux/amd64", NULL);
+	join(s, 11, 8, "linux/amd64", NULL);
+	add_cached(s, 1, "k", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "1>10");
+	assert_int_equal(bxc_sched_cache_home(s, "k"), 10);
+	/* The home is busy: better late than with an empty folder. */
+	add_cached(s, 2, "k", BXC_SCHED_SHARED);
+	add_cached(s, 3, "other", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "3>11");
+	assert_int_equal(bxc_sched_waiting_reason(s, 2), BXC_SCHED_WAIT_CACHE);
+	bxc_sched_task_finished(s, 1);
+	assert_string_equal(drain(s), "2>10");
+	/* Its home has gone: elsewhere, and that is the home from now on. */
+	bxc_sched_worker_remove(s, 10);
+	assert_string_equal(drain(s), "2!10");
+	assert_int_equal(bxc_sched_cache_home(s, "k"), 0);
+	add_cached(s, 4, "k", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "4>11");
+	assert_int_equal(bxc_sched_cache_home(s, "k"), 11);
+	join(s, 12, 1, "linux/amd64", NULL);
+	bxc_sched_cache_at(s, "k", 12);
+	assert_int_equal(bxc_sched_cache_home(s, "k"), 11);
+	/* What is known from before a restart. */
+	bxc_sched_cache_at(s, "old", 12);
+	add_cached(s, 5, "old", BXC_SCHED_LOCKED);
+	assert_string_equal(drain(s), "5>12");
+	/* A home that does not serve the platform binds nobody. */
+	bxc_sched_task t = basic(6);
+	const bxc_sched_cache c = {"k", BXC_SCHED_SHARED};
+	t.caches = &c;
+	t.n_caches = 1;
+	t.platform = plat("linux/arm64");
+	add(s, &t);
+	assert_string_equal(drain(s), "");
+	join(s, 13, 1, "linux/arm64", NULL);
+	assert_string_equal(drain(s), "6>13");
+}
+
+static void a_locked_cache_mount_has_one_user(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	join(s, 10, 4, "linux/amd64", NULL);
+	join(s, 11, 4, "linux/amd64", NULL);
+	add_cached(s, 1, "k", BXC_SCHED_LOCKED);
+	add_cached(s, 2, "k", BXC_SCHED_LOCKED);
+	add_cached(s, 3, "k", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "1>10");
+	assert_int_equal(bxc_sched_waiting_reason(s, 2), BXC_SCHED_WAIT_CACHE);
+	bxc_sched_task_finished(s, 1);
+	assert_string_equal(drain(s), "2>10");
+	bxc_sched_task_cancel(s, 2);
+	assert_string_equal(drain(s), "3>10");
+	/* Who wants it alone is not overtaken for ever by those that share it. */
+	add_cached(s, 4, "k", BXC_SCHED_LOCKED);
+	add_cached(s, 5, "k", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "");
+	bxc_sched_task_finished(s, 3);
+	assert_string_equal(drain(s), "4>10");
+	bxc_sched_task_finished(s, 4);
+	assert_string_equal(drain(s), "5>10");
+}
+
+static void shared_cache_mounts_run_together_and_private_ones_apart(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	join(s, 10, 2, "linux/amd64", NULL);
+	join(s, 11, 2, "linux/amd64", NULL);
+	add_cached(s, 1, "k", BXC_SCHED_SHARED);
+	add_cached(s, 2, "k", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "1>10 2>10");
+	add_cached(s, 3, "k", BXC_SCHED_PRIVATE);
+	assert_string_equal(drain(s), "3>11");
+	assert_int_equal(bxc_sched_cache_home(s, "k"), 10);
+	bxc_sched_task_finished(s, 1);
+	bxc_sched_task_finished(s, 2);
+	bxc_sched_task_finished(s, 3);
+	/* Not in use: what earlier builds left is at home. */
+	add_basic(s, 4);
+	assert_string_equal(drain(s), "4>10");
+	add_cached(s, 5, "k", BXC_SCHED_PRIVATE);
+	assert_string_equal(drain(s), "5>10");
+}
+
+static void caches_that_one_task_uses_come_together(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	join(s, 10, 2, "linux/amd64", NULL);
+	join(s, 11, 2, "linux/amd64", NULL);
+	add_cached(s, 1, "a", BXC_SCHED_SHARED);
+	add_cached(s, 2, "b", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "1>10 2>11");
+	bxc_sched_task_finished(s, 1);
+	bxc_sched_task t = basic(3);
+	const bxc_sched_cache both[] = {
+		{"a", BXC_SCHED_LOCKED}, {"b", BXC_SCHED_SHARED}, {"b", BXC_SCHED_LOCKED}};
+	t.caches = both;
+	t.n_caches = 3;
+	add(s, &t);
+	assert_string_equal(drain(s), "");
+	bxc_sched_task_finished(s, 2);
+	assert_string_equal(drain(s), "3>10");
+	assert_int_equal(bxc_sched_cache_home(s, "b"), 10);
+	add_cached(s, 4, "b", BXC_SCHED_SHARED);
+	assert_string_equal(drain(s), "");
+	bxc_sched_task_finished(s, 3);
+	assert_string_equal(drain(s), "4>10");
+}
+
 static void ten_thousand_tasks_are_placed_in_reasonable_time(void **state)
 {
 	(void)state;
@@ -417,6 +541,10 @@ int main(void)
 		cmocka_unit_test(a_drained_worker_ends_its_tasks_and_gets_no_more),
 		cmocka_unit_test(what_a_worker_runs_when_it_rejoins_is_adopted),
 		cmocka_unit_test(an_assignment_not_taken_yet_is_void_when_its_task_ends),
+		cmocka_unit_test(a_cache_mount_has_a_home),
+		cmocka_unit_test(a_locked_cache_mount_has_one_user),
+		cmocka_unit_test(shared_cache_mounts_run_together_and_private_ones_apart),
+		cmocka_unit_test(caches_that_one_task_uses_come_together),
 		cmocka_unit_test(ten_thousand_tasks_are_placed_in_reasonable_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

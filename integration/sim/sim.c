@@ -34,6 +34,8 @@ struct task {
 	sim_tree result;
 	BXC_ARR(uint64_t) inputs;
 	uint32_t attempt;
+	BXC_ARR(bxc_sched_cache) caches;
+	char arch[sizeof(((bxc_platform *)0)->arch)];
 };
 
 struct build {
@@ -163,7 +165,54 @@ static struct task *task_of(struct sim *s, uint64_t ticket)
 static void task_drop(struct sim *s, struct task *t)
 {
 	bxc_arr_done(&t->inputs);
+	bxc_arr_done(&t->caches);
 	bxc_arr_remove(&s->tasks, (size_t)(t - s->tasks.v));
+}
+
+static const char *const cache_keys[] = {"k0", "k1", "k2"};
+
+/* Some steps have cache mounts; which, and how they share them, is up to the seed. */
+static void draw_caches(struct sim *s, struct task *t)
+{
+	if (sim_rand(&s->rng, 4))
+		return;
+	uint64_t first = sim_rand(&s->rng, BXC_ARRAY_SIZE(cache_keys));
+	uint64_t n = 1 + sim_rand(&s->rng, 2);
+	for (uint64_t i = 0; i < n; i++)
+		*bxc_arr_push(&t->caches) =
+			(bxc_sched_cache){cache_keys[(first + i) % BXC_ARRAY_SIZE(cache_keys)],
+				(bxc_sched_sharing)sim_rand(&s->rng, 3)};
+}
+
+/*
+ * A locked one has one user; who shares one is with others, if there are some that run where it
+ * could run too: of the same architecture.
+ */
+static void check_cache(struct sim *s, const struct task *t, const bxc_sched_cache *c)
+{
+	bool together = false;
+	bool apart = false;
+	BXC_ARR_FOREACH (o, &s->tasks) {
+		if (o == t || !o->worker)
+			continue;
+		BXC_ARR_FOREACH (oc, &o->caches) {
+			if (!bxc_str_eq(c->key, oc->key) || oc->sharing == BXC_SCHED_PRIVATE)
+				continue;
+			if (c->sharing == BXC_SCHED_LOCKED || oc->sharing == BXC_SCHED_LOCKED)
+				violate(s, "two users of a locked cache mount", t->ticket);
+			together |= o->worker == t->worker;
+			apart |= o->worker != t->worker && bxc_str_eq(o->arch, t->arch);
+		}
+	}
+	if (apart && !together)
+		violate(s, "a shared cache mount in two places", t->ticket);
+}
+
+static void check_caches(struct sim *s, const struct task *t)
+{
+	BXC_ARR_FOREACH (c, &t->caches)
+		if (c->sharing != BXC_SCHED_PRIVATE)
+			check_cache(s, t, c);
 }
 
 static void on_run(struct sim *s, const bxc_solve_action *a)
@@ -213,6 +262,10 @@ static void on_run(struct sim *s, const bxc_solve_action *a)
 		.chain_worker = chain_worker,
 		.remaining = a->remaining,
 	};
+	draw_caches(s, t);
+	memcpy(t->arch, a->def->platform.arch, sizeof(t->arch));
+	task.caches = t->caches.v;
+	task.n_caches = t->caches.n;
 	bxc_check(bxc_sched_task_add(s->sched, &task, NULL) == 0);
 }
 
@@ -251,6 +304,7 @@ static void on_assign(struct sim *s, const bxc_sched_action *a)
 	if (bxc_sched_n_running(s->sched, a->worker) > 1 + (a->worker - 1) % 3)
 		violate(s, "more tasks than slots", a->worker);
 	t->worker = a->worker;
+	check_caches(s, t);
 	for (size_t i = 0; i < t->inputs.n; i++) {
 		uint64_t record = t->inputs.v[i];
 		if (is_there(s, record))
@@ -447,8 +501,9 @@ static void take_actions(struct sim *s)
 			any = true;
 			on_solve(s, &a);
 		}
+		/* One at a time: it may have made the solver take back what the next is about. */
 		bxc_sched_action p;
-		while (!s->violation && bxc_sched_next(s->sched, &p)) {
+		if (!s->violation && bxc_sched_next(s->sched, &p)) {
 			any = true;
 			trace(s, p.task * 5 + p.worker);
 			struct task *t = task_of(s, p.task);

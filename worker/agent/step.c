@@ -126,6 +126,18 @@ static int materialize(job *j, const bxc_tree *t, bxc_snap_staging **ret, struct
 	return 0;
 }
 
+/* One per mount of the op. */
+static uint64_t *cache_generations(const job *j, const bxc_op_exec *op)
+{
+	uint64_t *list = bxc_calloc(op->mounts.n + 1, sizeof(*list));
+	BXC_JSON_FOREACH (c, bxc_json_get(j->msg, "cache_mounts")) {
+		uint64_t i = bxc_json_get_u64(c, "mount", UINT64_MAX);
+		if (i < op->mounts.n)
+			list[i] = bxc_json_get_u64(c, "generation", 0);
+	}
+	return list;
+}
+
 int run_exec(job *j, bxc_err **err)
 {
 	step s = {0};
@@ -142,11 +154,13 @@ int run_exec(job *j, bxc_err **err)
 			in[i].tree_fd = bxc_snap_staging_fd(scratch[i]);
 	}
 	if (r >= 0) {
+		BXC_AUTOFREE uint64_t *generations = cache_generations(j, &s.v->op.exec);
 		const bxc_exec_job x = {
 			.id = j->name,
 			.op = &s.v->op.exec,
 			.inputs = in,
 			.n_inputs = s.n,
+			.cache_generations = generations,
 			.output_layer = s.output,
 			.on_output = on_output,
 			.on_start = on_start,

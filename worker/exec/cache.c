@@ -6,7 +6,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 
+#include "common/base/log.h"
 #include "common/base/rand.h"
 #include "common/base/str.h"
 #include "common/codec/digest.h"
@@ -14,13 +16,16 @@
 #include "worker/exec/exec_internal.h"
 
 #define MAX_PRIVATE 1000u
+#define MAX_FOLDERS 1000000u
+#define NAME_LEN    40 /* hexadecimal digits */
 
 struct cache_use {
 	unsigned users;
 	bool exclusive;
 };
 
-static char *base_name(const bxc_op_mount *m)
+/* "<id and owner>[-<generation>][.<further folder of private ones>]" */
+static char *base_name(const bxc_op_mount *m, uint64_t generation)
 {
 	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();
 	bxc_hasher_update_str(h, m->cache_id ? m->cache_id : m->dest);
@@ -29,7 +34,9 @@ static char *base_name(const bxc_op_mount *m)
 	bxc_hasher_update_u64(h, m->mode);
 	bxc_digest d = bxc_hasher_final(h);
 	char text[BXC_DIGEST_STR_MAX];
-	return bxc_strndup(bxc_digest_str(&d, text) + strlen("sha256:"), 40);
+	const char *hex = bxc_digest_str(&d, text) + strlen("sha256:");
+	return generation ? bxc_str_fmt("%.*s-%" PRIu64, NAME_LEN, hex, generation)
+			  : bxc_strndup(hex, NAME_LEN);
 }
 
 static void wake(void *ud)
@@ -113,10 +120,53 @@ static int make_folder(bxc_exec *x, const char *name, const bxc_op_mount *m, bxc
 	return r < 0 ? bxc_err_move(err, BXC_TAKE(why)) : 0;
 }
 
-int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
-	bxc_exec__caches *held, char **ret_path, bxc_err **err)
+static uint64_t generation_of(const char *name)
 {
-	BXC_AUTOFREE char *base = base_name(m);
+	uint64_t n = 0;
+	const char *p = name + NAME_LEN;
+	BXC_AUTOFREE char *digits = *p == '-' ? bxc_strndup(p + 1, strcspn(p + 1, ".")) : NULL;
+	return digits && bxc_str_to_u64(digits, 0, UINT64_MAX, &n, NULL) >= 0 ? n : 0;
+}
+
+static void give_back(bxc_exec *x, const char *name)
+{
+	struct cache_use *u = bxc_map_get(x->caches, name);
+	bxc_check(u && u->users > 0);
+	if (--u->users == 0)
+		bxc_map_del(x->caches, name);
+}
+
+/* Nobody asks for a folder of an older generation again; one that is still in use goes later. */
+static void remove_older(bxc_exec *x, const char *base, uint64_t generation)
+{
+	BXC_AUTOSTRV char **names = NULL;
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (bxc_fs_list_dir(x->caches_fd, "", MAX_FOLDERS, &names, &err) < 0) {
+		bxc_log_err(BXC_LOG_WARN, "exec.old_cache_mounts", err, NULL);
+		return;
+	}
+	for (char **n = names; *n; n++) {
+		if (strncmp(*n, base, NAME_LEN) != 0 || generation_of(*n) >= generation)
+			continue;
+		pthread_mutex_lock(&x->lock);
+		bool mine = try_take(x, *n, true);
+		pthread_mutex_unlock(&x->lock);
+		if (!mine)
+			continue;
+		BXC_AUTOERR bxc_err *why = NULL;
+		if (bxc_fs_rmtree(x->caches_fd, *n, &why) < 0)
+			bxc_log_err(BXC_LOG_WARN, "exec.old_cache_mount", why, "folder", *n, NULL);
+		pthread_mutex_lock(&x->lock);
+		give_back(x, *n);
+		pthread_cond_broadcast(&x->freed);
+		pthread_mutex_unlock(&x->lock);
+	}
+}
+
+int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, uint64_t generation,
+	bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err)
+{
+	BXC_AUTOFREE char *base = base_name(m, generation);
 	/* Mounted twice by one step: the same folder, which must not wait for itself. */
 	BXC_ARR_FOREACH (c, held)
 		if (m->sharing != BXC_CACHE_PRIVATE && bxc_str_eq(*c, base)) {
@@ -128,6 +178,8 @@ int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
 	if (r < 0)
 		return r;
 	*bxc_arr_push(held) = name;
+	if (generation)
+		remove_older(x, base, generation);
 	r = make_folder(x, name, m, err);
 	if (r == 0)
 		*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, name);
@@ -138,10 +190,7 @@ void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held)
 {
 	pthread_mutex_lock(&x->lock);
 	BXC_ARR_FOREACH (c, held) {
-		struct cache_use *u = bxc_map_get(x->caches, *c);
-		bxc_check(u && u->users > 0);
-		if (--u->users == 0)
-			bxc_map_del(x->caches, *c);
+		give_back(x, *c);
 		free(*c);
 	}
 	pthread_cond_broadcast(&x->freed);

@@ -337,7 +337,9 @@ static int prepare_mount(step *s, size_t i, bool *ret_is_dir, bxc_err **err)
 		return prepare_bind(s, m, i, out, ret_is_dir, err);
 	case BXC_MOUNT_CACHE:
 		set_bind(out, m->readonly);
-		return bxc_exec__cache_take(s->x, m, s->job->cancel, &s->caches, &out->source, err);
+		return bxc_exec__cache_take(s->x, m,
+			s->job->cache_generations ? s->job->cache_generations[i] : 0,
+			s->job->cancel, &s->caches, &out->source, err);
 	case BXC_MOUNT_TMPFS:
 		out->type = "tmpfs";
 		out->source = bxc_strdup("tmpfs");

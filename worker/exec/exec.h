@@ -44,6 +44,9 @@ typedef struct bxc_exec_job {
 	const bxc_op_exec *op;
 	const bxc_exec_input *inputs;
 	size_t n_inputs;
+	/* One per mount of op: a cache mount is the folder of its id in this generation; folders of
+	 * older ones are removed. NULL: all 0. */
+	const uint64_t *cache_generations;
 	const char
 		*output_layer; /* id of the layer to be made; NULL: what it wrote is thrown away */
 	/* Output of the command as it comes, on the calling thread. stream: 1 or 2. */

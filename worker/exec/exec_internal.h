@@ -56,8 +56,8 @@ void bxc_exec__stubs_done(bxc_exec__stubs *s);
 typedef BXC_ARR(char *) bxc_exec__caches; /* folders in caches_dir */
 /* Finds or makes the folder of a cache mount and takes it for this job, waiting for a locked one.
  * The path is owned by the caller. */
-BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, bxc_cancel *cancel,
-	bxc_exec__caches *held, char **ret_path, bxc_err **err);
+BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m,
+	uint64_t generation, bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err);
 void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held);
 
 /* ---- spec.c: config.json ---- */

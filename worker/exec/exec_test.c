@@ -24,6 +24,7 @@ typedef struct world {
 	bxc_cancel *cancel;
 	bool cancel_on_output, was_started, echo;
 	bxc_exec_result result;
+	const uint64_t *generations;
 	unsigned n_steps;
 } world;
 
@@ -163,6 +164,7 @@ static int run_with(world *w, bxc_def_vertex *v, const bxc_exec_input *inputs, s
 		.op = &v->op.exec,
 		.inputs = inputs,
 		.n_inputs = n,
+		.cache_generations = w->generations,
 		.output_layer = layer,
 		.on_output = on_output,
 		.on_start = on_start,
@@ -295,8 +297,7 @@ static void users_and_working_folders_are_real(void **state)
 	assert_ok(run(w, v, "l-cwd", &err), err);
 	assert_string_equal(out(w), "1000\n50\n50 44\n/srv/deep\n/home/app\n");
 	BXC_AUTOFREE char *got = changes(w, "l-cwd");
-	assert_string_equal(
-		got, "srv:755:1000:50 srv/deep:755:1000:50 srv/deep/mine:644:1000:50");
+	assert_string_equal(got, "srv:755:1000:50 srv/deep:755:1000:50 srv/deep/mine:644:1000:50");
 	AUTOVERTEX bxc_def_vertex *x = shell("true");
 	x->op.exec.user = bxc_strdup("ghost");
 	assert_int_equal(run(w, x, NULL, &err), -BXC_UNKNOWN);
@@ -426,6 +427,33 @@ static void caches_and_tmpfs_stay_out_of_the_layer(void **state)
 	assert_string_equal(out(w), "2\n711:33\n1\n");
 	BXC_AUTOFREE char *got = changes(w, "l-c2");
 	assert_string_equal(got, "");
+}
+
+static void a_new_generation_of_a_cache_mount_is_empty(void **state)
+{
+	world *w = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	AUTOVERTEX bxc_def_vertex *v = shell("echo one >> /cache/log; wc -l < /cache/log");
+	bxc_op_mount *m = bxc_def_add_mount(v, BXC_MOUNT_CACHE, "/cache");
+	m->input = BXC_DEF_NO_INPUT;
+	m->output = BXC_DEF_NO_OUTPUT;
+	m->cache_id = bxc_strdup("generations");
+	m->mode = 0755;
+	BXC_AUTOFREE char *folder = bxc_str_fmt("%s/cache-mounts", w->dir);
+	BXC_AUTOSTRV char **before = NULL;
+	BXC_AUTOSTRV char **after = NULL;
+	assert_ok(bxc_fs_list_dir(AT_FDCWD, folder, 1000, &before, &err), err);
+	static const uint64_t gens[] = {0, 0, 3, 3, 12};
+	static const char *const lines[] = {"1\n", "2\n", "1\n", "2\n", "1\n"};
+	for (size_t i = 0; i < 5; i++) {
+		BXC_AUTOFREE char *layer = bxc_str_fmt("l-g%zu", i);
+		w->generations = (uint64_t[]){0, gens[i]};
+		assert_ok(run(w, v, layer, &err), err);
+		assert_string_equal(out(w), lines[i]);
+	}
+	w->generations = NULL;
+	assert_ok(bxc_fs_list_dir(AT_FDCWD, folder, 1000, &after, &err), err);
+	assert_int_equal(bxc_strv_len(after), bxc_strv_len(before) + 1);
 }
 
 static void what_is_not_supported_says_so(void **state)
@@ -672,6 +700,7 @@ int main(int argc, char **argv)
 		T(no_network_means_loopback_only),
 		T(binds_show_inputs_and_lose_writes),
 		T(caches_and_tmpfs_stay_out_of_the_layer),
+		T(a_new_generation_of_a_cache_mount_is_empty),
 		T(what_is_not_supported_says_so),
 		T(a_cancel_kills_everything),
 		T(processes_left_in_the_background_end_with_the_command),
