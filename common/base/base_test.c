@@ -11,6 +11,7 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
+#include "common/base/heap.h"
 #include "common/base/map.h"
 #include "common/base/secret.h"
 #include "common/base/str.h"
@@ -201,6 +202,52 @@ static void arrays_keep_order(void **state)
 	bxc_arr_done(&a);
 }
 
+struct item {
+	unsigned key;
+	size_t at;
+};
+
+static bool item_before(const void *a, const void *b)
+{
+	return ((const struct item *)a)->key < ((const struct item *)b)->key;
+}
+
+static size_t *item_at(void *item)
+{
+	return &((struct item *)item)->at;
+}
+
+static void heaps_give_the_least_whatever_was_moved_or_taken_out(void **state)
+{
+	(void)state;
+	bxc_heap h = {.before = item_before, .at = item_at};
+	struct item items[200];
+	unsigned x = 1;
+	for (size_t i = 0; i < 200; i++) {
+		items[i] = (struct item){(x = x * 1103515245u + 12345u) >> 16, BXC_HEAP_OUT};
+		bxc_heap_add(&h, &items[i]);
+	}
+	for (size_t i = 0; i < 200; i += 3) {
+		items[i].key = (x = x * 1103515245u + 12345u) >> 16;
+		bxc_heap_moved(&h, &items[i]);
+	}
+	for (size_t i = 1; i < 200; i += 3) {
+		bxc_heap_remove(&h, &items[i]);
+		assert_true(items[i].at == BXC_HEAP_OUT);
+	}
+	unsigned last = 0;
+	size_t n = 0;
+	for (struct item *it; (it = bxc_heap_top(&h)); n++) {
+		assert_true(it->key >= last);
+		last = it->key;
+		bxc_heap_remove(&h, it);
+	}
+	assert_int_equal(n, 133);
+	bxc_heap_add(&h, &items[0]);
+	bxc_heap_done(&h);
+	assert_true(items[0].at == BXC_HEAP_OUT && bxc_heap_len(&h) == 0);
+}
+
 static void secrets_compare_by_content(void **state)
 {
 	(void)state;
@@ -228,6 +275,7 @@ int main(void)
 		cmocka_unit_test(utf8_is_checked),
 		cmocka_unit_test(integers_are_big_endian),
 		cmocka_unit_test(arrays_keep_order),
+		cmocka_unit_test(heaps_give_the_least_whatever_was_moved_or_taken_out),
 		cmocka_unit_test(secrets_compare_by_content),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

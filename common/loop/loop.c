@@ -11,6 +11,7 @@
 
 #include "common/base/arr.h"
 #include "common/base/clock.h"
+#include "common/base/heap.h"
 #include "common/base/mem.h"
 
 #define POST_MAX    65536u
@@ -33,8 +34,7 @@ struct bxc_loop_timer {
 	void *ud;
 	int64_t deadline_ns;
 	uint64_t seq;	 /* order of arming: ties run in that order */
-	size_t heap_idx; /* valid while armed */
-	bool armed;
+	size_t heap_at;	 /* in bxc_loop.timers while armed */
 };
 
 struct post {
@@ -48,7 +48,7 @@ struct bxc_loop {
 	_Atomic(const void *) owner; /* address of the owner's thread_tag */
 	bool in_turn;
 
-	BXC_ARR(bxc_loop_timer *) timers; /* binary heap, earliest first */
+	bxc_heap timers; /* armed ones, earliest first */
 	uint64_t timer_seq;
 
 	bxc_loop_io *dead;
@@ -82,11 +82,24 @@ static void on_wake(int fd, uint32_t events, void *ud)
 	bxc_ignore(read(fd, &n, sizeof(n)));
 }
 
+static bool timer_before(const void *x, const void *y)
+{
+	const bxc_loop_timer *a = x, *b = y;
+	return a->deadline_ns < b->deadline_ns ||
+	       (a->deadline_ns == b->deadline_ns && a->seq < b->seq);
+}
+
+static size_t *timer_at(void *item)
+{
+	return &((bxc_loop_timer *)item)->heap_at;
+}
+
 int bxc_loop_new(bxc_loop **ret, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_loop_freep) bxc_loop *l = bxc_calloc(1, sizeof(*l));
 	l->epoll_fd = l->wake_fd = l->signal_fd = -1;
 	atomic_init(&l->owner, &thread_tag);
+	l->timers = (bxc_heap){.before = timer_before, .at = timer_at};
 	sigemptyset(&l->signals);
 	bxc_check(pthread_mutex_init(&l->post_lock, NULL) == 0);
 	bxc_check(pthread_cond_init(&l->post_room, NULL) == 0);
@@ -114,9 +127,7 @@ void bxc_loop_free(bxc_loop *l)
 	bxc_cleanup_close(&l->signal_fd);
 	bxc_cleanup_close(&l->wake_fd);
 	bxc_cleanup_close(&l->epoll_fd);
-	for (size_t i = 0; i < l->timers.n; i++)
-		l->timers.v[i]->armed = false;
-	bxc_arr_done(&l->timers);
+	bxc_heap_done(&l->timers);
 	bxc_arr_done(&l->posts);
 	bxc_arr_done(&l->running_posts);
 	pthread_cond_destroy(&l->post_room);
@@ -253,67 +264,20 @@ void bxc_loop_io_free(bxc_loop_io *io)
 
 /* ---- timers ---- */
 
-static bool timer_before(const bxc_loop_timer *a, const bxc_loop_timer *b)
-{
-	return a->deadline_ns < b->deadline_ns ||
-	       (a->deadline_ns == b->deadline_ns && a->seq < b->seq);
-}
-
-static void heap_put(bxc_loop *l, size_t i, bxc_loop_timer *t)
-{
-	l->timers.v[i] = t;
-	t->heap_idx = i;
-}
-
-static void heap_up(bxc_loop *l, size_t i)
-{
-	bxc_loop_timer *t = l->timers.v[i];
-	while (i > 0 && timer_before(t, l->timers.v[(i - 1) / 2])) {
-		heap_put(l, i, l->timers.v[(i - 1) / 2]);
-		i = (i - 1) / 2;
-	}
-	heap_put(l, i, t);
-}
-
-static void heap_down(bxc_loop *l, size_t i)
-{
-	bxc_loop_timer *t = l->timers.v[i];
-	for (;;) {
-		size_t c = 2 * i + 1;
-		if (c >= l->timers.n)
-			break;
-		if (c + 1 < l->timers.n && timer_before(l->timers.v[c + 1], l->timers.v[c]))
-			c++;
-		if (!timer_before(l->timers.v[c], t))
-			break;
-		heap_put(l, i, l->timers.v[c]);
-		i = c;
-	}
-	heap_put(l, i, t);
-}
-
 bxc_loop_timer *bxc_loop_timer_new(bxc_loop *l, bxc_timer_fn fn, void *ud)
 {
 	bxc_loop_timer *t = bxc_calloc(1, sizeof(*t));
 	t->loop = l;
 	t->fn = fn;
 	t->ud = ud;
+	t->heap_at = BXC_HEAP_OUT;
 	return t;
 }
 
 void bxc_loop_timer_disarm(bxc_loop_timer *t)
 {
-	if (!t->armed)
-		return;
-	bxc_loop *l = t->loop;
-	size_t i = t->heap_idx;
-	bxc_loop_timer *last = l->timers.v[--l->timers.n];
-	t->armed = false;
-	if (last == t)
-		return;
-	heap_put(l, i, last);
-	heap_down(l, i);
-	heap_up(l, last->heap_idx);
+	if (t->heap_at != BXC_HEAP_OUT)
+		bxc_heap_remove(&t->loop->timers, t);
 }
 
 void bxc_loop_timer_arm(bxc_loop_timer *t, int64_t delay_ns)
@@ -325,9 +289,7 @@ void bxc_loop_timer_arm(bxc_loop_timer *t, int64_t delay_ns)
 	if (__builtin_add_overflow(now_ns, delay_ns, &t->deadline_ns))
 		t->deadline_ns = INT64_MAX;
 	t->seq = ++t->loop->timer_seq;
-	t->armed = true;
-	*bxc_arr_push(&t->loop->timers) = t;
-	heap_up(t->loop, t->loop->timers.n - 1);
+	bxc_heap_add(&t->loop->timers, t);
 }
 
 void bxc_loop_timer_free(bxc_loop_timer *t)
@@ -340,13 +302,10 @@ void bxc_loop_timer_free(bxc_loop_timer *t)
 
 static void run_timers(bxc_loop *l)
 {
-	if (!l->timers.n)
-		return;
 	/* What is armed from here on waits for the next turn, so that descriptors get theirs. */
 	uint64_t last_seq = l->timer_seq;
 	int64_t now_ns = bxc_clock_mono_ns();
-	while (l->timers.n) {
-		bxc_loop_timer *t = l->timers.v[0];
+	for (bxc_loop_timer *t; (t = bxc_heap_top(&l->timers));) {
 		if (t->deadline_ns > now_ns || t->seq > last_seq)
 			break;
 		bxc_loop_timer_disarm(t);
@@ -356,9 +315,10 @@ static void run_timers(bxc_loop *l)
 
 static int turn_timeout(const bxc_loop *l, int timeout_ms)
 {
-	if (!l->timers.n)
+	const bxc_loop_timer *next = bxc_heap_top(&l->timers);
+	if (!next)
 		return timeout_ms;
-	int left_ms = bxc_clock_left_ms(l->timers.v[0]->deadline_ns);
+	int left_ms = bxc_clock_left_ms(next->deadline_ns);
 	return timeout_ms >= 0 && timeout_ms < left_ms ? timeout_ms : left_ms;
 }
 

@@ -28,14 +28,13 @@ static bool is_used(const struct sched_cache *c)
 
 void bxc_sched_cache_at(bxc_sched *s, const char *cache, uint64_t worker)
 {
-	BXC_ARR_FOREACH (w, &s->workers) {
-		if ((*w)->id != worker)
-			continue;
-		struct sched_cache *c = get(s, cache);
-		if (!c->home)
-			c->home = *w;
-		s->is_dirty = true;
-	}
+	struct sched_worker *w = bxc_sched__find_worker(s, worker);
+	if (!w)
+		return;
+	struct sched_cache *c = get(s, cache);
+	if (!c->home)
+		c->home = w;
+	bxc_sched__touch(s, &s->at_caches);
 }
 
 uint64_t bxc_sched_cache_home(const bxc_sched *s, const char *cache)
@@ -92,10 +91,18 @@ void bxc_sched__caches_take(struct sched_task *t)
 	}
 }
 
-void bxc_sched__caches_give(struct sched_task *t)
+void bxc_sched__caches_give(bxc_sched *s, struct sched_task *t)
 {
 	BXC_ARR_FOREACH (u, &t->caches)
 		u->cache->n_users[u->sharing]--;
+	if (t->caches.n)
+		bxc_sched__touch(s, &s->at_caches);
+}
+
+void bxc_sched__caches_forget_wishes(bxc_sched *s)
+{
+	BXC_MAP_FOREACH (it, s->caches)
+		((struct sched_cache *)it.value)->is_wanted_alone = false;
 }
 
 /* Is the use that others make of the cache compatible with the one wished for? */

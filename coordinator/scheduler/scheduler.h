@@ -6,9 +6,9 @@
  * bxc_sched_next(); no clock, I/O, threads or randomness; same calls, same actions. One thread.
  * Ids of workers, tasks and builds are the engine's, opaque, not 0. Tenants and layers are text.
  *
- * Order. The tenant with the least running tasks goes first, then its build with the least; among
- * equals the one served longest ago. Within a build the task with the longest remaining path, then
- * the older one.
+ * Order. The tenant with the least running tasks for its weight goes first, then its build with the
+ * least; among equals the one served longest ago, so that none starves. Within a build the task with
+ * the longest expected path to the target, then the older one.
  *
  * Place. A task goes to the worker with the least estimated finish:
  *     expected work placed there / slots + missing bytes / bandwidth + expected duration.
@@ -70,6 +70,18 @@ void bxc_sched_layer_gone(bxc_sched *s, uint64_t worker, const char *layer);
 void bxc_sched_cache_at(bxc_sched *s, const char *cache, uint64_t worker);
 uint64_t bxc_sched_cache_home(const bxc_sched *s, const char *cache); /* 0: none */
 
+/* ---- tenants ---- */
+
+typedef struct bxc_sched_tenant {
+	const char *name;
+	uint32_t weight;	/* its share against others; 0: 1 */
+	uint32_t max_running;	/* tasks at a time; 0: no bound */
+	uint32_t max_per_build; /* of each of its builds; 0: no bound */
+} bxc_sched_tenant;
+
+/* Replaces what was said before; a tenant that was never set has weight 1 and no bounds. */
+void bxc_sched_tenant_set(bxc_sched *s, const bxc_sched_tenant *t);
+
 /* ---- tasks ---- */
 
 typedef struct bxc_sched_layer {
@@ -97,7 +109,8 @@ typedef struct bxc_sched_task {
 	const bxc_sched_layer *layers; /* of all inputs */
 	size_t n_layers;
 	uint64_t chain_worker; /* the worker whose output it continues; 0: none */
-	uint32_t remaining;    /* length of the path from here to the target */
+	uint32_t remaining;    /* vertices on the longest path from here to the target, this one included */
+	int64_t path_ns;       /* expected time of that path; <= 0: from cost_ns and `remaining` */
 	const uint64_t
 		*avoid; /* workers it failed on; used again only when no other can serve it */
 	size_t n_avoid;

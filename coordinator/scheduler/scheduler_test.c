@@ -289,6 +289,82 @@ static void tenants_and_builds_take_turns(void **state)
 	assert_string_equal(drain(s), "41>10");
 }
 
+static void a_tenant_gets_its_share_and_no_more_than_its_bounds(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	bxc_sched_tenant_set(s, &(bxc_sched_tenant){.name = "a", .weight = 3});
+	bxc_sched_tenant_set(s, &(bxc_sched_tenant){.name = "c", .max_running = 2, .max_per_build = 1});
+	join(s, 10, 8, "linux/amd64", NULL);
+	for (uint64_t i = 1; i <= 30; i++) {
+		bxc_sched_task t = basic(i);
+		t.tenant = i <= 10 ? "a" : i <= 20 ? "b" : "c";
+		t.build = i <= 20 ? (i - 1) / 10 + 1 : i; /* c: a build each, but two of the first */
+		if (i == 22)
+			t.build = 21;
+		add(s, &t);
+	}
+	drain(s);
+	size_t of[3] = {0};
+	for (uint64_t i = 1; i <= 30; i++)
+		of[(i - 1) / 10] += bxc_sched_worker_of(s, i) != 0;
+	assert_int_equal(of[0], 4);
+	assert_int_equal(of[1], 2);
+	assert_int_equal(of[2], 2);
+	assert_int_equal(bxc_sched_worker_of(s, 21), 10);
+	assert_int_equal(bxc_sched_worker_of(s, 22), 0);
+	assert_int_equal(bxc_sched_worker_of(s, 23), 10);
+	/* A bound that is lifted counts at once, even for one that waits behind it. */
+	bxc_sched_task_finished(s, 1);
+	bxc_sched_tenant_set(s, &(bxc_sched_tenant){.name = "c", .weight = 9});
+	drain(s);
+	assert_int_equal(bxc_sched_worker_of(s, 22) + bxc_sched_worker_of(s, 24), 10);
+}
+
+static void expected_time_decides_which_path_is_longer(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	for (uint64_t i = 1; i <= 3; i++) {
+		bxc_sched_task t = basic(i);
+		t.remaining = 4 - (uint32_t)i;
+		t.path_ns = (int64_t)i * 1000 * MS;
+		add(s, &t);
+	}
+	join(s, 10, 1, "linux/amd64", NULL);
+	assert_string_equal(drain(s), "3>10");
+}
+
+static void who_waits_for_a_worker_that_leaves_is_placed_elsewhere(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	join(s, 10, 1, "linux/amd64", NULL);
+	join(s, 11, 2, "linux/amd64", NULL);
+	bxc_sched_layer_at(s, 10, "big");
+	bxc_sched_layer big = {"big", 2000 * MB};
+	bxc_sched_task t = basic(1);
+	t.layers = &big;
+	t.n_layers = 1;
+	add(s, &t);
+	add_basic(s, 2);
+	assert_string_equal(drain(s), "1>10 2>11");
+	t.id = 3;
+	add(s, &t);
+	t.id = 4;
+	add(s, &t);
+	assert_string_equal(drain(s), "");
+	assert_int_equal(bxc_sched_n_waiting(s), 2);
+	bxc_sched_task_cancel(s, 4);
+	assert_int_equal(bxc_sched_n_waiting(s), 1);
+	/* Its layer there is gone: nothing to wait for. */
+	bxc_sched_layer_gone(s, 10, "big");
+	bxc_sched_worker_drain(s, 10);
+	assert_string_equal(drain(s), "3>11");
+	bxc_sched_worker_remove(s, 10);
+	assert_string_equal(drain(s), "1!10");
+}
+
 static void the_longest_path_goes_first(void **state)
 {
 	(void)state;
@@ -536,6 +612,9 @@ int main(void)
 		cmocka_unit_test(native_beats_emulated),
 		cmocka_unit_test(a_platform_nobody_serves_is_reported_and_waits),
 		cmocka_unit_test(tenants_and_builds_take_turns),
+		cmocka_unit_test(a_tenant_gets_its_share_and_no_more_than_its_bounds),
+		cmocka_unit_test(expected_time_decides_which_path_is_longer),
+		cmocka_unit_test(who_waits_for_a_worker_that_leaves_is_placed_elsewhere),
 		cmocka_unit_test(the_longest_path_goes_first),
 		cmocka_unit_test(a_worker_where_it_failed_is_avoided_while_there_is_another),
 		cmocka_unit_test(a_drained_worker_ends_its_tasks_and_gets_no_more),
