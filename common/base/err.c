@@ -106,6 +106,44 @@ bxc_code bxc_code_from_errno(int errnum)
 	}
 }
 
+int bxc_code_http_status(bxc_code code)
+{
+	switch (code) {
+	case BXC_OK:
+		return 200;
+	case BXC_INVALID_ARGUMENT:
+		return 400;
+	case BXC_UNAUTHENTICATED:
+		return 401;
+	case BXC_PERMISSION_DENIED:
+		return 403;
+	case BXC_NOT_FOUND:
+		return 404;
+	case BXC_ALREADY_EXISTS:
+	case BXC_ABORTED:
+		return 409;
+	case BXC_FAILED_PRECONDITION:
+		return 412;
+	case BXC_OUT_OF_RANGE:
+		return 416;
+	case BXC_RESOURCE_EXHAUSTED:
+		return 429;
+	case BXC_CANCELED:
+		return 499;
+	case BXC_UNIMPLEMENTED:
+		return 501;
+	case BXC_UNAVAILABLE:
+		return 503;
+	case BXC_DEADLINE_EXCEEDED:
+		return 504;
+	case BXC_UNKNOWN:
+	case BXC_INTERNAL:
+	case BXC_DATA_LOSS:
+		break;
+	}
+	return 500;
+}
+
 bool bxc_code_is_transient(bxc_code code)
 {
 	return code == BXC_UNAVAILABLE || code == BXC_ABORTED;

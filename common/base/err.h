@@ -87,6 +87,9 @@ const char *bxc_code_name(bxc_code code);
 bxc_code bxc_code_parse(const char *name);
 bxc_code bxc_code_from_errno(int errnum);
 
+/* The status of an HTTP answer that carries the code; 200 for BXC_OK. */
+int bxc_code_http_status(bxc_code code);
+
 /* True for codes after which the same request may succeed elsewhere or later. */
 bool bxc_code_is_transient(bxc_code code);
 

@@ -1,84 +1,101 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Status codes and error bodies. */
+/* Statuses, error codes, and the error bodies of our API and of registries. */
 #include "common/http/http.h"
 
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/base/utf8.h"
 #include "common/codec/json.h"
 
 #define ERROR_BODY_MAX (16u << 10)
-
-static const struct {
-	int status;
-	bxc_code code;
-} table[] = {
-	{400, BXC_INVALID_ARGUMENT}, {401, BXC_UNAUTHENTICATED}, {403, BXC_PERMISSION_DENIED}, {404, BXC_NOT_FOUND},
-	{405, BXC_UNIMPLEMENTED}, {408, BXC_DEADLINE_EXCEEDED}, {409, BXC_ALREADY_EXISTS}, {412, BXC_FAILED_PRECONDITION},
-	{413, BXC_RESOURCE_EXHAUSTED}, {416, BXC_OUT_OF_RANGE}, {429, BXC_RESOURCE_EXHAUSTED}, {499, BXC_CANCELED},
-	{500, BXC_INTERNAL}, {501, BXC_UNIMPLEMENTED}, {502, BXC_UNAVAILABLE}, {503, BXC_UNAVAILABLE}, {504, BXC_DEADLINE_EXCEEDED},
-};
+#define ERROR_TEXT_MAX 500
 
 bxc_code bxc_http_code_of_status(int status)
 {
-	if (status < 400)
+	switch (status) {
+	case 400:
+	case 422:
+		return BXC_INVALID_ARGUMENT;
+	case 401:
+	case 407:
+		return BXC_UNAUTHENTICATED;
+	case 403:
+		return BXC_PERMISSION_DENIED;
+	case 404:
+	case 410:
+		return BXC_NOT_FOUND;
+	case 405:
+	case 501:
+		return BXC_UNIMPLEMENTED;
+	case 408:
+	case 504:
+		return BXC_DEADLINE_EXCEEDED;
+	case 409:
+		return BXC_ALREADY_EXISTS;
+	case 412:
+		return BXC_FAILED_PRECONDITION;
+	case 416:
+		return BXC_OUT_OF_RANGE;
+	case 413:
+	case 429:
+	case 507:
+		return BXC_RESOURCE_EXHAUSTED;
+	case 499:
+		return BXC_CANCELED;
+	case 500:
+		return BXC_INTERNAL;
+	default:
+		break;
+	}
+	if (status >= 200 && status < 300)
 		return BXC_OK;
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(table); i++)
-		if (table[i].status == status)
-			return table[i].code;
-	return status < 500 ? BXC_INVALID_ARGUMENT : BXC_UNAVAILABLE;
+	if (status > 500 && status < 600)
+		return BXC_UNAVAILABLE;
+	return status >= 400 && status < 500 ? BXC_INVALID_ARGUMENT : BXC_UNKNOWN;
 }
 
 int bxc_http_status_of_code(bxc_code code)
 {
-	switch (code) {
-	case BXC_OK:
-		return 200;
-	case BXC_DATA_LOSS:
-	case BXC_UNKNOWN:
-		return 500;
-	case BXC_OUT_OF_RANGE:
-		return 400;
-	case BXC_ABORTED:
-		return 409;
-	case BXC_DEADLINE_EXCEEDED:
-		return 504;
-	case BXC_RESOURCE_EXHAUSTED:
-		return 429;
-	case BXC_UNIMPLEMENTED:
-		return 501;
-	case BXC_CANCELED:
-	case BXC_INVALID_ARGUMENT:
-	case BXC_NOT_FOUND:
-	case BXC_ALREADY_EXISTS:
-	case BXC_PERMISSION_DENIED:
-	case BXC_FAILED_PRECONDITION:
-	case BXC_INTERNAL:
-	case BXC_UNAVAILABLE:
-	case BXC_UNAUTHENTICATED:
-		break;
-	}
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(table); i++)
-		if (table[i].code == code)
-			return table[i].status;
-	return 500;
+	return bxc_code_http_status(code);
 }
 
-/* The message of {"error":{...}} or {"errors":[{...}]}; owned or NULL. */
-static char *message_of(const bxc_buf *body, bxc_code *code)
+/* "code: message" of one entry of a registry's list; owned or NULL. */
+static char *registry_text(const bxc_json *errors)
 {
-	BXC_AUTOJSON bxc_json *j = NULL;
-	if (bxc_json_parse(bxc_buf_slice(body), &j, NULL) < 0)
+	const bxc_json *e = bxc_json_first(errors);
+	const char *code = bxc_json_get_str(e, "code", NULL),
+		   *message = bxc_json_get_str(e, "message", NULL);
+	if (!bxc_str_empty(code) && !bxc_str_empty(message))
+		return bxc_str_fmt("%s: %s", code, message);
+	if (!bxc_str_empty(message))
+		return bxc_strdup(message);
+	return bxc_str_empty(code) ? NULL : bxc_strdup(code);
+}
+
+/* The first line of plain text, without what a terminal would act on; owned or NULL. */
+static char *plain_text(const bxc_buf *body)
+{
+	if (!bxc_utf8_valid(body->data, body->len))
 		return NULL;
-	const bxc_json *e = bxc_json_get(j, "error");
-	if (bxc_json_is_object(e)) {
-		bxc_code c = bxc_code_parse(bxc_json_get_str(e, "code", ""));
-		if (c != BXC_UNKNOWN && c != BXC_OK)
-			*code = c;
-	} else {
-		e = bxc_json_first(bxc_json_get(j, "errors"));
+	BXC_AUTOFREE char *copy = bxc_strdup(bxc_buf_text(body));
+	char *s = bxc_str_trim(copy);
+	if (*s == '<')
+		return NULL;
+	s[strcspn(s, "\r\n")] = '\0';
+	return *s ? bxc_strdup(s) : NULL;
+}
+
+static void tame(char *s)
+{
+	if (strlen(s) > ERROR_TEXT_MAX) {
+		size_t n = ERROR_TEXT_MAX;
+		while (n && ((unsigned char)s[n] & 0xc0) == 0x80)
+			n--;
+		s[n] = '\0';
 	}
-	const char *m = bxc_json_get_str(e, "message", NULL);
-	return m && *m ? bxc_str_fmt("%.1024s", m) : bxc_strdup(bxc_json_get_str(e, "code", NULL));
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			*s = ' ';
 }
 
 int bxc_http_status_error(bxc_http_response *r, bxc_err **err, const char *what)
@@ -86,11 +103,37 @@ int bxc_http_status_error(bxc_http_response *r, bxc_err **err, const char *what)
 	int status = bxc_http_status(r);
 	bxc_code code = bxc_http_code_of_status(status);
 	BXC_AUTOBUF bxc_buf body = BXC_BUF_INIT(ERROR_BODY_MAX);
+	BXC_AUTOJSON bxc_json *j = NULL;
+	BXC_AUTOFREE char *text = NULL;
+	BXC_AUTOFREE char *field = NULL;
+	/* A cut body still tells something. */
 	bxc_ignore(bxc_http_read_all(r, &body, NULL));
-	BXC_AUTOFREE char *m = message_of(&body, &code);
+	if (bxc_json_parse(bxc_buf_slice(&body), &j, NULL) >= 0) {
+		const bxc_json *e = bxc_json_get(j, "error");
+		bxc_code named = bxc_code_parse(bxc_json_get_str(e, "code", ""));
+		if (named != BXC_UNKNOWN && named != BXC_OK)
+			code = named;
+		const char *message = bxc_json_is_string(e) ? bxc_json_string(e)
+							    : bxc_json_get_str(e, "message", NULL);
+		field = bxc_strdup(bxc_json_get_str(e, "field", NULL));
+		text = bxc_str_empty(message) ? registry_text(bxc_json_get(j, "errors"))
+					      : bxc_strdup(message);
+	} else if (body.len) {
+		text = plain_text(&body);
+	}
 	if (code == BXC_OK)
-		code = BXC_INTERNAL;
-	if (m)
-		return bxc_err_set(err, code, "%s: %s (status %d)", what, m, status);
-	return bxc_err_set(err, code, "%s: unexpected status %d", what, status);
+		code = BXC_UNKNOWN;
+	bxc_err *e = NULL;
+	int k;
+	if (text) {
+		tame(text);
+		k = bxc_err_set(&e, code, "%s: %s (HTTP status %d)", what, text, status);
+	} else {
+		k = bxc_err_set(&e, code, "%s: HTTP status %d", what, status);
+	}
+	if (field)
+		bxc_err_detail(e, "field", "%s", field);
+	bxc_err_detail(e, "http_status", "%d", status);
+	bxc_ignore(bxc_err_move(err, e));
+	return k;
 }

@@ -1,77 +1,110 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WWW-Authenticate of registries (RFC 9110 11.6.1; distribution token specification). */
+/*
+ * WWW-Authenticate (RFC 9110, 11.6.1): challenges separated by commas, as are their parameters.
+ * A name followed by '=' is a parameter of the challenge before it, any other name begins one.
+ */
 #include "common/registry/registry_internal.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-#define VALUE_MAX 4096u
+#define HEADER_MAX    8192u
+#define TOKEN_CHARS   "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define TOKEN68_CHARS "-._~+/0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-void challenge_done(challenge *c)
+void bxc_reg__challenge_done(reg_challenge *c)
 {
 	free(c->realm);
 	free(c->service);
-	free(c->scope);
-	*c = (challenge){0};
+	*c = (reg_challenge){0};
 }
 
-/* key="value" or key=token; *p moves behind it. */
-static bool pair(const char **p, char **key, char **value)
+/* The better of the two stays in `best`; Bearer is worth nothing without a realm. */
+static void settle(reg_challenge *best, reg_challenge *seen)
 {
-	while (**p == ' ' || **p == '\t' || **p == ',')
-		(*p)++;
-	size_t n = strcspn(*p, "= ,\t\"");
-	if (n == 0 || (*p)[n] != '=')
-		return false;
-	*key = bxc_strndup(*p, n);
-	*p += n + 1;
-	if (**p != '"') {
-		n = strcspn(*p, ", \t");
-		*value = bxc_strndup(*p, n);
-		*p += n;
-		return true;
+	if (seen->kind == REG_AUTH_BEARER && bxc_str_empty(seen->realm))
+		seen->kind = REG_AUTH_NONE;
+	if (seen->kind > best->kind) {
+		bxc_reg__challenge_done(best);
+		*best = *seen;
+		*seen = (reg_challenge){0};
 	}
-	(*p)++;
-	char *out = bxc_malloc(strlen(*p) + 1);
+	bxc_reg__challenge_done(seen);
+}
+
+static const char *skip_blanks(const char *p)
+{
+	return p + strspn(p, " \t");
+}
+
+/* A token or a quoted string at *p, which moves behind it; owned, NULL when there is neither. */
+static char *read_value(const char **p)
+{
+	const char *s = *p;
+	if (*s != '"') {
+		/* Real registries leave URLs unquoted. */
+		size_t n = strcspn(s, " \t,");
+		*p = s + n;
+		return n ? bxc_strndup(s, n) : NULL;
+	}
+	BXC_AUTOFREE char *out = bxc_malloc(strlen(s));
 	size_t k = 0;
-	while (**p && **p != '"') {
-		if (**p == '\\' && (*p)[1])
-			(*p)++;
-		out[k++] = *(*p)++;
+	for (s++; *s && *s != '"'; s++) {
+		if (*s == '\\' && s[1])
+			s++;
+		out[k++] = *s;
 	}
+	if (*s != '"')
+		return NULL;
 	out[k] = '\0';
-	if (**p == '"')
-		(*p)++;
-	*value = out;
-	return true;
+	*p = s + 1;
+	return BXC_TAKE(out);
 }
 
-bool challenge_parse(const char *value, challenge *ret)
+static void set_param(reg_challenge *c, const char *name, size_t n, char *value)
 {
+	char **slot = n == 5 && strncasecmp(name, "realm", n) == 0     ? &c->realm
+		      : n == 7 && strncasecmp(name, "service", n) == 0 ? &c->service
+								       : NULL;
+	if (slot && !*slot)
+		*slot = value;
+	else
+		free(value);
+}
+
+void bxc_reg__challenge_add(reg_challenge *c, const char *value)
+{
+	reg_challenge seen = {0};
 	const char *p = value;
-	if (strlen(value) > VALUE_MAX)
-		return false;
-	if (strncasecmp(p, "Basic", 5) == 0 && (p[5] == ' ' || !p[5])) {
-		ret->basic = true;
-		p += 5;
-	} else if (strncasecmp(p, "Bearer ", 7) == 0) {
-		ret->bearer = true;
-		p += 7;
-	} else {
-		return false;
+	if (strlen(value) > HEADER_MAX)
+		return;
+	for (;;) {
+		p += strspn(p, " \t,");
+		size_t n = strspn(p, TOKEN_CHARS);
+		if (n == 0)
+			break;
+		const char *name = p, *after = skip_blanks(p + n);
+		if (*after == '=') {
+			p = skip_blanks(after + 1);
+			char *v = read_value(&p);
+			if (!v)
+				break;
+			set_param(&seen, name, n, v);
+			continue;
+		}
+		settle(c, &seen);
+		if (n == 6 && strncasecmp(name, "bearer", n) == 0)
+			seen.kind = REG_AUTH_BEARER;
+		else if (n == 5 && strncasecmp(name, "basic", n) == 0)
+			seen.kind = REG_AUTH_BASIC;
+		p = after;
+		/* "Negotiate YII=": one token68 instead of parameters. */
+		size_t k = strspn(p, TOKEN68_CHARS), pad = strspn(p + k, "=");
+		const char *end = skip_blanks(p + k + pad);
+		if (k && (*end == ',' || *end == '\0') && (pad || after != name + n))
+			p = end;
 	}
-	char *k = NULL, *v = NULL;
-	while (pair(&p, &k, &v)) {
-		char **slot = strcasecmp(k, "realm") == 0 ? &ret->realm : strcasecmp(k, "service") == 0 ? &ret->service
-			: strcasecmp(k, "scope") == 0 ? &ret->scope : NULL;
-		if (slot && !*slot)
-			*slot = BXC_TAKE(v);
-		free(k);
-		free(v);
-		k = v = NULL;
-	}
-	return ret->basic || ret->realm;
+	settle(c, &seen);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Manifests and blobs from a registry or its mirrors. Nothing is believed that was not hashed. */
+/* Manifests, from mirrors or the registry itself. Nothing is believed that was not hashed. */
 #include "common/registry/registry_internal.h"
 
 #include <string.h>
@@ -8,246 +8,241 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-#define ACCEPT_MANIFESTS                                                                           \
-	BXC_MT_OCI_INDEX ", " BXC_MT_OCI_MANIFEST ", " BXC_MT_DOCKER_LIST ", " BXC_MT_DOCKER_MANIFEST
-#define BLOB_TRIES 3u
-#define CHUNK      (256u << 10)
+static char accept_manifests[] = "Accept: " BXC_MT_OCI_INDEX ", " BXC_MT_DOCKER_LIST
+				 ", " BXC_MT_OCI_MANIFEST ", " BXC_MT_DOCKER_MANIFEST;
 
-static char *manifest_path(const bxc_ref *ref, const bxc_digest *d)
+struct manifest_job {
+	const bxc_ref *ref;
+	const bxc_digest *want; /* NULL: by tag */
+	uint64_t want_size;	/* 0: not known */
+	bxc_cancel *cancel;
+	char *name;	      /* for messages */
+	bxc_descriptor *desc; /* written on success */
+	bxc_buf *bytes;	      /* NULL: HEAD is enough */
+};
+
+/* "application/json; charset=utf-8" without its parameters; owned, NULL when absent. */
+static char *content_type_of(const bxc_http_response *resp)
 {
-	char s[BXC_DIGEST_STR_MAX];
-	if (d && bxc_digest_is_set(d))
-		return bxc_str_fmt("/v2/%s/manifests/%s", ref->path, bxc_digest_str(d, s));
-	return bxc_str_fmt("/v2/%s/manifests/%s", ref->path, ref->tag ? ref->tag : "latest");
+	const char *s = bxc_http_header(resp, "Content-Type");
+	return s ? bxc_str_lower(bxc_strndup(s, strcspn(s, "; \t"))) : NULL;
 }
 
-/* Runs fn at each endpoint until one answers; 404 of a mirror is no answer. */
-typedef int (*at_fn)(bxc_reg *r, const endpoint *at, void *ud, bxc_err **err);
-
-static int everywhere(bxc_reg *r, const char *domain, at_fn fn, void *ud, bxc_err **err)
+static bool is_known_kind(const char *media_type)
 {
-	endpoints list = {0};
-	bxc_err *found_not = NULL, *last = NULL;
-	int k = -1;
-	endpoints_of(r, domain, true, &list);
+	return media_type && (bxc_oci_is_index(media_type) || bxc_oci_is_manifest(media_type));
+}
+
+/*
+ * What the document is. Header and document must not contradict each other, and a document is an
+ * index or a manifest, not both: clients would read different images from one digest
+ * (CVE-2021-41190).
+ */
+static int media_type_of(
+	const char *name, const char *content_type, bxc_slice bytes, char **ret, bxc_err **err)
+{
+	BXC_AUTOJSON bxc_json *j = NULL;
+	int k = bxc_json_parse(bytes, &j, err);
+	if (k < 0)
+		return bxc_err_wrap(err, k, "%s: manifest", name);
+	const char *own = bxc_json_get_str(j, "mediaType", NULL);
+	bool has_manifests = bxc_json_get(j, "manifests"),
+	     has_layers = bxc_json_get(j, "layers") || bxc_json_get(j, "config");
+	if (has_manifests && has_layers)
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "%s: the manifest is also an index", name);
+	if (own && is_known_kind(content_type) && !bxc_str_eq(own, content_type))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"%s: the manifest says it is '%.128s', the registry '%.128s'", name, own,
+			content_type);
+	const char *type = own				 ? own
+			   : is_known_kind(content_type) ? content_type
+			   : has_manifests		 ? BXC_MT_OCI_INDEX
+			   : has_layers			 ? BXC_MT_OCI_MANIFEST
+							 : NULL;
+	if (!is_known_kind(type))
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"%s: manifests of type '%.128s' are not supported", name,
+			own	       ? own
+			: content_type ? content_type
+				       : "unknown");
+	if (bxc_oci_is_index(type) ? has_layers : has_manifests)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"%s: the manifest is not what its type '%.128s' says", name, type);
+	*ret = bxc_strdup(type);
+	return 0;
+}
+
+/* The digest that the registry claims; false when it claims none that we know. */
+static bool claimed_digest(const bxc_http_response *resp, bxc_digest *ret)
+{
+	const char *s = bxc_http_header(resp, "Docker-Content-Digest");
+	return s && bxc_digest_parse(s, ret, NULL) >= 0;
+}
+
+static int digest_error(
+	const struct manifest_job *m, const bxc_digest *have, const bxc_digest *want, bxc_err **err)
+{
+	char a[BXC_DIGEST_STR_MAX], b[BXC_DIGEST_STR_MAX];
+	return bxc_err_set(err, BXC_DATA_LOSS,
+		"%s: the registry sent a manifest of digest %s instead of %s", m->name,
+		bxc_digest_str(have, a), bxc_digest_str(want, b));
+}
+
+static int request(bxc_reg *r, const reg_endpoint *at, const struct manifest_job *m,
+	const char *method, bxc_http_response **ret, bxc_err **err)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	char *headers[] = {accept_manifests, NULL};
+	BXC_AUTOFREE char *path = bxc_str_fmt("/v2/%s/manifests/%s", m->ref->path,
+		m->want ? bxc_digest_str(m->want, digest) : m->ref->tag);
+	BXC_AUTOFREE char *scope = bxc_str_fmt("repository:%s:pull", m->ref->path);
+	const reg_call call = {.what = m->name,
+		.method = method,
+		.path = path,
+		.scope = scope,
+		.headers = headers};
+	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
+	int k = bxc_reg__exchange(r, at, &call, m->cancel, &resp, err);
+	if (k < 0)
+		return k;
+	int status = bxc_http_status(resp);
+	if (status == 404)
+		return bxc_err_set(err, BXC_NOT_FOUND, "%s: not found", m->name);
+	if (status != 200)
+		return bxc_reg__status_error(at, m->name, resp, err);
+	*ret = BXC_TAKE(resp);
+	return 0;
+}
+
+static int get_at(bxc_reg *r, const reg_endpoint *at, const struct manifest_job *m, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
+	BXC_AUTOBUF bxc_buf bytes = BXC_BUF_INIT(BXC_LIMIT_MANIFEST);
+	int k = request(r, at, m, "GET", &resp, err);
+	if (k < 0)
+		return k;
+	if (bxc_http_content_length(resp) > (int64_t)BXC_LIMIT_MANIFEST)
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+			"%s: the manifest is larger than %u bytes", m->name, BXC_LIMIT_MANIFEST);
+	k = bxc_http_read_all(resp, &bytes, err);
+	if (k < 0)
+		return bxc_err_wrap(err, k, "%s: manifest", m->name);
+	bxc_digest have = bxc_digest_of(bytes.data, bytes.len), claimed;
+	if (m->want && !bxc_digest_eq(&have, m->want))
+		return digest_error(m, &have, m->want, err);
+	/* By tag there is nothing to compare with but the registry's own word: a difference means
+	 * damage. */
+	if (!m->want && claimed_digest(resp, &claimed) && !bxc_digest_eq(&have, &claimed))
+		return digest_error(m, &have, &claimed, err);
+	if (m->want_size && bytes.len != m->want_size)
+		return bxc_err_set(err, BXC_DATA_LOSS,
+			"%s: the manifest has %zu bytes instead of %llu", m->name, bytes.len,
+			(unsigned long long)m->want_size);
+	BXC_AUTOFREE char *content_type = content_type_of(resp);
+	BXC_AUTOFREE char *media_type = NULL;
+	k = media_type_of(m->name, content_type, bxc_buf_slice(&bytes), &media_type, err);
+	if (k < 0)
+		return k;
+	if (m->bytes) {
+		bxc_buf_clear(m->bytes);
+		k = bxc_buf_append(m->bytes, bytes.data, bytes.len, err);
+		if (k < 0)
+			return bxc_err_wrap(err, k, "%s: manifest", m->name);
+	}
+	*m->desc = (bxc_descriptor){
+		.media_type = BXC_TAKE(media_type), .digest = have, .size = bytes.len};
+	return 0;
+}
+
+/* What HEAD tells, when it tells all; else GET. */
+static int head_at(bxc_reg *r, const reg_endpoint *at, const struct manifest_job *m, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
+	BXC_AUTOERR bxc_err *e = NULL;
+	int k = request(r, at, m, "HEAD", &resp, &e);
+	/* Some registries do not speak HEAD; the answer to it has no body that could say why. */
+	if (k == -BXC_UNIMPLEMENTED || k == -BXC_INVALID_ARGUMENT || k == -BXC_PERMISSION_DENIED)
+		return get_at(r, at, m, err);
+	if (k < 0)
+		return bxc_err_move(err, BXC_TAKE(e));
+	bxc_digest digest;
+	int64_t size = bxc_http_content_length(resp);
+	BXC_AUTOFREE char *media_type = content_type_of(resp);
+	if (!claimed_digest(resp, &digest) || size <= 0 || size > (int64_t)BXC_LIMIT_MANIFEST ||
+		!is_known_kind(media_type)) {
+		bxc_http_response_free(BXC_TAKE(resp));
+		return get_at(r, at, m, err);
+	}
+	if (m->want && !bxc_digest_eq(m->want, &digest))
+		return digest_error(m, &digest, m->want, err);
+	*m->desc = (bxc_descriptor){
+		.media_type = BXC_TAKE(media_type), .digest = digest, .size = (uint64_t)size};
+	return 0;
+}
+
+static int run(bxc_reg *r, const struct manifest_job *m, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_reg__endpoints_done) reg_endpoints list = {0};
+	BXC_CLEANUP(bxc_reg__outcome_done) reg_outcome outcome = {0};
+	if (!m->want && !m->ref->tag)
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "%s: neither tag nor digest", m->name);
+	bxc_reg__endpoints(r, m->ref->domain, true, &list);
 	BXC_ARR_FOREACH (at, &list) {
 		bxc_err *e = NULL;
-		k = fn(r, at, ud, &e);
-		if (k >= 0 || k == -BXC_CANCELED || k == -BXC_DATA_LOSS) {
-			bxc_err_free(last);
-			last = e;
-			break;
-		}
-		if (k == -BXC_NOT_FOUND && !found_not) {
-			found_not = e;
-		} else {
-			bxc_err_free(last);
-			last = e;
-		}
-	}
-	endpoints_done(&list);
-	if (k >= 0) {
-		bxc_err_free(found_not);
-		bxc_err_free(last);
-		return k;
-	}
-	/* "Not found" says more than that the origin behind the mirror can't be reached. */
-	if (found_not && k != -BXC_CANCELED && k != -BXC_DATA_LOSS && bxc_err_code(last) == BXC_UNAVAILABLE) {
-		bxc_err_free(last);
-		last = NULL;
-	}
-	if (last) {
-		bxc_err_free(found_not);
-		return bxc_err_move(err, last);
-	}
-	return bxc_err_move(err, found_not);
-}
-
-struct manifest_get {
-	const bxc_ref *ref;
-	const bxc_digest *digest;    /* NULL: by tag */
-	bool head;
-	bxc_cancel *cancel;
-	bxc_descriptor *desc;
-	bxc_buf *bytes;
-};
-
-static int get_manifest(bxc_reg *r, const endpoint *at, void *ud, bxc_err **err)
-{
-	struct manifest_get *g = ud;
-	BXC_AUTOFREE char *path = manifest_path(g->ref, g->digest);
-	BXC_AUTOFREE char *name = bxc_ref_str(g->ref);
-	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
-	const exchange x = {.method = g->head ? "HEAD" : "GET", .path = path, .accept = ACCEPT_MANIFESTS, .fd = -1, .scope = "pull"};
-	int k = exchange_run(r, g->ref, at, &x, g->cancel, &resp, err);
-	if (k < 0)
-		return k;
-	int status = bxc_http_status(resp);
-	if (status == 404)
-		return bxc_err_set(err, BXC_NOT_FOUND, "%s: not found", name);
-	if (status != 200)
-		return bxc_http_status_error(resp, err, name);
-	const char *type = bxc_http_header(resp, "Content-Type");
-	BXC_AUTOFREE char *media_type = type ? bxc_strndup(type, strcspn(type, "; ")) : NULL;
-	if (g->head) {
-		const char *d = bxc_http_header(resp, "Docker-Content-Digest");
-		bxc_digest digest;
-		if (!d || bxc_digest_parse(d, &digest, NULL) < 0 || bxc_http_content_length(resp) < 0)
-			return bxc_err_set(err, BXC_UNIMPLEMENTED, "%s: the registry does not tell digests", name);
-		*g->desc = (bxc_descriptor){.media_type = BXC_TAKE(media_type), .digest = digest, .size = (uint64_t)bxc_http_content_length(resp)};
-		return 0;
-	}
-	bxc_buf_clear(g->bytes);
-	k = bxc_http_read_all(resp, g->bytes, err);
-	if (k < 0)
-		return bxc_err_wrap(err, k, "manifest of %s", name);
-	bxc_digest got = bxc_digest_of(g->bytes->data, g->bytes->len);
-	if (g->digest && bxc_digest_is_set(g->digest) && !bxc_digest_eq(g->digest, &got)) {
-		char have[BXC_DIGEST_STR_MAX], want[BXC_DIGEST_STR_MAX];
-		return bxc_err_set(err, BXC_DATA_LOSS, "manifest of %s has digest %s, not %s", name, bxc_digest_str(&got, have),
-			bxc_digest_str(g->digest, want));
-	}
-	/* Some registries call everything application/json: the document itself knows better. */
-	BXC_AUTOJSON bxc_json *j = NULL;
-	if (bxc_json_parse(bxc_buf_slice(g->bytes), &j, NULL) >= 0 && bxc_json_get_str(j, "mediaType", NULL)) {
-		free(media_type);
-		media_type = bxc_strdup(bxc_json_get_str(j, "mediaType", NULL));
-	} else if (!media_type || bxc_str_eq(media_type, "application/json") || bxc_str_eq(media_type, "text/plain")) {
-		free(media_type);
-		media_type = bxc_strdup(bxc_json_get(j, "manifests") ? BXC_MT_OCI_INDEX : BXC_MT_OCI_MANIFEST);
-	}
-	*g->desc = (bxc_descriptor){.media_type = BXC_TAKE(media_type), .digest = got, .size = g->bytes->len};
-	return 0;
-}
-
-int bxc_reg_resolve(bxc_reg *r, const bxc_ref *ref, bxc_cancel *cancel, bxc_descriptor *ret, bxc_buf *ret_bytes, bxc_err **err)
-{
-	struct manifest_get g = {ref, bxc_digest_is_set(&ref->digest) ? &ref->digest : NULL, false, cancel, ret, ret_bytes};
-	return everywhere(r, ref->domain, get_manifest, &g, err);
-}
-
-int bxc_reg_head(bxc_reg *r, const bxc_ref *ref, bxc_cancel *cancel, bxc_descriptor *ret, bxc_err **err)
-{
-	struct manifest_get g = {ref, bxc_digest_is_set(&ref->digest) ? &ref->digest : NULL, true, cancel, ret, NULL};
-	bxc_err *e = NULL;
-	int k = everywhere(r, ref->domain, get_manifest, &g, &e);
-	if (k != -BXC_UNIMPLEMENTED)
-		return k < 0 ? bxc_err_move(err, e) : 0;
-	bxc_err_free(e);
-	BXC_AUTOBUF bxc_buf bytes = BXC_BUF_INIT(BXC_LIMIT_MANIFEST);
-	return bxc_reg_resolve(r, ref, cancel, ret, &bytes, err);
-}
-
-int bxc_reg_manifest(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_cancel *cancel, bxc_buf *ret_bytes, bxc_err **err)
-{
-	bxc_descriptor got = {0};
-	struct manifest_get g = {repo, &d->digest, false, cancel, &got, ret_bytes};
-	int k = everywhere(r, repo->domain, get_manifest, &g, err);
-	if (k >= 0)
-		bxc_descriptor_done(&got);
-	return k;
-}
-
-/* ---- blobs ---- */
-
-struct blob_get {
-	const bxc_ref *repo;
-	const bxc_descriptor *d;
-	bxc_cancel *cancel;
-	bxc_sink_fn sink;
-	void *ud;
-	bxc_reg_progress_fn progress;
-	void *progress_ud;
-	bxc_hasher *hasher;
-	uint64_t done;
-	bool sink_failed;
-};
-
-/* From where the last try ended. */
-static int get_blob(bxc_reg *r, const endpoint *at, void *ud, bxc_err **err)
-{
-	struct blob_get *g = ud;
-	char s[BXC_DIGEST_STR_MAX];
-	BXC_AUTOFREE char *path = bxc_str_fmt("/v2/%s/blobs/%s", g->repo->path, bxc_digest_str(&g->d->digest, s));
-	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
-	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
-	const exchange x = {.method = "GET", .path = path, .fd = -1, .scope = "pull", .range_first = g->done};
-	int k = exchange_run(r, g->repo, at, &x, g->cancel, &resp, err);
-	if (k < 0)
-		return k;
-	int status = bxc_http_status(resp);
-	if (status == 404)
-		return bxc_err_set(err, BXC_NOT_FOUND, "blob %s: not found", s);
-	if (status != 200 && !(status == 206 && g->done))
-		return bxc_http_status_error(resp, err, s);
-	/* A server without ranges sends all of it again. */
-	uint64_t skip = g->done && status == 200 ? g->done : 0;
-	for (;;) {
-		ssize_t n = bxc_http_read(resp, chunk, CHUNK, err);
-		if (n < 0)
-			return (int)n;
-		if (n == 0)
-			return g->done < g->d->size ? bxc_err_set(err, BXC_UNAVAILABLE, "blob %s: the transfer ended early", s) : 0;
-		size_t len = (size_t)n, off = 0;
-		if (skip) {
-			off = (size_t)BXC_MIN(skip, (uint64_t)len);
-			skip -= off;
-			len -= off;
-		}
-		if (len == 0)
-			continue;
-		if (g->done + len > g->d->size)
-			return bxc_err_set(err, BXC_DATA_LOSS, "blob %s is larger than the %llu bytes announced", s, (unsigned long long)g->d->size);
-		bxc_hasher_update(g->hasher, chunk + off, len);
-		k = g->sink(chunk + off, len, g->ud, err);
-		if (k < 0) {
-			g->sink_failed = true;
-			return k;
-		}
-		g->done += len;
-		if (g->progress)
-			g->progress(g->done, g->d->size, g->progress_ud);
-	}
-}
-
-int bxc_reg_blob(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_cancel *cancel, bxc_sink_fn sink, void *ud,
-	bxc_reg_progress_fn progress, void *progress_ud, bxc_err **err)
-{
-	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();
-	struct blob_get g = {.repo = repo, .d = d, .cancel = cancel, .sink = sink, .ud = ud, .progress = progress, .progress_ud = progress_ud, .hasher = h};
-	for (unsigned try = 1;; try++) {
-		BXC_AUTOERR bxc_err *e = NULL;
-		int k = everywhere(r, repo->domain, get_blob, &g, &e);
+		int k = m->bytes ? get_at(r, at, m, &e) : head_at(r, at, m, &e);
 		if (k >= 0)
-			break;
-		if (g.sink_failed || k != -BXC_UNAVAILABLE || g.done == 0 || try >= BLOB_TRIES)
-			return bxc_err_move(err, BXC_TAKE(e));
+			return 0;
+		if (k == -BXC_CANCELED)
+			return bxc_err_move(err, e);
+		bxc_reg__outcome_add(&outcome, e);
 	}
-	bxc_digest got = bxc_hasher_final(h);
-	if (!bxc_digest_eq(&got, &d->digest)) {
-		char have[BXC_DIGEST_STR_MAX], want[BXC_DIGEST_STR_MAX];
-		return bxc_err_set(err, BXC_DATA_LOSS, "blob of '%s/%s' has digest %s, not %s", repo->domain, repo->path, bxc_digest_str(&got, have),
-			bxc_digest_str(&d->digest, want));
-	}
-	return 0;
+	return bxc_reg__outcome_take(&outcome, err);
 }
 
-static int to_store(const void *p, size_t n, void *ud, bxc_err **err)
+int bxc_reg_resolve(bxc_reg *r, const bxc_ref *ref, bxc_cancel *cancel, bxc_descriptor *ret,
+	bxc_buf *ret_bytes, bxc_err **err)
 {
-	return bxc_blob_append(ud, p, n, err);
+	BXC_AUTOFREE char *name = bxc_ref_str(ref);
+	const bxc_digest *want = bxc_digest_is_set(&ref->digest) ? &ref->digest : NULL;
+	BXC_AUTOBUF bxc_buf unwanted = BXC_BUF_INIT(BXC_LIMIT_MANIFEST);
+	const struct manifest_job m = {.ref = ref,
+		.want = want,
+		.cancel = cancel,
+		.name = name,
+		.desc = ret,
+		.bytes = ret_bytes ? ret_bytes : &unwanted};
+	return run(r, &m, err);
 }
 
-int bxc_reg_fetch(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_cancel *cancel, bxc_blob_store *store,
-	bxc_reg_progress_fn progress, void *progress_ud, bxc_err **err)
+int bxc_reg_head(
+	bxc_reg *r, const bxc_ref *ref, bxc_cancel *cancel, bxc_descriptor *ret, bxc_err **err)
 {
-	if (bxc_blob_freshen(store, &d->digest, NULL) >= 0)
-		return 1;
-	BXC_CLEANUP(bxc_blob_abortp) bxc_blob_writer *w = NULL;
-	bxc_blob_info info;
-	int k = bxc_blob_begin(store, &w, err);
-	if (k >= 0)
-		k = bxc_reg_blob(r, repo, d, cancel, to_store, w, progress, progress_ud, err);
-	if (k >= 0)
-		k = bxc_blob_commit(BXC_TAKE(w), &d->digest, &info, err);
-	return k < 0 ? k : 0;
+	BXC_AUTOFREE char *name = bxc_ref_str(ref);
+	const bxc_digest *want = bxc_digest_is_set(&ref->digest) ? &ref->digest : NULL;
+	const struct manifest_job m = {
+		.ref = ref, .want = want, .cancel = cancel, .name = name, .desc = ret};
+	return run(r, &m, err);
+}
+
+int bxc_reg_manifest(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_cancel *cancel,
+	bxc_buf *ret_bytes, bxc_err **err)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	BXC_AUTOFREE char *repo_name = bxc_ref_repo(repo);
+	BXC_AUTOFREE char *name =
+		bxc_str_fmt("%s@%s", repo_name, bxc_digest_str(&d->digest, digest));
+	BXC_CLEANUP(bxc_descriptor_done) bxc_descriptor found = {0};
+	if (d->size > BXC_LIMIT_MANIFEST)
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+			"%s: the manifest is larger than %u bytes", name, BXC_LIMIT_MANIFEST);
+	const struct manifest_job m = {.ref = repo,
+		.want = &d->digest,
+		.want_size = d->size,
+		.cancel = cancel,
+		.name = name,
+		.desc = &found,
+		.bytes = ret_bytes};
+	return run(r, &m, err);
 }
