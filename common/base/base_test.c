@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "common/base/addr.h"
 #include "common/base/arr.h"
 #include "common/base/be.h"
 #include "common/base/buf.h"
@@ -258,6 +259,45 @@ static void secrets_compare_by_content(void **state)
 	bxc_secret_free(s);
 }
 
+static void hosts_are_told_apart(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *host; /* NULL: none */
+		bool is_loopback;
+	} cases[] = {
+		{"localhost", "localhost", true},
+		{"LOCALHOST:5000", "LOCALHOST", true},
+		{"127.0.0.1", "127.0.0.1", true},
+		{"http://127.9.8.7:80/x", "127.9.8.7", true},
+		{"https://[::1]:5000?x", "::1", true},
+		{"127.example.org", "127.example.org", false},
+		{"10.0.0.1:5000", "10.0.0.1", false},
+		{"[fd00::1]", "fd00::1", false},
+		{"https://localhost:80@example.org/", NULL, false},
+		{"http://[::1]@example.org", NULL, false},
+		{"http://[::1", NULL, false},
+		{"http:///path", NULL, false},
+		{"", NULL, false},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(cases); i++) {
+		BXC_AUTOFREE char *host = bxc_addr_host(cases[i].text);
+		if (!bxc_str_eq(host, cases[i].host) || (host && bxc_addr_is_loopback(host) != cases[i].is_loopback))
+			fail_msg("'%s': %s", cases[i].text, host ? host : "no host");
+	}
+	assert_true(bxc_addr_is_wildcard("0.0.0.0") && bxc_addr_is_wildcard("::") && !bxc_addr_is_wildcard("127.0.0.1"));
+	char *host = NULL;
+	uint16_t port = 0;
+	assert_int_equal(bxc_addr_split("[::1]:7650", &host, &port, NULL), 0);
+	BXC_AUTOFREE char *joined = bxc_addr_join(host, port);
+	assert_string_equal(joined, "[::1]:7650");
+	assert_string_equal(host, "::1");
+	free(host);
+	assert_int_equal(bxc_addr_split("host", &host, &port, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_addr_split(":1", &host, &port, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_addr_split("h:65536", &host, &port, NULL), -BXC_OUT_OF_RANGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +317,7 @@ int main(void)
 		cmocka_unit_test(arrays_keep_order),
 		cmocka_unit_test(heaps_give_the_least_whatever_was_moved_or_taken_out),
 		cmocka_unit_test(secrets_compare_by_content),
+		cmocka_unit_test(hosts_are_told_apart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "common/base/addr.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -437,26 +438,12 @@ static int split_address(const char *address, bool *ret_tls, char **ret_host, ch
 		rest = address + strlen("tcp://");
 	else
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "channel address '%s' is none of ipc://, tcp://, tls+tcp://", address);
-	const char *colon = strrchr(rest, ':');
-	uint64_t port;
-	if (!colon || colon == rest)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "channel address '%s' has no port", address);
-	int r = bxc_str_to_u64(colon + 1, 0, 65535, &port, err);
+	uint16_t port;
+	int r = bxc_addr_split(rest, ret_host, &port, err);
 	if (r < 0)
-		return bxc_err_wrap(err, r, "channel address '%s'", address);
-	size_t n = (size_t)(colon - rest);
-	if (rest[0] == '[' && rest[n - 1] == ']') {
-		rest++;
-		n -= 2;
-	}
-	*ret_host = bxc_strndup(rest, n);
-	*ret_port = bxc_strdup(colon + 1);
+		return bxc_err_wrap(err, r, "channel address");
+	*ret_port = bxc_str_fmt("%u", port);
 	return 0;
-}
-
-static bool is_loopback(const char *host)
-{
-	return bxc_str_has_prefix(host, "127.") || bxc_str_eq(host, "localhost") || bxc_str_eq(host, "::1");
 }
 
 int conn_dial(engine *e, const char *address, bxc_tls_config *tls, const conn_callbacks *cb, void *ud, conn **ret, bxc_err **err)
@@ -467,7 +454,7 @@ int conn_dial(engine *e, const char *address, bxc_tls_config *tls, const conn_ca
 	BXC_CLEANUP(bxc_tls_freep) bxc_tls *t = NULL;
 	bool ipc = bxc_str_has_prefix(address, "ipc://");
 	int r = ipc ? 0 : split_address(address, &use_tls, &host, &port, err);
-	if (r >= 0 && !ipc && !use_tls && !is_loopback(host))
+	if (r >= 0 && !ipc && !use_tls && !bxc_addr_is_loopback(host))
 		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "'%s' would send tokens in the clear: use tls+tcp:// off loopback", address);
 	if (r >= 0 && use_tls && !tls)
 		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "'%s' needs a TLS configuration", address);
@@ -564,7 +551,7 @@ int listener_new(engine *e, const char *address, bxc_tls_config *tls, accept_fn 
 	BXC_AUTOFREE char *url = NULL;
 	bool ipc = bxc_str_has_prefix(address, "ipc://");
 	int r = ipc ? 0 : split_address(address, &use_tls, &host, &port, err);
-	if (r >= 0 && !ipc && !use_tls && !is_loopback(host))
+	if (r >= 0 && !ipc && !use_tls && !bxc_addr_is_loopback(host))
 		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "'%s' would take tokens in the clear: listen on tls+tcp:// off loopback", address);
 	if (r >= 0 && use_tls && !tls)
 		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "'%s' needs a certificate", address);

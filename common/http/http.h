@@ -23,7 +23,7 @@ typedef struct bxc_http_client bxc_http_client;
 
 typedef struct bxc_http_client_config {
 	const char *user_agent;		  /* NULL: "bxc/<version>" */
-	const char *ca_file;		  /* PEM; NULL: the system's */
+	const char *ca_file;		  /* PEM, trusted alone; NULL: the system's */
 	const char *cert_file, *key_file; /* client certificate; both or neither */
 	int64_t connect_timeout_ns;	  /* 0: 10 s */
 	int64_t stall_timeout_ns;	  /* no byte for so long fails the transfer; 0: 60 s */
@@ -31,7 +31,9 @@ typedef struct bxc_http_client_config {
 
 BXC_MUST_CHECK int bxc_http_client_new(
 	const bxc_http_client_config *c, bxc_http_client **ret, bxc_err **err);
-void bxc_http_client_free(bxc_http_client *c); /* cancels what runs, joins the thread */
+/* Fails what runs with CANCELED and joins the thread; no call may begin meanwhile. Responses may be
+ * freed later. */
+void bxc_http_client_free(bxc_http_client *c);
 BXC_DEFINE_CLEANUP(bxc_http_client, bxc_http_client_free);
 
 /* Everything is borrowed for the duration of the call that takes it (copied where needed later). */

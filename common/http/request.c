@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/addr.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -22,12 +23,6 @@ static void curl_urlp(CURLU **u)
 static void curl_freep(char **p)
 {
 	curl_free(*p);
-}
-
-static bool is_loopback(const char *host)
-{
-	return bxc_str_eq_nocase(host, "localhost") || bxc_str_has_prefix(host, "127.") ||
-	       bxc_str_eq(host, "[::1]");
 }
 
 /* Checks the URL and names its host for messages: the URL itself may hold signatures. */
@@ -56,7 +51,8 @@ static int check_url(const bxc_http_request *q, bxc_http_response *t, bxc_err **
 		  : curl_url_get(u, CURLUPART_PORT, &port, 0) == CURLUE_OK
 			  ? bxc_str_fmt("%s:%s", host, port)
 			  : bxc_strdup(host);
-	t->no_proxy = q->unix_path || is_loopback(host);
+	BXC_AUTOFREE char *bare = bxc_addr_host(host);
+	t->no_proxy = q->unix_path || (bare && bxc_addr_is_loopback(bare));
 	return 0;
 }
 

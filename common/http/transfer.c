@@ -213,8 +213,11 @@ void bxc_http__setup(bxc_http_client *c, bxc_http_response *t, CURL *easy)
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (ms_of(c->stall_timeout_ns) + 999) / 1000);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, t->follow ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
-	if (c->ca_file)
+	if (c->ca_file) {
+		/* This authority and no other: not those of the system's folder beside it. */
 		curl_easy_setopt(easy, CURLOPT_CAINFO, c->ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
 	if (c->cert_file) {
 		curl_easy_setopt(easy, CURLOPT_SSLCERT, c->cert_file);
 		curl_easy_setopt(easy, CURLOPT_SSLKEY, c->key_file);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include "common/base/addr.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -275,16 +276,10 @@ static int start_api(struct coordinator *c, const char *listen, bxc_err **err)
 	if (bxc_str_has_prefix(listen, "unix:")) {
 		ac.unix_path = listen + strlen("unix:");
 	} else {
-		const char *colon = strrchr(listen, ':');
-		uint64_t port;
-		if (!colon)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: '%s' is not host:port", bxc_cfg_origin(c->cfg, "http.listen"), listen);
-		int r = bxc_str_to_u64(colon + 1, 0, 65535, &port, err);
+		int r = bxc_addr_split(listen, &host, &ac.port, err);
 		if (r < 0)
-			return bxc_err_wrap(err, r, "%s: port", bxc_cfg_origin(c->cfg, "http.listen"));
-		host = bxc_strndup(listen, (size_t)(colon - listen));
+			return bxc_err_wrap(err, r, "%s", bxc_cfg_origin(c->cfg, "http.listen"));
 		ac.host = host;
-		ac.port = (uint16_t)port;
 		if (c->tls) {
 			r = read_pem(bxc_cfg_str(c->cfg, "tls.cert"), &cert, err);
 			if (r >= 0)
@@ -293,7 +288,7 @@ static int start_api(struct coordinator *c, const char *listen, bxc_err **err)
 				return r;
 			ac.tls_cert_pem = bxc_buf_text(&cert);
 			ac.tls_key_pem = bxc_buf_text(&key);
-		} else if (!bxc_str_has_prefix(host, "127.") && !bxc_str_eq(host, "localhost") && !bxc_str_eq(host, "::1")) {
+		} else if (!bxc_addr_is_loopback(host)) {
 			return bxc_err_set(err, BXC_FAILED_PRECONDITION,
 				"http.listen: '%s' is not a loopback address: give --tls-cert and --tls-key", host);
 		}
