@@ -14,6 +14,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "common/cas/cas.h"
 #include "common/codec/json.h"
 
 typedef struct bxc_httpd bxc_httpd;
@@ -59,6 +60,8 @@ const char *bxc_httpd_req_param(
 	const bxc_httpd_req *r, const char *name); /* of the pattern; decoded */
 const char *bxc_httpd_req_query(const bxc_httpd_req *r, const char *name); /* decoded or NULL */
 const char *bxc_httpd_req_header(const bxc_httpd_req *r, const char *name);
+/* The token of "Authorization: Bearer <token>": borrowed. NULL: another kind, or none at all. */
+const char *bxc_httpd_req_bearer(const bxc_httpd_req *r);
 bxc_slice bxc_httpd_req_body(const bxc_httpd_req *r);	  /* empty inside authorize */
 unsigned bxc_httpd_req_flags(const bxc_httpd_req *r);	  /* of the matched route */
 const char *bxc_httpd_req_peer(const bxc_httpd_req *r);	  /* "127.0.0.1:4711" or "unix:uid=0" */
@@ -75,6 +78,8 @@ void bxc_httpd_reply_err(bxc_httpd_req *r, bxc_err *e);		      /* owns e */
 /* A blob: honours Range (one range; 206/416) and HEAD; ETag is `etag` in quotes. Owns fd. */
 void bxc_httpd_reply_fd(
 	bxc_httpd_req *r, int fd, uint64_t size, const char *content_type, const char *etag);
+/* The blob that the parameter "digest" of the path names, in the same way. */
+void bxc_httpd_reply_blob(bxc_httpd_req *r, bxc_blob_store *store);
 
 /* Server-sent events: returns a stream that may be written from any thread until it is ended or
  * the client has gone. Buffered to at most 4 MiB; a client slower than that is cut off. */

@@ -51,7 +51,7 @@ struct bxc_httpd {
 	dev_t unix_dev; /* the socket file is removed only while it is still ours */
 	ino_t unix_ino;
 	_Atomic bool is_stopping; /* set before the walk over the requests in stop; read before
-				     sleeping, under their lock */
+				     sleeping and streaming, under their lock */
 	pthread_mutex_t lock;	  /* protects requests */
 	pthread_cond_t drained;	  /* on CLOCK_MONOTONIC */
 	bxc_httpd_req *requests;  /* list of those whose connection knows them */

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@ struct fixture {
 	bxc_httpd_req *kept;   /* by the handler of /keep */
 	bxc_httpd_sse *stream; /* by that of /events */
 	sem_t arrived;	       /* posted when one of them is set */
+	bxc_blob_store *store; /* of /blobs */
 };
 
 static const char file_text[] = "0123456789abcdefghij";
@@ -95,6 +97,41 @@ static void events(bxc_httpd_req *req, void *ud)
 	sem_post(&f->arrived);
 }
 
+static bool is_answered(bxc_httpd_req *r)
+{
+	pthread_mutex_lock(&r->lock);
+	bool answered = r->is_answered;
+	pthread_mutex_unlock(&r->lock);
+	return answered;
+}
+
+/* Begins its stream when stop has walked over the requests already: the kept one, which it answers
+ * in that walk, is waited for, and the end of the walk by its lock. */
+static void late_events(bxc_httpd_req *req, void *ud)
+{
+	struct fixture *f = ud;
+	sem_post(&f->arrived);
+	while (!is_answered(f->kept))
+		sched_yield();
+	pthread_mutex_lock(&req->h->lock);
+	pthread_mutex_unlock(&req->h->lock);
+	f->stream = bxc_httpd_reply_sse(req);
+}
+
+static void send_blob(bxc_httpd_req *req, void *ud)
+{
+	struct fixture *f = ud;
+	bxc_httpd_reply_blob(req, f->store);
+}
+
+static void say_token(bxc_httpd_req *req, void *ud)
+{
+	const char *s = bxc_httpd_req_bearer(req);
+	(void)ud;
+	s = s ? s : "none";
+	bxc_httpd_reply(req, 200, "text/plain", bxc_slice_of(s, strlen(s)), NULL);
+}
+
 static const bxc_httpd_route routes[] = {
 	{"GET", "/v1/things/{id}", describe, 0, 7},
 	{"GET", "/v1/things/fixed", say_error, 0, 0},
@@ -107,6 +144,9 @@ static const bxc_httpd_route routes[] = {
 	{"GET", "/keep", keep, 0, 0},
 	{"GET", "/race", race, 0, 0},
 	{"GET", "/events", events, 0, 0},
+	{"GET", "/late-events", late_events, 0, 0},
+	{"GET", "/blobs/{digest}", send_blob, 0, 0},
+	{"GET", "/token", say_token, 0, 0},
 	{"GET", "/secret", describe, 0, 0},
 	{"POST", "/secret", echo, 1000, 0},
 };
@@ -127,6 +167,7 @@ static int setup(void **state)
 	struct fixture *f = bxc_calloc(1, sizeof(*f));
 	BXC_AUTOERR bxc_err *err = NULL;
 	sem_init(&f->arrived, 0, 0);
+	f->store = bxc_blob_mem_new();
 	const bxc_httpd_config c = {.routes = routes,
 		.n_routes = BXC_ARRAY_SIZE(routes),
 		.authorize = authorize,
@@ -143,6 +184,7 @@ static int teardown(void **state)
 	bxc_http_client_free(f->client);
 	bxc_httpd_stop(f->server);
 	sem_destroy(&f->arrived);
+	bxc_blob_store_free(f->store);
 	free(f);
 	return 0;
 }
@@ -473,8 +515,51 @@ static void head_says_what_get_would(void **state)
 	assert_string_equal(a.body, "");
 	BXC_CLEANUP(answer_done)
 	struct answer b = ask(f, "HEAD", "/file", "Range: bytes=5-9", bxc_slice_of("", 0), "ETag");
-	assert_int_equal(b.status, 206);
+	assert_int_equal(b.status, 200);
 	assert_string_equal(b.extra, "\"v1\"");
+}
+
+static void blobs_are_given_by_their_digest(void **state)
+{
+	struct fixture *f = *state;
+	char digest[BXC_DIGEST_STR_MAX];
+	bxc_digest d = bxc_digest_of_str("a blob");
+	bxc_blob_info info;
+	assert_int_equal(bxc_blob_put(f->store, "a blob", 6, &info, NULL), 0);
+	BXC_AUTOFREE char *path = bxc_str_fmt("/blobs/%s", bxc_digest_str(&d, digest));
+	BXC_AUTOFREE char *etag = bxc_str_fmt("\"%s\"", digest);
+	ASK(f, "GET", path, NULL, bxc_slice_of("", 0), "ETag");
+	assert_int_equal(a.status, 200);
+	assert_string_equal(a.body, "a blob");
+	assert_string_equal(a.extra, etag);
+	BXC_CLEANUP(answer_done)
+	struct answer b = ask(f, "GET", path, "Range: bytes=2-", bxc_slice_of("", 0), NULL);
+	assert_int_equal(b.status, 206);
+	assert_string_equal(b.body, "blob");
+	BXC_CLEANUP(answer_done)
+	struct answer c = ask(f, "GET", "/blobs/sha256:x", NULL, bxc_slice_of("", 0), NULL);
+	assert_int_equal(c.status, 400);
+	d = bxc_digest_of_str("another");
+	BXC_AUTOFREE char *other = bxc_str_fmt("/blobs/%s", bxc_digest_str(&d, digest));
+	BXC_CLEANUP(answer_done)
+	struct answer e = ask(f, "GET", other, NULL, bxc_slice_of("", 0), NULL);
+	assert_int_equal(e.status, 404);
+}
+
+static void bearer_tokens_are_told_from_other_kinds(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const cases[][2] = {
+		{"Authorization: Bearer sesame", "sesame"},
+		{"authorization: bearer sesame", "sesame"},
+		{"Authorization: Basic c2VzYW1l", "none"},
+		{"Authorization: Bearer", "none"},
+		{NULL, "none"},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(cases); i++) {
+		ASK(f, "GET", "/token", cases[i][0], bxc_slice_of("", 0), NULL);
+		assert_string_equal(a.body, cases[i][1]);
+	}
 }
 
 /* ---- answers from elsewhere ---- */
@@ -614,6 +699,25 @@ static void stopping_wakes_what_sleeps(void **state)
 	teardown(&p);
 }
 
+static void a_stream_begun_during_the_stop_is_ended(void **state)
+{
+	(void)state;
+	void *p = NULL;
+	setup(&p);
+	struct fixture *f = p;
+	BXC_AUTOCLOSE int kept = connect_to(f);
+	BXC_AUTOCLOSE int stream = connect_to(f);
+	say(kept, "GET /keep HTTP/1.1\r\nHost: x\r\n\r\n");
+	sem_wait(&f->arrived);
+	say(stream, "GET /late-events HTTP/1.1\r\nHost: x\r\n\r\n");
+	sem_wait(&f->arrived);
+	bxc_httpd_stop(BXC_TAKE(f->server));
+	bxc_httpd_reply(f->kept, 200, "text/plain", bxc_slice_of("late", 4), NULL);
+	assert_int_equal(bxc_httpd_sse_ping(f->stream), -BXC_CANCELED);
+	bxc_httpd_sse_end(f->stream);
+	teardown(&p);
+}
+
 static void a_stream_begun_after_the_stop_is_ended(void **state)
 {
 	(void)state;
@@ -740,6 +844,8 @@ int main(void)
 		cmocka_unit_test(files_honour_ranges),
 		cmocka_unit_test(a_range_of_another_version_is_not_given),
 		cmocka_unit_test(head_says_what_get_would),
+		cmocka_unit_test(blobs_are_given_by_their_digest),
+		cmocka_unit_test(bearer_tokens_are_told_from_other_kinds),
 		cmocka_unit_test(a_kept_request_is_answered_from_another_thread),
 		cmocka_unit_test(answers_may_overtake_their_handler),
 		cmocka_unit_test(an_answer_to_a_client_that_left_is_harmless),
@@ -748,6 +854,7 @@ int main(void)
 		cmocka_unit_test(a_slow_reader_is_cut_off),
 		cmocka_unit_test(head_of_a_stream_has_no_reader),
 		cmocka_unit_test(stopping_wakes_what_sleeps),
+		cmocka_unit_test(a_stream_begun_during_the_stop_is_ended),
 		cmocka_unit_test(a_stream_begun_after_the_stop_is_ended),
 		cmocka_unit_test(unix_sockets_have_their_mode_and_name_their_peer),
 		cmocka_unit_test(a_stale_socket_is_replaced),

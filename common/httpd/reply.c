@@ -118,10 +118,11 @@ void bxc_httpd_reply_fd(
 		bxc_httpd_reply(r, 304, NULL, bxc_slice_of("", 0), headers);
 		return;
 	}
-	/* A range of another version than the client has would mix the two. */
+	/* Ranges mean something for GET only (RFC 9110, 14.2); one of another version than the
+	 * client has would mix the two. */
 	const char *if_range = bxc_httpd_req_header(r, "If-Range");
 	httpd_range range = HTTPD_RANGE_NONE;
-	if (!if_range || bxc_str_eq(if_range, quoted))
+	if (bxc_str_eq(r->method, "GET") && (!if_range || bxc_str_eq(if_range, quoted)))
 		range = bxc_httpd__range_parse(
 			bxc_httpd_req_header(r, "Range"), size, &first, &last);
 	if (range == HTTPD_RANGE_UNSATISFIABLE) {
@@ -147,4 +148,20 @@ void bxc_httpd_reply_fd(
 		MHD_add_response_header(response, "Content-Type", content_type);
 	bxc_httpd__add_headers(response, headers);
 	bxc_httpd__answer(r, status, response);
+}
+
+void bxc_httpd_reply_blob(bxc_httpd_req *r, bxc_blob_store *store)
+{
+	const char *digest = bxc_httpd_req_param(r, "digest");
+	bxc_digest d;
+	bxc_err *e = NULL;
+	int fd = -1;
+	uint64_t size;
+	int k = bxc_digest_parse(digest, &d, &e);
+	if (k >= 0)
+		k = bxc_blob_open(store, &d, &fd, &size, &e);
+	if (k < 0)
+		bxc_httpd_reply_err(r, e);
+	else
+		bxc_httpd_reply_fd(r, fd, size, "application/octet-stream", digest);
 }

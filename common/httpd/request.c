@@ -218,6 +218,13 @@ const char *bxc_httpd_req_header(const bxc_httpd_req *r, const char *name)
 	return find(&r->headers, name, true);
 }
 
+const char *bxc_httpd_req_bearer(const bxc_httpd_req *r)
+{
+	static const char kind[] = "Bearer ";
+	const char *s = bxc_httpd_req_header(r, "Authorization");
+	return s && strncasecmp(s, kind, strlen(kind)) == 0 ? s + strlen(kind) : NULL;
+}
+
 bxc_slice bxc_httpd_req_body(const bxc_httpd_req *r)
 {
 	return bxc_buf_slice(&r->body);

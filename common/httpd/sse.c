@@ -100,6 +100,8 @@ bxc_httpd_sse *bxc_httpd_reply_sse(bxc_httpd_req *r)
 	pthread_mutex_lock(&r->lock);
 	if (!r->is_answered && !r->is_closed) {
 		s->conn = r->conn;
+		/* Stop has perhaps walked by: an event stream that slept now would never wake. */
+		s->is_ended = atomic_load(&r->h->is_stopping);
 		atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 		r->sse = s;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/api/api.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/base/clock.h"
@@ -21,6 +22,7 @@ struct bxc_api {
 	bxc_httpd *httpd;
 	BXC_ARR(struct sse *) streams;
 	bxc_loop_timer *ping;
+	_Atomic size_t n_calls;      /* made on the server's threads, ended on the loop's or there */
 };
 
 /* One request on its way through the loop and, for some, the database. */
@@ -38,6 +40,7 @@ struct call {
 
 static void call_free(struct call *c)
 {
+	atomic_fetch_sub(&c->api->n_calls, 1);
 	bxc_json_free(c->body);
 	bxc_json_free(c->answer);
 	bxc_err_free(c->err);
@@ -49,6 +52,7 @@ static struct call *call_new(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = bxc_calloc(1, sizeof(*c));
 	c->api = ud;
+	atomic_fetch_add(&c->api->n_calls, 1);
 	c->req = req;
 	c->id = bxc_strdup(bxc_httpd_req_param(req, "id"));
 	return c;
@@ -67,14 +71,13 @@ static int authorize(bxc_httpd_req *req, void *ud, bxc_err **err)
 {
 	bxc_api *a = ud;
 	unsigned scope = bxc_httpd_req_flags(req);
-	const char *auth = bxc_httpd_req_header(req, "Authorization");
-	static const char prefix[] = "Bearer ";
+	bool is_silent = !bxc_httpd_req_header(req, "Authorization");
 	/* The socket's file mode says who may connect to it. */
-	if (!scope || (!auth && a->c.unix_path))
+	if (!scope || (is_silent && a->c.unix_path))
 		return 0;
-	if (auth && strncasecmp(auth, prefix, strlen(prefix)) != 0)
+	const char *token = is_silent ? "" : bxc_httpd_req_bearer(req);
+	if (!token)
 		return bxc_err_set(err, BXC_UNAUTHENTICATED, "Authorization: expected a bearer token");
-	const char *token = auth ? auth + strlen(prefix) : "";
 	return bxc_auth_check(a->c.auth, bxc_slice_of(token, strlen(token)), scope, err);
 }
 
@@ -299,17 +302,7 @@ static void get_info(bxc_httpd_req *req, void *ud)
 static void get_blob(bxc_httpd_req *req, void *ud)
 {
 	bxc_api *a = ud;
-	bxc_digest d;
-	bxc_err *err = NULL;
-	int fd = -1;
-	uint64_t size;
-	int r = bxc_digest_parse(bxc_httpd_req_param(req, "digest"), &d, &err);
-	if (r >= 0)
-		r = bxc_blob_open(a->c.blobs, &d, &fd, &size, &err);
-	if (r < 0)
-		bxc_httpd_reply_err(req, err);
-	else
-		bxc_httpd_reply_fd(req, fd, size, "application/octet-stream", bxc_httpd_req_param(req, "digest"));
+	bxc_httpd_reply_blob(req, a->c.blobs);
 }
 
 static void healthz(bxc_httpd_req *req, void *ud)
@@ -385,14 +378,17 @@ void bxc_api_stop(bxc_api *a)
 {
 	if (!a)
 		return;
+	bxc_httpd_stop(a->httpd);
+	/* Each call waits for the loop or the database: both still work and answer it, into the void. */
+	int r = 0;
+	while (r >= 0 && atomic_load(&a->n_calls))
+		r = bxc_loop_step(a->c.loop, -1, NULL);
 	while (a->streams.n) {
 		struct sse *s = a->streams.v[0];
 		bxc_ev_unsubscribe(s->sub);
 		sse_drop(s);
 	}
 	bxc_arr_done(&a->streams);
-	if (a->httpd)
-		bxc_httpd_stop(a->httpd);
 	bxc_loop_timer_free(a->ping);
 	free(a);
 }

@@ -2,7 +2,6 @@
 #include "worker/content/content.h"
 
 #include <pthread.h>
-#include <strings.h>
 
 #include "common/base/arr.h"
 #include "common/base/mem.h"
@@ -109,11 +108,9 @@ bxc_reg *bxc_content_registry(bxc_content *c,
 static int authorize(bxc_httpd_req *req, void *ud, bxc_err **err)
 {
 	bxc_content *c = ud;
-	static const char prefix[] = "Bearer ";
-	const char *auth = bxc_httpd_req_header(req, "Authorization");
+	const char *token = bxc_httpd_req_bearer(req);
 	bool ok = false;
-	if (auth && strncasecmp(auth, prefix, strlen(prefix)) == 0) {
-		const char *token = auth + strlen(prefix);
+	if (token) {
 		pthread_mutex_lock(&c->lock);
 		ok = c->peer_token && bxc_secret_eq(c->peer_token, token, strlen(token));
 		pthread_mutex_unlock(&c->lock);
@@ -124,17 +121,7 @@ static int authorize(bxc_httpd_req *req, void *ud, bxc_err **err)
 static void get_blob(bxc_httpd_req *req, void *ud)
 {
 	bxc_content *c = ud;
-	bxc_digest d;
-	bxc_err *err = NULL;
-	int fd = -1;
-	uint64_t size;
-	int r = bxc_digest_parse(bxc_httpd_req_param(req, "digest"), &d, &err);
-	if (r >= 0)
-		r = bxc_blob_open(c->store, &d, &fd, &size, &err);
-	if (r < 0)
-		bxc_httpd_reply_err(req, err);
-	else
-		bxc_httpd_reply_fd(req, fd, size, "application/octet-stream", bxc_httpd_req_param(req, "digest"));
+	bxc_httpd_reply_blob(req, c->store);
 }
 
 static const bxc_httpd_route routes[] = {
