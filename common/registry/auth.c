@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "common/base/addr.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -103,8 +104,8 @@ static int token_url(const reg_challenge *c, const char *scope, bxc_buf *url, bx
 	return r;
 }
 
-/* Over plain HTTP a password goes only where the registry itself is spoken to so, or no further
- * than this machine. */
+/* Over plain HTTP a password goes no further than this machine, unless somebody has said that the
+ * registry itself is to be spoken to so. That one on this machine is tried so says nothing. */
 static int check_realm(
 	const reg_endpoint *at, const reg_challenge *c, bool has_password, bxc_err **err)
 {
@@ -113,10 +114,12 @@ static int check_realm(
 		return bxc_err_set(err, BXC_UNAUTHENTICATED,
 			"registry '%s' names a token server that is no http or https URL",
 			at->name);
-	bool allowed = bxc_reg__is_loopback(c->realm + strlen("http://"));
-	for (size_t i = 0; i < at->n_schemes; i++)
-		allowed = allowed || bxc_str_eq(at->schemes[i], "http");
-	if (is_http && has_password && !allowed)
+	BXC_AUTOFREE char *host = bxc_addr_host(c->realm);
+	if (!host)
+		return bxc_err_set(err, BXC_UNAUTHENTICATED,
+			"registry '%s' names a token server without a plain host name", at->name);
+	bool is_plain = at->n_schemes == 1 && bxc_str_eq(at->schemes[0], "http");
+	if (is_http && has_password && !is_plain && !at->insecure && !bxc_addr_is_loopback(host))
 		return bxc_err_set(err, BXC_PERMISSION_DENIED,
 			"registry '%s' wants the password sent to a token server without TLS",
 			at->name);
@@ -142,7 +145,7 @@ static int fetch_token(bxc_reg *r, const reg_endpoint *at, const reg_challenge *
 		.insecure_tls = at->insecure};
 	k = bxc_http_start(r->http, &q, cancel, &resp, err);
 	if (k >= 0 && bxc_http_status(resp) != 200)
-		k = bxc_http_status_error(resp, err, "token server");
+		k = bxc_reg__answer_error(resp, "token server", err);
 	if (k >= 0)
 		k = bxc_http_read_all(resp, &body, err);
 	if (k < 0)
@@ -159,7 +162,8 @@ static int fetch_token(bxc_reg *r, const reg_endpoint *at, const reg_challenge *
 		*ret_life_ns = life_s * BXC_NS_PER_S / 10 * 9;
 		*ret = bxc_secret_new(token, strlen(token));
 	}
-	explicit_bzero(body.data, body.len);
+	if (body.len)
+		explicit_bzero(body.data, body.len);
 	return has_token ? 0
 			 : bxc_err_set(err, BXC_UNAUTHENTICATED,
 				   "sign in to registry '%s': the token server sent no token",

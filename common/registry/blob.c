@@ -28,6 +28,7 @@ struct blob_job {
 	char *name; /* for messages */
 	bxc_hasher *hasher;
 	uint64_t done;
+	size_t first_i; /* the place that sent the first byte */
 	bool is_broken; /* the last try ended in the middle */
 	bool sink_failed;
 };
@@ -80,9 +81,14 @@ static int stream(struct blob_job *b, bxc_http_response *resp, bxc_err **err)
 	if (k < 0)
 		return k;
 	for (;;) {
-		ssize_t n = bxc_http_read(resp, chunk, CHUNK, err);
+		BXC_AUTOERR bxc_err *e = NULL;
+		ssize_t n = bxc_http_read(resp, chunk, CHUNK, &e);
 		if (n < 0) {
+			/* Broken off behind the last byte: nothing is missing. */
+			if (n == -BXC_UNAVAILABLE && b->done && b->done == b->d->size)
+				break;
 			b->is_broken = n == -BXC_UNAVAILABLE;
+			bxc_ignore(bxc_err_move(err, BXC_TAKE(e)));
 			return bxc_err_wrap(err, (int)n, "%s", b->name);
 		}
 		if (n == 0)
@@ -158,6 +164,8 @@ static int get_from(
 	BXC_CLEANUP(bxc_reg__outcome_done) reg_outcome outcome = {0};
 	for (; *at_i < list->n; (*at_i)++) {
 		bxc_err *e = NULL;
+		if (b->done == 0)
+			b->first_i = *at_i;
 		int k = get_at(r, &list->v[*at_i], b, &e);
 		if (k >= 0)
 			return 0;
@@ -189,8 +197,15 @@ int bxc_reg_blob(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_c
 	BXC_CLEANUP(bxc_reg__endpoints_done) reg_endpoints list = {0};
 	BXC_AUTOHASHER bxc_hasher *hasher = bxc_hasher_new();
 	BXC_AUTOFREE char *name = blob_name(repo, &d->digest);
-	struct blob_job b = {
-		repo, d, cancel, sink, ud, progress, progress_ud, name, hasher, 0, false, false};
+	struct blob_job b = {.repo = repo,
+		.d = d,
+		.cancel = cancel,
+		.sink = sink,
+		.ud = ud,
+		.progress = progress,
+		.progress_ud = progress_ud,
+		.name = name,
+		.hasher = hasher};
 	size_t i = 0;
 	int k = check_size(name, d, err);
 	if (k < 0)
@@ -242,12 +257,16 @@ int bxc_reg_fetch(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_
 	if (k < 0)
 		return k;
 	bxc_reg__endpoints(r, repo->domain, true, &list);
-	for (;; i++) {
+	for (;;) {
 		BXC_AUTOERR bxc_err *e = NULL;
 		k = fetch_from(r, &list, &i, &b, store, &e);
 		if (k >= 0)
 			return k;
-		if (k != -BXC_DATA_LOSS || b.sink_failed || i + 1 >= list.n)
+		/* A place that only went on with what another had begun has not failed by itself.
+		 */
+		if (b.first_i == i)
+			i++;
+		if (k != -BXC_DATA_LOSS || b.sink_failed || i >= list.n)
 			return bxc_err_move(err, BXC_TAKE(e));
 	}
 }

@@ -42,16 +42,23 @@ char *bxc_reg__resolve_location(const char *base_url, const char *location)
 	return bxc_str_fmt("%.*s%s%s", (int)n, base_url, n == origin ? "/" : "", location);
 }
 
-/* The path of a URL at this very place; NULL for a path and for foreign URLs. */
-static const char *own_path(const reg_endpoint *at, const char *url)
+/* Length of "host[:port]" without the port that its scheme implies. */
+static size_t bare_len(const char *host, size_t n, const char *port)
+{
+	size_t k = strlen(port);
+	return n > k && memcmp(host + n - k, port, k) == 0 ? n - k : n;
+}
+
+const char *bxc_reg__own_path(const reg_endpoint *at, const char *url)
 {
 	size_t n = origin_len(url);
 	if (!n)
 		return NULL;
 	const char *host = strstr(url, "://") + 3;
-	size_t host_n = n - (size_t)(host - url);
-	return strlen(at->name) == host_n && strncasecmp(at->name, host, host_n) == 0 ? url + n
-										      : NULL;
+	const char *port = strncasecmp(url, "https:", 6) == 0 ? ":443" : ":80";
+	size_t host_n = bare_len(host, n - (size_t)(host - url), port);
+	size_t own_n = bare_len(at->name, strlen(at->name), port);
+	return own_n == host_n && strncasecmp(at->name, host, host_n) == 0 ? url + n : NULL;
 }
 
 /* ---- one try ---- */
@@ -61,7 +68,7 @@ static int send_once(bxc_reg *r, const reg_endpoint *at, const char *scheme, con
 {
 	/* Registries behind a proxy may name themselves with the wrong scheme: the one that works
 	 * is kept. */
-	const char *own = call->path[0] == '/' ? call->path : own_path(at, call->path);
+	const char *own = call->path[0] == '/' ? call->path : bxc_reg__own_path(at, call->path);
 	BXC_AUTOFREE char *url =
 		own ? bxc_str_fmt("%s://%s%s", scheme, at->name, own) : bxc_strdup(call->path);
 	const bxc_http_request q = {
@@ -167,7 +174,8 @@ static int send_authorized(bxc_reg *r, const reg_endpoint *at, const reg_call *c
 			       : send_undecided(r, at, call, &auth, cancel, &resp, err);
 		if (k < 0)
 			return k;
-		bool is_foreign = call->path[0] != '/' && !own_path(at, call->path);
+		/* What another host asks for, to which we were sent, is not for it to have. */
+		bool is_foreign = !bxc_reg__own_path(at, bxc_http_effective_url(resp));
 		if (bxc_http_status(resp) != 401 || is_foreign) {
 			*ret = BXC_TAKE(resp);
 			return 0;
@@ -207,11 +215,23 @@ static bool is_busy(int status)
 /* A refused connection is an answer: waiting would only hide it. */
 static bool is_worth_retry(const bxc_err *e)
 {
-	const char *phase = bxc_err_get_detail(e, "phase"),
-		   *status = bxc_err_get_detail(e, "http_status");
-	if (bxc_str_eq(status, "429"))
-		return true;
-	return bxc_err_code(e) == BXC_UNAVAILABLE && !bxc_str_eq(phase, "connect");
+	int64_t status;
+	const char *text = bxc_err_get_detail(e, "http_status");
+	if (text && bxc_str_to_i64(text, 0, 999, &status, NULL) >= 0)
+		return is_busy((int)status);
+	return bxc_err_code(e) == BXC_UNAVAILABLE &&
+	       !bxc_str_eq(bxc_err_get_detail(e, "phase"), "connect");
+}
+
+int64_t bxc_reg__retry_after(const bxc_err *e, int64_t own_ns)
+{
+	int64_t ms = 0;
+	const char *asked = bxc_err_get_detail(e, "retry_after_ms");
+	if (!is_worth_retry(e))
+		return -1;
+	if (asked && bxc_str_to_i64(asked, 0, INT32_MAX, &ms, NULL) < 0)
+		ms = 0;
+	return ms * BXC_NS_PER_MS > WAIT_MAX_NS ? -1 : BXC_MAX(ms * BXC_NS_PER_MS, own_ns);
 }
 
 /* How long the registry asks to wait, or our own growing time with some chance in it. */
@@ -241,15 +261,31 @@ int bxc_reg__exchange(bxc_reg *r, const reg_endpoint *at, const reg_call *call, 
 			return 0;
 		}
 		int64_t wait = wait_of(resp, try);
-		if ((k < 0 && !is_worth_retry(e)) || try >= tries || waited + wait > WAIT_MAX_NS)
-			return k < 0 ? bxc_err_move(err, BXC_TAKE(e))
-				     : bxc_reg__status_error(at, call->what, resp, err);
+		if ((k < 0 && !is_worth_retry(e)) || try >= tries || waited + wait > WAIT_MAX_NS) {
+			if (k >= 0) {
+				bxc_ignore(bxc_reg__status_error(at, call->what, resp, &e));
+				bxc_err_detail(e, "retry_after_ms", "%lld",
+					(long long)(wait / BXC_NS_PER_MS));
+			}
+			return bxc_err_move(err, BXC_TAKE(e));
+		}
 		bxc_http_response_free(BXC_TAKE(resp));
 		k = bxc_reg__pause(wait, cancel, err);
 		if (k < 0)
 			return k;
 		waited += wait;
 	}
+}
+
+int bxc_reg__answer_error(bxc_http_response *resp, const char *subject, bxc_err **err)
+{
+	bxc_err *e = NULL;
+	int k = bxc_http_status_error(resp, &e, subject);
+	if (k != -BXC_CANCELED)
+		return bxc_err_move(err, e);
+	k = bxc_err_set(err, BXC_UNKNOWN, "%s", bxc_err_text(e));
+	bxc_err_free(e);
+	return k;
 }
 
 int bxc_reg__status_error(
@@ -262,5 +298,5 @@ int bxc_reg__status_error(
 				      "other credentials",
 				  what, at->name)
 			: bxc_str_fmt("%s: registry '%s'", what, at->name);
-	return bxc_http_status_error(resp, err, subject);
+	return bxc_reg__answer_error(resp, subject, err);
 }

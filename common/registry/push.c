@@ -78,6 +78,13 @@ static int begin(
 	return 0;
 }
 
+/* 201 by the specification; some registries are less exact. */
+static bool is_stored(const bxc_http_response *resp)
+{
+	int status = bxc_http_status(resp);
+	return status == 200 || status == 201 || status == 204;
+}
+
 static void on_sent(uint64_t sent, void *ud)
 {
 	const struct push_job *j = ud;
@@ -110,7 +117,7 @@ static int upload_once(bxc_reg *r, const reg_endpoint *at, struct push_job *j, b
 	k = bxc_reg__exchange(r, at, &call, j->cancel, &resp, err);
 	if (k < 0)
 		return k;
-	return bxc_http_status(resp) == 201 ? 0 : bxc_reg__status_error(at, j->name, resp, err);
+	return is_stored(resp) ? 0 : bxc_reg__status_error(at, j->name, resp, err);
 }
 
 /* A broken upload starts over: what a registry kept of it is not worth the questions. */
@@ -121,11 +128,10 @@ static int upload(bxc_reg *r, const reg_endpoint *at, struct push_job *j, bxc_er
 		int k = upload_once(r, at, j, &e);
 		if (k >= 0)
 			return 0;
-		bool again = k == -BXC_UNAVAILABLE &&
-			     !bxc_str_eq(bxc_err_get_detail(e, "phase"), "connect");
-		if (!again || try >= UPLOAD_TRIES)
+		int64_t wait = bxc_reg__retry_after(e, UPLOAD_AGAIN_NS << (try - 1));
+		if (wait < 0 || try >= UPLOAD_TRIES)
 			return bxc_err_move(err, BXC_TAKE(e));
-		k = bxc_reg__pause(UPLOAD_AGAIN_NS << (try - 1), j->cancel, err);
+		k = bxc_reg__pause(wait, j->cancel, err);
 		if (k < 0)
 			return k;
 	}
@@ -270,7 +276,7 @@ int bxc_reg_push_manifest(bxc_reg *r, const bxc_ref *ref, const char *media_type
 	int k = bxc_reg__exchange(r, &list.v[0], &call, cancel, &resp, err);
 	if (k < 0)
 		return k;
-	if (bxc_http_status(resp) != 201)
+	if (!is_stored(resp))
 		return bxc_reg__status_error(&list.v[0], name, resp, err);
 	const char *s = bxc_http_header(resp, "Docker-Content-Digest");
 	if (s && bxc_digest_parse(s, &told, NULL) >= 0 && !bxc_digest_eq(&told, &have))

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "common/base/addr.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
@@ -45,12 +46,8 @@ void bxc_reg_free(bxc_reg *r)
 
 bool bxc_reg__is_loopback(const char *host)
 {
-	size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-	BXC_AUTOFREE char *name = bxc_strndup(host, n);
-	if (bxc_str_eq_nocase(name, "localhost") || bxc_str_eq(name, "[::1]"))
-		return true;
-	/* 127.0.0.0/8 only as an address: "127.example.org" is somebody else. */
-	return bxc_str_has_prefix(name, "127.") && strspn(name, "0123456789.") == strlen(name);
+	BXC_AUTOFREE char *name = bxc_addr_host(host);
+	return name && bxc_addr_is_loopback(name);
 }
 
 static const reg_host *host_of(const bxc_reg *r, const char *domain)

@@ -57,7 +57,7 @@ struct bxc_reg {
 /* The mirrors of a domain in order, if wanted, and then the registry itself. */
 void bxc_reg__endpoints(bxc_reg *r, const char *domain, bool with_mirrors, reg_endpoints *ret);
 void bxc_reg__endpoints_done(reg_endpoints *e);
-bool bxc_reg__is_loopback(const char *host); /* "host", "host:port", "[::1]:port" */
+bool bxc_reg__is_loopback(const char *host); /* "host", "host:port", "[::1]:port", a URL */
 
 /* ---- signing in (auth.c) ---- */
 typedef struct reg_auth {
@@ -95,11 +95,18 @@ BXC_MUST_CHECK int bxc_reg__exchange(bxc_reg *r, const reg_endpoint *at, const r
 	bxc_cancel *cancel, bxc_http_response **ret, bxc_err **err);
 /* Waits, or fails with CANCELED. */
 BXC_MUST_CHECK int bxc_reg__pause(int64_t ns, bxc_cancel *cancel, bxc_err **err);
-/* The error of an answer that was not expected. */
+/* Another try may succeed: after how long, at least `own_ns`; negative: none is worth it. */
+int64_t bxc_reg__retry_after(const bxc_err *e, int64_t own_ns);
+/* The error of an answer that was not expected; never CANCELED, which only our own token says. */
 int bxc_reg__status_error(const reg_endpoint *at, const char *what, bxc_http_response *resp,
 	bxc_err **err) BXC_MUST_CHECK;
+int bxc_reg__answer_error(bxc_http_response *resp, const char *subject, bxc_err **err)
+	BXC_MUST_CHECK;
 /* A Location header (absolute, "//host/...", "/path" or relative) as an absolute URL; owned. */
 char *bxc_reg__resolve_location(const char *base_url, const char *location);
+
+/* The path of a URL at this very place; borrowed. NULL for a path and for foreign URLs. */
+const char *bxc_reg__own_path(const reg_endpoint *at, const char *url);
 
 /* Errors of several places: "not found" says more than that another place is down. */
 typedef struct reg_outcome {

@@ -8,7 +8,7 @@
 #include "common/base/rand.h"
 #include "common/os/fd.h"
 #include "common/os/proc.h"
-#include "common/registry/registry_fake.h"
+#include "common/registry/registry_test_fake.h"
 #include "common/registry/registry_internal.h"
 #include "common/testing/cert.h"
 #include "common/testing/rawserver.h"
@@ -762,30 +762,6 @@ static void a_token_server_that_refuses_is_told_of(void **state)
 	assert_err_text(resolve(f->reg, &ref, &err), BXC_UNAUTHENTICATED, err, "wrong password");
 }
 
-static void passwords_do_not_travel_in_the_clear_to_strangers(void **state)
-{
-	struct fixture *f = *state;
-	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_reg_freep) bxc_reg *r = with_credentials(f);
-	f->give_basic = "joe:secret";
-	/* The challenge of a registry that is spoken to over https, as it would come from one. */
-	const reg_endpoint at = {.name = (char[]){"registry.example.org"},
-		.domain = (char[]){"registry.example.org"},
-		.schemes = {"https"},
-		.n_schemes = 1};
-	BXC_AUTOFREE char *u = bxc_str_fmt("http://%s/v2/team/app/manifests/v1", f->fake->host);
-	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *denied = NULL;
-	BXC_CLEANUP(bxc_reg__auth_done) reg_auth a = {0};
-	f->fake->needs_token = true;
-	snprintf(f->fake->host, sizeof(f->fake->host), "tokens.example.org");
-	assert_ok(bxc_http_start(f->http, &(bxc_http_request){.method = "GET", .url = u}, NULL,
-			  &denied, &err),
-		err);
-	assert_err_text(
-		bxc_reg__sign_in(r, &at, "repository:team/app:pull", denied, NULL, &a, &err),
-		BXC_PERMISSION_DENIED, err, "without TLS");
-}
-
 /* ---- busy registries ---- */
 
 static void a_busy_registry_is_asked_again(void **state)
@@ -1053,7 +1029,6 @@ int main(void)
 		T(a_token_that_ceases_to_be_good_is_replaced_once),
 		T(basic_sign_in_works),
 		T(a_token_server_that_refuses_is_told_of),
-		T(passwords_do_not_travel_in_the_clear_to_strangers),
 		T(a_busy_registry_is_asked_again),
 		T(waiting_can_be_canceled),
 		T(a_blob_is_pushed_once),

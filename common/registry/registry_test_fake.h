@@ -22,9 +22,11 @@ typedef struct fake_registry {
 	bool lies_about_digest; /* in the header */
 	bool declines_mounts;
 	bool absolute_location;
+	const char *upload_host;  /* another than this one; with absolute_location */
 	const char *retry_after;  /* with 503, NULL: not said */
 	unsigned busy;		  /* that many requests get 503 */
-	unsigned break_put;	  /* that many uploads get 503 */
+	unsigned break_put;	  /* that many uploads get put_status, and retry_after */
+	int put_status;		  /* 0: 503 */
 	const char *content_type; /* of manifests, instead of the stored one */
 	/* what happened; under lock */
 	unsigned n_requests, n_tokens, n_anonymous_tokens, n_uploads, n_head, n_get_blob, n_delete;

@@ -2,7 +2,7 @@
 #include <pthread.h>
 
 #include "common/codec/digest.h"
-#include "common/registry/registry_fake.h"
+#include "common/registry/registry_test_fake.h"
 #include "common/testing/testing.h"
 
 #include "common/os/fd.h"
@@ -204,7 +204,11 @@ static void begin_upload(bxc_httpd_req *req, void *ud)
 		return;
 	}
 	bxc_strv_pushf(&headers, "Location: %s%s/v2/%s/blobs/uploads/17?_state=a%%2Fb",
-		f->absolute_location ? "http://" : "", f->absolute_location ? f->host : "", repo);
+		f->absolute_location ? "http://" : "",
+		!f->absolute_location ? ""
+		: f->upload_host      ? f->upload_host
+				      : f->host,
+		repo);
 	say(req, 202, "", headers);
 }
 
@@ -223,7 +227,10 @@ static void end_upload(bxc_httpd_req *req, void *ud)
 	f->break_put -= broken;
 	pthread_mutex_unlock(&f->lock);
 	if (broken) {
-		say(req, 503, "{}", NULL);
+		BXC_AUTOSTRV char **wait = NULL;
+		if (f->retry_after)
+			bxc_strv_pushf(&wait, "Retry-After: %s", f->retry_after);
+		say(req, f->put_status ? f->put_status : 503, "{}", wait);
 	} else if (!bxc_str_eq(bxc_httpd_req_query(req, "_state"), "a/b") || !digest ||
 		   bxc_digest_parse(digest, &want, NULL) < 0 || !bxc_digest_eq(&want, &have)) {
 		say(req, 400,
