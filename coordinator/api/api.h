@@ -29,4 +29,5 @@ typedef struct bxc_api_config {
 
 BXC_MUST_CHECK int bxc_api_start(const bxc_api_config *c, bxc_api **ret, bxc_err **err);
 uint16_t bxc_api_port(const bxc_api *a);
+/* After the loop's run has ended and before what the API uses goes: runs the loop until every request is answered. */
 void bxc_api_stop(bxc_api *a);

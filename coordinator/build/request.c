@@ -39,6 +39,8 @@ static int read_map(const bxc_json *req, const char *key, char ***ret, bxc_err *
 static int read_platforms(build *b, bxc_err **err)
 {
 	const bxc_json *list = bxc_json_get(b->request, "platforms");
+	if (list && !bxc_json_is_array(list))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "platforms: expected an array");
 	if (bxc_json_len(list) > MAX_PLATFORMS)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "platforms: more than %u", MAX_PLATFORMS);
 	size_t i = 0;
@@ -62,6 +64,8 @@ static int read_exports(const build *b, bxc_err **err)
 	static const char *const types[] = {"image", "oci", "docker", "local", "tar", "cacheonly"};
 	const bxc_json *list = bxc_json_get(b->request, "exports");
 	size_t i = 0;
+	if (list && !bxc_json_is_array(list))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "exports: expected an array");
 	if (bxc_json_len(list) > MAX_EXPORTS)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "exports: more than %u", MAX_EXPORTS);
 	BXC_JSON_FOREACH (e, list) {

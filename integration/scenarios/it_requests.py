@@ -51,7 +51,7 @@ def test_build_requests_of_no_sense(two, name):
 
 def test_session_that_is_not_there(two):
     before = len(two.builds())
-    refused(call(two, "POST", "/v1/builds", json.dumps(GOOD).encode()))
+    refused(call(two, "POST", "/v1/builds", json.dumps(GOOD).encode()), 412)
     assert len(two.builds()) == before
 
 
