@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/base/addr.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -18,6 +19,10 @@ int bxc_capi_call(bxc_http_client *http, const bxc_builder *b, const char *metho
 	bool is_unix = bxc_str_has_prefix(b->endpoint, "unix:");
 	BXC_AUTOFREE char *url = bxc_str_fmt("%s%s", is_unix ? "http://coordinator" : b->endpoint, path);
 	BXC_AUTOFREE char *text = body ? bxc_json_print(body) : NULL;
+	BXC_AUTOFREE char *host = bxc_addr_host(url);
+	if (b->token && !is_unix && !bxc_str_has_prefix(url, "https://") && !(host && bxc_addr_is_loopback(host)))
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+			"builder '%s': its token would travel to %s in the clear: off loopback the endpoint is https://host:port", b->name, b->endpoint);
 	char *headers[] = {(char *)(uintptr_t)"Content-Type: application/json", NULL};
 	const bxc_http_request q = {
 		.method = method,

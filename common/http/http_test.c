@@ -775,12 +775,11 @@ static void tls_servers_are_verified(void **state)
 	bxc_err *err = NULL;
 	BXC_AUTOTMPDIR char *dir = bxc_test_tmpdir();
 	BXC_AUTOFREE char *cert = bxc_str_fmt("%s/cert.pem", dir);
-	BXC_AUTOFREE char *cert_pem = NULL;
-	BXC_AUTOFREE char *key_pem = NULL;
-	bxc_test_make_cert(dir, &cert_pem, &key_pem);
+	BXC_AUTOFREE char *key = bxc_str_fmt("%s/key.pem", dir);
+	bxc_test_make_cert(dir);
 	bxc_httpd *server = NULL;
-	bxc_httpd_config hc = {.tls_cert_pem = cert_pem,
-		.tls_key_pem = key_pem,
+	bxc_httpd_config hc = {.tls_cert_file = cert,
+		.tls_key_file = key,
 		.routes = routes,
 		.n_routes = BXC_ARRAY_SIZE(routes),
 		.ud = f};
@@ -810,7 +809,7 @@ static void tls_servers_are_verified(void **state)
 	assert_string_equal(b, "hello");
 	bxc_http_client_free(trusting.client);
 	bxc_httpd_stop(server);
-	hc.tls_key_pem = cert_pem;
+	hc.tls_key_file = cert;
 	assert_err(bxc_httpd_start(&hc, &server, &err), BXC_INVALID_ARGUMENT, err);
 }
 

@@ -10,6 +10,7 @@
  */
 #include "common/httpd/httpd_internal.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -20,13 +21,16 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/secret.h"
 #include "common/base/str.h"
+#include "common/os/fs.h"
 
 #define POOL_THREADS	 4
 #define CONNECTION_LIMIT 4096
 #define IDLE_TIMEOUT_S	 60
 #define EXCESS_MAX	 (8u << 20) /* bytes over a route's limit read before the connection is cut */
 #define STOP_GRACE_NS	 (2 * BXC_NS_PER_S)
+#define TLS_FILE_MAX	 (1u << 20)
 
 static void stopping_error(bxc_err **err)
 {
@@ -188,9 +192,28 @@ BXC_PRINTF(2, 0) static void on_log(void *cls, const char *fmt, va_list ap)
 	bxc_log(BXC_LOG_DEBUG, "httpd.daemon", "message", bxc_str_trim(text), NULL);
 }
 
+static int read_pem(const char *path, bxc_secret **ret, bxc_err **err)
+{
+	int r = bxc_fs_read_secret(AT_FDCWD, path, TLS_FILE_MAX, ret, err);
+	return bxc_err_wrap(err, r, "TLS file '%s'", path);
+}
+
+/* The daemon's table of options has no place for const. */
+static void *text_of(const bxc_secret *s)
+{
+	return s ? (void *)(uintptr_t)bxc_secret_bytes(s).p : NULL;
+}
+
 static int start_daemon(bxc_httpd *h, const bxc_httpd_config *c, int listen_fd, bxc_err **err)
 {
-	const bool tls = c->tls_cert_pem && c->tls_key_pem;
+	const bool tls = c->tls_cert_file;
+	BXC_CLEANUP(bxc_secret_freep) bxc_secret *cert = NULL;
+	BXC_CLEANUP(bxc_secret_freep) bxc_secret *key = NULL;
+	int r = tls ? read_pem(c->tls_cert_file, &cert, err) : 0;
+	if (r >= 0 && tls)
+		r = read_pem(c->tls_key_file, &key, err);
+	if (r < 0)
+		return r;
 	unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
 			 MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0u);
 	struct MHD_OptionItem common[] = {
@@ -209,8 +232,8 @@ static int start_daemon(bxc_httpd *h, const bxc_httpd_config *c, int listen_fd, 
 	struct MHD_OptionItem secure[] = {
 		{MHD_OPTION_HTTPS_PRIORITIES, 0,
 			(void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
-		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)c->tls_cert_pem},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)c->tls_key_pem},
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, text_of(cert)},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, text_of(key)},
 		{MHD_OPTION_END, 0, NULL},
 	};
 	/* Signals are the program's business: the daemon's threads take none. */
@@ -248,7 +271,7 @@ static void destroy(bxc_httpd *h)
 
 int bxc_httpd_start(const bxc_httpd_config *c, bxc_httpd **ret, bxc_err **err)
 {
-	if (!c->tls_cert_pem != !c->tls_key_pem)
+	if (!c->tls_cert_file != !c->tls_key_file)
 		return bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "HTTPS needs both a certificate and a key");
 	bxc_httpd *h = bxc_calloc(1, sizeof(*h));

@@ -35,7 +35,7 @@ typedef struct bxc_httpd_config {
 	unsigned unix_mode;    /* 0: 0600 */
 	const char *host;      /* on this address; NULL with a NULL unix_path: 127.0.0.1 */
 	uint16_t port;	       /* 0: any free port */
-	const char *tls_cert_pem, *tls_key_pem; /* contents; both: HTTPS */
+	const char *tls_cert_file, *tls_key_file; /* PEM, read at the start; both: HTTPS only */
 	const bxc_httpd_route *routes; /* borrowed for the server's life; first match wins */
 	size_t n_routes;
 	/* Called before a handler and before the body is read, on the handler's thread; return 0 to

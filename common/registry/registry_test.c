@@ -236,14 +236,14 @@ static void loopback_registries_with_tls_are_found(void **state)
 	struct fixture *f = *state;
 	BXC_AUTOERR bxc_err *err = NULL;
 	BXC_AUTOTMPDIR char *dir = bxc_test_tmpdir();
-	BXC_AUTOFREE char *cert = NULL;
-	BXC_AUTOFREE char *key = NULL;
+	BXC_AUTOFREE char *cert = bxc_str_fmt("%s/cert.pem", dir);
+	BXC_AUTOFREE char *key = bxc_str_fmt("%s/key.pem", dir);
 	static const bxc_httpd_route route = {
 		"GET", "/v2/team/app/manifests/v1", say_manifest, 0, 0};
 	bxc_httpd *server = NULL;
-	bxc_test_make_cert(dir, &cert, &key);
-	assert_ok(bxc_httpd_start(&(bxc_httpd_config){.tls_cert_pem = cert,
-					  .tls_key_pem = key,
+	bxc_test_make_cert(dir);
+	assert_ok(bxc_httpd_start(&(bxc_httpd_config){.tls_cert_file = cert,
+					  .tls_key_file = key,
 					  .routes = &route,
 					  .n_routes = 1},
 			  &server, &err),

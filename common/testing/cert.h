@@ -6,9 +6,8 @@
 #include "common/os/proc.h"
 #include "common/testing/testing.h"
 
-/* Writes <dir>/cert.pem and <dir>/key.pem; their contents are owned by the caller. */
-static inline BXC_UNUSED void bxc_test_make_cert(
-	const char *dir, char **ret_cert_pem, char **ret_key_pem)
+/* Writes <dir>/cert.pem and <dir>/key.pem. */
+static inline BXC_UNUSED void bxc_test_make_cert(const char *dir)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	BXC_AUTOFREE char *cert = bxc_str_fmt("%s/cert.pem", dir);
@@ -29,6 +28,4 @@ static inline BXC_UNUSED void bxc_test_make_cert(
 		err);
 	if (status.exit_code != 0)
 		fail_msg("openssl: %s", bxc_buf_text(&err_out));
-	*ret_cert_pem = bxc_test_read_file(cert, NULL);
-	*ret_key_pem = bxc_test_read_file(key, NULL);
 }

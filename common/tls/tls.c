@@ -310,3 +310,40 @@ char *bxc_tls_peer_name(const bxc_tls *t)
 	X509_free(x);
 	return ret;
 }
+
+/* Hands what one side has said to the other. */
+static int pass_on(bxc_tls *to, bxc_buf *said, bxc_buf *reply, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf plain = BXC_BUF_INIT(PENDING_MAX);
+	int r = bxc_tls_feed(to, bxc_buf_slice(said), &plain, reply, err);
+	bxc_buf_clear(said);
+	return r;
+}
+
+int bxc_tls_check_server(const bxc_tls_files *server, const char *ca_file, const char *host, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_tls_config_unrefp) bxc_tls_config *sc = NULL;
+	BXC_CLEANUP(bxc_tls_config_unrefp) bxc_tls_config *cc = NULL;
+	BXC_CLEANUP(bxc_tls_freep) bxc_tls *s = NULL;
+	BXC_CLEANUP(bxc_tls_freep) bxc_tls *c = NULL;
+	BXC_AUTOBUF bxc_buf to_server = BXC_BUF_INIT(PENDING_MAX);
+	BXC_AUTOBUF bxc_buf to_client = BXC_BUF_INIT(PENDING_MAX);
+	const bxc_tls_files client = {.ca_file = ca_file};
+	int r = bxc_tls_config_new(true, server, &sc, err);
+	if (r >= 0)
+		r = bxc_tls_config_new(false, &client, &cc, err);
+	if (r >= 0)
+		r = bxc_tls_new(sc, NULL, &s, err);
+	if (r >= 0)
+		r = bxc_tls_new(cc, host, &c, err);
+	if (r >= 0)
+		r = bxc_tls_start(c, &to_server, err);
+	while (r >= 0 && !(bxc_tls_is_established(s) && bxc_tls_is_established(c))) {
+		if (!to_server.len)
+			return bxc_err_set(err, BXC_INTERNAL, "TLS: the handshake does not end");
+		r = pass_on(s, &to_server, &to_client, err);
+		if (r >= 0)
+			r = pass_on(c, &to_client, &to_server, err);
+	}
+	return r;
+}

@@ -20,6 +20,9 @@ BXC_DEFINE_CLEANUP(bxc_tls_config, bxc_tls_config_unref);
 /* Loads the files again and uses them for new connections; the old ones stay on failure. */
 BXC_MUST_CHECK int bxc_tls_config_reload(bxc_tls_config *c, bxc_err **err);
 
+/* Would a client that trusts ca_file (NULL: the system's store) take this server, reached as `host`? A handshake in memory. */
+BXC_MUST_CHECK int bxc_tls_check_server(const bxc_tls_files *server, const char *ca_file, const char *host, bxc_err **err);
+
 /* server_name: the host that a client wants to reach: SNI and host check (name or IP literal). */
 BXC_MUST_CHECK int bxc_tls_new(bxc_tls_config *c, const char *server_name, bxc_tls **ret, bxc_err **err);
 void bxc_tls_free(bxc_tls *t);

@@ -22,7 +22,7 @@ typedef struct bxc_api_config {
 	const char *unix_path;           /* or NULL */
 	const char *host;
 	uint16_t port;
-	const char *tls_cert_pem, *tls_key_pem;
+	const char *tls_cert_file, *tls_key_file;   /* PEM; both: HTTPS */
 	const char *cluster;             /* id of this cluster */
 	char *const *channel_addresses;  /* told by /v1/info */
 } bxc_api_config;

@@ -18,7 +18,6 @@
 #define POOL_THREADS   16u           /* blocking waits on clients and registries */
 #define POOL_QUEUE     4096u
 #define IDLE_CHECK_NS  (5 * BXC_NS_PER_S)
-#define TLS_FILE_MAX   (1u << 20)
 
 static const char *const log_formats[] = {"auto", "text", "json", NULL};
 
@@ -252,15 +251,8 @@ static int start_link(struct coordinator *c, bxc_err **err)
 	return 0;
 }
 
-static int read_pem(const char *path, bxc_buf *ret, bxc_err **err)
-{
-	int r = bxc_fs_read_file(AT_FDCWD, path, TLS_FILE_MAX, ret, err);
-	return bxc_err_wrap(err, r, "TLS file '%s'", path);
-}
-
 static int start_api(struct coordinator *c, const char *listen, bxc_err **err)
 {
-	BXC_AUTOBUF bxc_buf cert = BXC_BUF_INIT(TLS_FILE_MAX), key = BXC_BUF_INIT(TLS_FILE_MAX);
 	BXC_AUTOFREE char *host = NULL;
 	bxc_api_config ac = {
 		.loop = c->loop,
@@ -281,13 +273,8 @@ static int start_api(struct coordinator *c, const char *listen, bxc_err **err)
 			return bxc_err_wrap(err, r, "%s", bxc_cfg_origin(c->cfg, "http.listen"));
 		ac.host = host;
 		if (c->tls) {
-			r = read_pem(bxc_cfg_str(c->cfg, "tls.cert"), &cert, err);
-			if (r >= 0)
-				r = read_pem(bxc_cfg_str(c->cfg, "tls.key"), &key, err);
-			if (r < 0)
-				return r;
-			ac.tls_cert_pem = bxc_buf_text(&cert);
-			ac.tls_key_pem = bxc_buf_text(&key);
+			ac.tls_cert_file = bxc_cfg_str(c->cfg, "tls.cert");
+			ac.tls_key_file = bxc_cfg_str(c->cfg, "tls.key");
 		} else if (!bxc_addr_is_loopback(host)) {
 			return bxc_err_set(err, BXC_FAILED_PRECONDITION,
 				"http.listen: '%s' is not a loopback address: give --tls-cert and --tls-key", host);

@@ -1,6 +1,8 @@
 """Machines of their own: each program has a network of its own, and all that crosses is TLS."""
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 
 import pytest
@@ -71,15 +73,16 @@ class NetRegistry(registry.Registry):
 
 
 def certificates(folder):
-    """An authority, and a certificate of the coordinator for its address."""
+    """An authority, and a certificate of each daemon for its address; another authority."""
     def openssl(*args):
         subprocess.run(["openssl"] + list(args), cwd=folder, check=True, capture_output=True)
     ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     openssl("req", "-x509", *ec, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority")
-    openssl("req", *ec, "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=coordinator")
-    with open(os.path.join(folder, "ext"), "w") as f:
-        f.write("subjectAltName=IP:%s\n" % HOSTS["coordinator"])
-    openssl("x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", "cert.pem")
+    for who in ("coordinator", "w1", "w2", "w3"):
+        openssl("req", *ec, "-keyout", who + ".key", "-out", "csr.pem", "-subj", "/CN=" + who)
+        with open(os.path.join(folder, "ext"), "w") as f:
+            f.write("subjectAltName=IP:%s\n" % HOSTS[who])
+        openssl("x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", who + ".pem")
     openssl("req", "-x509", *ec, "-keyout", "other.key", "-out", "other.pem", "-days", "2", "-subj", "/CN=another authority")
 
 
@@ -94,13 +97,27 @@ class Hosts:
 
     def start(self):
         c = HOSTS["coordinator"]
-        self.run("coordinator", "bxc-coordinator", "--listen", c + ":7650", "--channel-listen", "tls+tcp://%s:7651" % c, "--tls-cert", self.path("cert.pem"),
-                 "--tls-key", self.path("key.pem"), "--insecure-registry", c + ":5000", "--peer-grace", "5s")
+        self.run("coordinator", "bxc-coordinator", "--listen", c + ":7650", "--channel-listen", "tls+tcp://%s:7651" % c, "--tls-cert", self.path("coordinator.pem"),
+                 "--tls-key", self.path("coordinator.key"), "--insecure-registry", c + ":5000", "--peer-grace", "5s")
         for w in ("w1", "w2", "w3"):
-            self.run(w, "bxc-worker", "--name", w, "--coordinator", "https://%s:7650" % c, "--tls-ca", self.path("ca.pem"),
-                     "--token-file", self.path("coordinator", "worker.token"), "--peer-listen", HOSTS[w] + ":0", "--slots", "1")
+            self.run(w, "bxc-worker", *self.worker_args(w), "--tls-cert", self.path(w + ".pem"), "--tls-key", self.path(w + ".key"))
         self.bxc("create", "--name", "net", "--ca", self.path("ca.pem"), "--token-file", self.path("coordinator", "client.token"), "--use",
                  "https://%s:7650" % c, check=True)
+
+    def worker_args(self, w, **more):
+        given = {"name": w, "coordinator": "https://%s:7650" % HOSTS["coordinator"], "tls-ca": self.path("ca.pem"), "slots": "1",
+                 "token-file": self.path("coordinator", "worker.token"), "peer-listen": HOSTS[w] + ":0", **more}
+        return [a for k, v in given.items() for a in ("--" + k, v)]
+
+    def curl(self, *args):
+        return self.net.enter("client", ["curl", "-sS", "--max-time", "20", *args], capture_output=True, text=True)
+
+    def peers(self):
+        """The addresses at which workers say that they serve layers."""
+        with open(self.path("coordinator", "client.token")) as f:
+            auth = "Authorization: Bearer " + f.read().strip()
+        r = self.curl("--cacert", self.path("ca.pem"), "-H", auth, "https://%s:7650/v1/workers" % HOSTS["coordinator"])
+        return {w["name"]: w["peer_url"] for w in json.loads(r.stdout)["workers"]}
 
     def run(self, host, program, *args):
         d = procs.Daemon([procs.program(program), "--state-dir", self.path(host)] + list(args), self.path(host + ".log"), netns=self.net.ns(host))
@@ -141,6 +158,20 @@ def hosts(tmp_path_factory):
         net.stop()
 
 
+# What crosses the bridge, into a file, up to a packet with given bytes; a line on stdout when it listens.
+SNIFFER = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.setsockopt(socket.SOL_SOCKET, 33, 256 << 20)
+with open(sys.argv[1], "wb", buffering=0) as f:
+    print("listening", flush=True)
+    packet = b""
+    while sys.argv[2].encode() not in packet:
+        packet = s.recv(1 << 18)
+        f.write(packet)
+"""
+
+
 def test_three_hosts_build_one_image(hosts, tmp_path):
     big = "dd if=/dev/urandom of=/{0} bs=1M count=4 2>/dev/null; sleep 1; echo ran-on $(ip -o -4 addr show dev eth0 2>/dev/null || true)"
     base = hosts.registry.ref("base:latest")
@@ -160,9 +191,65 @@ def test_three_hosts_build_one_image(hosts, tmp_path):
     assert look.returncode == 0, look.stderr
 
 
+def test_layers_and_their_token_cross_by_tls_only(hosts, tmp_path):
+    base, marker = hosts.registry.ref("base:latest"), os.urandom(12).hex()
+    stages = "".join("FROM %s AS %s\nRUN sleep 1; dd if=/dev/urandom of=/%s bs=1M count=1 2>/dev/null; echo %s-%s > /m%s\n" % (base, s, s, marker, s, s)
+                     for s in "abc")
+    ctx = context(tmp_path / "ctx", {"Dockerfile": stages + "FROM scratch\nCOPY --from=a /a /ma /\nCOPY --from=b /b /mb /\nCOPY --from=c /c /mc /\n"})
+    seen = tmp_path / "seen"
+    before = sum(hosts.net.sent(w) for w in ("w1", "w2", "w3"))
+    sniffer = subprocess.Popen(procs.inside(hosts.net.ns("hub"), ["/usr/bin/python3", "-c", SNIFFER, str(seen), "in-the-clear"]), stdout=subprocess.PIPE)
+    try:
+        assert sniffer.stdout.readline() == b"listening\n"
+        hosts.bxc("build", "-o", "type=cacheonly", ctx, check=True)
+        assert sum(hosts.net.sent(w) for w in ("w1", "w2", "w3")) - before > 1 << 20
+        # The registry of this network has no TLS: what is in the clear is seen, and ends the watch.
+        hosts.net.enter("client", ["curl", "-s", "http://%s/v2/?%s" % (hosts.registry.ref("").split("/")[0], "in-the-clear")], check=True, capture_output=True)
+        assert sniffer.wait(30) == 0
+    finally:
+        sniffer.kill()
+        sniffer.wait()
+    # The coordinator holds its store to itself: a copy is read.
+    for name in os.listdir(hosts.path("coordinator")):
+        if name.startswith("state.db") and not name.endswith("-shm"):
+            shutil.copy(hosts.path("coordinator", name), tmp_path / name)
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        token = db.execute("SELECT value FROM settings WHERE key='peer_token'").fetchone()[0]
+    dump = seen.read_bytes()
+    assert len(token) >= 32 and token.encode() not in dump and marker.encode() not in dump and b"/v1/blobs/" not in dump
+
+
+def test_the_server_of_layers_speaks_tls_only(hosts):
+    peers = hosts.peers()
+    assert sorted(peers) == ["w1", "w2", "w3"]
+    for w, url in peers.items():
+        assert url.startswith("https://%s:" % HOSTS[w]), peers
+        blob = url + "/v1/blobs/sha256:" + "0" * 64
+        r = hosts.curl("--cacert", hosts.path("ca.pem"), "-o", os.devnull, "-w", "%{http_code}", blob)
+        assert r.stdout == "401", r
+        r = hosts.curl("--cacert", hosts.path("other.pem"), "--capath", hosts.folder, "-o", os.devnull, blob)
+        assert r.returncode == 60, r
+        r = hosts.curl("-o", os.devnull, "-w", "%{http_code}", blob.replace("https://", "http://"))
+        assert r.returncode != 0 and r.stdout == "000", r
+
+
+@pytest.mark.parametrize("given, told", [
+    ({}, "not a loopback address: give --tls-cert"),
+    ({"tls-cert": "w1.pem", "tls-key": "w1.key"}, "does not hold for other workers that dial 'https://10.77.0.12:"),
+    ({"tls-cert": "w2.pem", "tls-key": "w1.key"}, "key"),
+    ({"tls-cert": "w2.pem", "tls-key": "w2.key", "peer-advertise": "http://10.77.0.12:7660"}, "not of the form https://host:port"),
+    ({"tls-cert": "w2.pem", "tls-key": "w2.key", "peer-listen": "0.0.0.0:0"}, "give --peer-advertise"),
+    ({"peer-listen": "none", "coordinator": "http://10.77.0.1:7650"}, "in the clear"),
+], ids=["no certificate", "another's certificate", "another's key", "advertised without TLS", "every address", "coordinator without TLS"])
+def test_a_worker_that_would_tell_its_token_does_not_start(hosts, tmp_path, given, told):
+    args = hosts.worker_args("w2", **{k: hosts.path(v) if k.startswith("tls") else v for k, v in given.items()})
+    r = hosts.net.enter("w2", [procs.program("bxc-worker"), "--state-dir", str(tmp_path / "w")] + args, capture_output=True, text=True, timeout=60)
+    assert r.returncode == 1 and told in r.stderr, r.stderr
+
+
 def test_another_authority_is_not_trusted(hosts):
     c = HOSTS["coordinator"]
     r = hosts.bxc("create", "--name", "other", "--ca", hosts.path("other.pem"), "--token-file", hosts.path("coordinator", "client.token"), "https://%s:7650" % c)
     assert r.rc == 3 and "certificate" in r.text, r.text
     r = hosts.bxc("create", "--name", "plain", "--token-file", hosts.path("coordinator", "client.token"), "http://%s:7650" % c)
-    assert r.rc != 0, r.text
+    assert r.rc != 0 and "in the clear" in r.text, r.text

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "common/base/addr.h"
 #include "common/base/arr.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -12,7 +13,7 @@
 
 struct bxc_content {
 	bxc_blob_store *store;
-	bxc_http_client *http;
+	bxc_http_client *http, *registry_http;
 	bxc_httpd *httpd;
 	char *url, *unix_path;
 	const bxc_secret *token;
@@ -25,6 +26,7 @@ int bxc_content_open(const bxc_content_config *cfg, bxc_content **ret, bxc_err *
 {
 	bxc_content *c = bxc_calloc(1, sizeof(*c));
 	c->http = cfg->http;
+	c->registry_http = cfg->registry_http;
 	c->url = bxc_strdup(cfg->coordinator_url ? cfg->coordinator_url : "http://coordinator");
 	c->unix_path = bxc_strdup(cfg->coordinator_unix);
 	c->token = cfg->coordinator_token;
@@ -98,7 +100,7 @@ bxc_reg *bxc_content_registry(bxc_content *c,
 {
 	pthread_mutex_lock(&c->lock);
 	const bxc_reg_config rc = {.hosts = c->hosts.v, .n_hosts = c->hosts.n, .credentials = credentials, .ud = ud};
-	bxc_reg *r = bxc_reg_new(c->http, &rc);
+	bxc_reg *r = bxc_reg_new(c->registry_http, &rc);
 	pthread_mutex_unlock(&c->lock);
 	return r;
 }
@@ -128,16 +130,21 @@ static const bxc_httpd_route routes[] = {
 	{"GET", "/v1/blobs/{digest}", get_blob, 0, 0},
 };
 
-int bxc_content_serve(bxc_content *c, const char *host, uint16_t port, bxc_err **err)
+int bxc_content_serve(bxc_content *c, const char *host, uint16_t port, const char *cert_file, const char *key_file, bxc_err **err)
 {
 	const bxc_httpd_config hc = {
 		.host = host,
 		.port = port,
+		.tls_cert_file = cert_file,
+		.tls_key_file = key_file,
 		.routes = routes,
 		.n_routes = BXC_ARRAY_SIZE(routes),
 		.authorize = authorize,
 		.ud = c,
 	};
+	if (!cert_file && !bxc_addr_is_loopback(host))
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+			"'%s' is not a loopback address: give --tls-cert and --tls-key, or --peer-listen none", host);
 	int r = bxc_httpd_start(&hc, &c->httpd, err);
 	return bxc_err_wrap(err, r, "serve blobs to peers");
 }
@@ -196,11 +203,15 @@ int bxc_content_from_peer(bxc_content *c, const char *peer_url, const bxc_digest
 {
 	char digest[BXC_DIGEST_STR_MAX];
 	BXC_AUTOFREE char *url = bxc_str_fmt("%s/v1/blobs/%s", peer_url, bxc_digest_str(d, digest));
+	BXC_AUTOFREE char *host = bxc_addr_host(peer_url);
+	if (!host || (!bxc_str_has_prefix(peer_url, "https://") && !bxc_addr_is_loopback(host)))
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "layer from '%s': the token would travel without TLS", peer_url);
 	pthread_mutex_lock(&c->lock);
 	bxc_slice t = c->peer_token ? bxc_secret_bytes(c->peer_token) : bxc_slice_of("", 0);
 	BXC_CLEANUP(bxc_secret_freep) bxc_secret *token = bxc_secret_new(t.p, t.n);
 	pthread_mutex_unlock(&c->lock);
-	const bxc_http_request q = {.method = "GET", .url = url, .bearer = token};
+	/* The token is for this peer: it has no business to send us elsewhere. */
+	const bxc_http_request q = {.method = "GET", .url = url, .bearer = token, .no_redirect = true};
 	int r = stream(c, &q, cancel, sink, ud, err);
 	return r < 0 ? bxc_err_wrap(err, r, "layer from '%s'", peer_url) : 0;
 }

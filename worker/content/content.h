@@ -15,7 +15,8 @@ typedef struct bxc_content bxc_content;
 
 typedef struct bxc_content_config {
 	const char *dir;                 /* holds the blob store */
-	bxc_http_client *http;           /* borrowed */
+	bxc_http_client *http;           /* borrowed: to the coordinator and to peers, trusts what they show */
+	bxc_http_client *registry_http;  /* borrowed: to registries */
 	const char *coordinator_url;     /* "http://host:port", "https://..." */
 	const char *coordinator_unix;    /* socket of the API instead; NULL: by URL */
 	const bxc_secret *coordinator_token;   /* borrowed; may be NULL on a Unix socket */
@@ -34,12 +35,15 @@ bxc_reg *bxc_content_registry(bxc_content *c,
 	int (*credentials)(const char *domain, const char *scope, const char *realm, const char *service,
 		bxc_secret **ret_token, bxc_secret **ret_basic, void *ud, bxc_err **err), void *ud);
 
-/* Serves GET /v1/blobs/{digest} to holders of the peer token. port 0: any. */
-BXC_MUST_CHECK int bxc_content_serve(bxc_content *c, const char *host, uint16_t port, bxc_err **err);
+/* Serves GET /v1/blobs/{digest} to holders of the peer token, by HTTPS with a certificate and its key (PEM). port 0: any.
+ * FAILED_PRECONDITION: off loopback without them, as the token would be told to the network. */
+BXC_MUST_CHECK int bxc_content_serve(bxc_content *c, const char *host, uint16_t port, const char *cert_file, const char *key_file,
+	bxc_err **err);
 uint16_t bxc_content_port(const bxc_content *c);         /* 0: does not serve */
 
 /* Makes sure that a blob of the coordinator is in the store, verified. */
 BXC_MUST_CHECK int bxc_content_from_coordinator(bxc_content *c, const bxc_digest *d, bxc_cancel *cancel, bxc_err **err);
-/* Streams a peer's blob into `sink`; the caller verifies. UNAVAILABLE: the peer can't give it. */
+/* Streams a peer's blob into `sink`; the caller verifies. UNAVAILABLE: the peer can't give it.
+ * FAILED_PRECONDITION: it is not of this machine and has no TLS; nothing was sent. */
 BXC_MUST_CHECK int bxc_content_from_peer(bxc_content *c, const char *peer_url, const bxc_digest *d, bxc_cancel *cancel,
 	bxc_sink_fn sink, void *ud, bxc_err **err);

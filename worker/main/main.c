@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "common/base/addr.h"
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
@@ -29,13 +30,13 @@ static const bxc_cfg_key keys[] = {
 	{"channel", "BXC_CHANNEL", "channel", BXC_CFG_STRING, NULL,
 		"channel of the coordinator (default: as its API tells)"},
 	{"token_file", "BXC_WORKER_TOKEN_FILE", "token-file", BXC_CFG_STRING, NULL, "file with the token of workers"},
-	{"tls.ca", "BXC_TLS_CA", "tls-ca", BXC_CFG_STRING, NULL, "authority of the coordinator's certificate, PEM"},
-	{"tls.cert", "BXC_TLS_CERT", "tls-cert", BXC_CFG_STRING, NULL, "certificate of this worker, PEM"},
+	{"tls.ca", "BXC_TLS_CA", "tls-ca", BXC_CFG_STRING, NULL, "authority of the certificates of the coordinator and of other workers, PEM (default: those of the system)"},
+	{"tls.cert", "BXC_TLS_CERT", "tls-cert", BXC_CFG_STRING, NULL, "certificate of this worker: shown to the coordinator and by the server of layers, which is HTTPS then, PEM"},
 	{"tls.key", "BXC_TLS_KEY", "tls-key", BXC_CFG_STRING, NULL, "its key, PEM"},
 	{"slots", "BXC_SLOTS", "slots", BXC_CFG_U64, "0", "steps at a time (0: one for each processor)", NULL, 0, 1024},
 	{"peer.listen", "BXC_PEER_LISTEN", "peer-listen", BXC_CFG_STRING, "127.0.0.1:0",
-		"address at which other workers fetch layers: host:port, or none"},
-	{"peer.advertise", "BXC_PEER_ADVERTISE", "peer-advertise", BXC_CFG_STRING, NULL, "that address as other workers reach it"},
+		"address at which other workers fetch layers: host:port, or none; off loopback it needs tls.cert and tls.key"},
+	{"peer.advertise", "BXC_PEER_ADVERTISE", "peer-advertise", BXC_CFG_STRING, NULL, "that address as other workers reach it: https://host:port, or http:// without tls.cert; the certificate must name it"},
 	{"emulated", "BXC_EMULATED", "emulated", BXC_CFG_LIST, NULL, "platforms that run by emulation, e.g. linux/arm64"},
 	{"embedded", NULL, "embedded", BXC_CFG_BOOL, "false", "part of one person's cluster: sockets below the state folder, no ports"},
 };
@@ -46,7 +47,7 @@ struct worker {
 	bxc_loop *loop;
 	bxc_secret *token;
 	bxc_tls_config *tls;
-	bxc_http_client *http;
+	bxc_http_client *http, *registry_http;
 	bxc_content *content;
 	bxc_snap *snap;
 	bxc_exec *exec;
@@ -122,24 +123,38 @@ static int find_channel(struct worker *w, bxc_err **err)
 	return 0;
 }
 
+/* The address that others are told. With TLS the certificate must hold for it: better said now than by each of them. */
+static int name_peer(struct worker *w, const char *listen_host, const bxc_tls_files *tls, bxc_err **err)
+{
+	const char *shown = bxc_cfg_str(w->cfg, "peer.advertise"), *scheme = tls ? "https://" : "http://";
+	if (!shown && bxc_addr_is_wildcard(listen_host))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: '%s' does not say how other workers reach this one: give --peer-advertise",
+			bxc_cfg_origin(w->cfg, "peer.listen"), listen_host);
+	BXC_AUTOFREE char *own = bxc_addr_join(listen_host, bxc_content_port(w->content));
+	BXC_AUTOFREE char *host = bxc_addr_host(shown ? shown : own);
+	if (shown && (!host || !bxc_str_has_prefix(shown, scheme) || strpbrk(shown + strlen(scheme), "/?#")))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: '%s' is not of the form %shost:port%s",
+			bxc_cfg_origin(w->cfg, "peer.advertise"), shown, scheme, tls ? "" : " (this worker has no --tls-cert)");
+	w->peer_url = shown ? bxc_strdup(shown) : bxc_str_fmt("%s%s", scheme, own);
+	int r = tls ? bxc_tls_check_server(tls, tls->ca_file, host, err) : 0;
+	return bxc_err_wrap(err, r, "%s does not hold for other workers that dial '%s'", bxc_cfg_origin(w->cfg, "tls.cert"), w->peer_url);
+}
+
 static int serve_peers(struct worker *w, bxc_err **err)
 {
 	const char *listen = bxc_cfg_str(w->cfg, "peer.listen");
 	if (bxc_cfg_bool(w->cfg, "embedded") || bxc_str_eq(listen, "none"))
 		return 0;
-	const char *colon = strrchr(listen, ':');
-	uint64_t port;
-	int r = colon ? bxc_str_to_u64(colon + 1, 0, 65535, &port, err)
-		      : bxc_err_set(err, BXC_INVALID_ARGUMENT, "'%s' is not host:port", listen);
+	BXC_AUTOFREE char *host = NULL;
+	uint16_t port;
+	const bxc_tls_files tls = {.ca_file = bxc_cfg_str(w->cfg, "tls.ca"),
+		.cert_file = bxc_cfg_str(w->cfg, "tls.cert"), .key_file = bxc_cfg_str(w->cfg, "tls.key")};
+	int r = bxc_addr_split(listen, &host, &port, err);
+	if (r >= 0)
+		r = bxc_content_serve(w->content, host, port, tls.cert_file, tls.key_file, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "%s", bxc_cfg_origin(w->cfg, "peer.listen"));
-	BXC_AUTOFREE char *host = bxc_strndup(listen, (size_t)(colon - listen));
-	r = bxc_content_serve(w->content, host, (uint16_t)port, err);
-	if (r < 0)
-		return r;
-	const char *shown = bxc_cfg_str(w->cfg, "peer.advertise");
-	w->peer_url = shown ? bxc_strdup(shown) : bxc_str_fmt("http://%s:%u", host, bxc_content_port(w->content));
-	return 0;
+	return name_peer(w, host, tls.cert_file ? &tls : NULL, err);
 }
 
 /* The steps' group belongs to the state folder, not to the name: a starting worker kills what its last run left there, and
@@ -173,6 +188,11 @@ static int start(struct worker *w, bxc_err **err)
 		w->unix_path = bxc_strdup(coordinator + strlen("unix:"));
 		w->url = bxc_strdup("http://coordinator");
 	} else {
+		BXC_AUTOFREE char *far = bxc_addr_host(coordinator);
+		if (!far || (!bxc_str_has_prefix(coordinator, "https://") && !bxc_addr_is_loopback(far)))
+			return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+				"%s: '%s' would send the token of workers in the clear: off loopback it is https://host:port",
+				bxc_cfg_origin(w->cfg, "coordinator"), coordinator);
 		w->url = bxc_strdup(coordinator);
 	}
 	int r = bxc_fs_make_dirs(AT_FDCWD, w->state_dir, 0700, err);
@@ -194,6 +214,9 @@ static int start(struct worker *w, bxc_err **err)
 	}
 	if (r >= 0)
 		r = bxc_http_client_new(&(bxc_http_client_config){.ca_file = ca}, &w->http, err);
+	/* Registries are the world's: what the cluster trusts says nothing of them. */
+	if (r >= 0)
+		r = bxc_http_client_new(&(bxc_http_client_config){0}, &w->registry_http, err);
 	if (r >= 0 && !w->channel)
 		r = find_channel(w, err);
 	if (r < 0)
@@ -205,6 +228,7 @@ static int start(struct worker *w, bxc_err **err)
 	const bxc_content_config cc = {
 		.dir = content_dir,
 		.http = w->http,
+		.registry_http = w->registry_http,
 		.coordinator_url = w->url,
 		.coordinator_unix = w->unix_path,
 		.coordinator_token = w->token,
@@ -274,6 +298,7 @@ static void stop(struct worker *w)
 	bxc_content_close(w->content);
 	bxc_snap_free(w->snap);
 	bxc_http_client_free(w->http);
+	bxc_http_client_free(w->registry_http);
 	bxc_tls_config_unref(w->tls);
 	bxc_secret_free(w->token);
 	bxc_loop_free(w->loop);
