@@ -57,22 +57,29 @@ image *image_for_vertex(build *b, const bxc_def_vertex *v)
 	return NULL;
 }
 
+#define AT_A_TIME 4u                 /* images of one build: the pool is everybody's */
+
+/* One image that a build wants; the pool's while it is being resolved. */
+typedef struct wanted {
+	struct resolve *all;
+	build *b;
+	need need;
+	internal_vertex vertex;
+	bool is_shown;               /* its vertex has begun and not ended */
+	image *found;                /* by the pool */
+	image *known;                /* copy of what is remembered for the name */
+	bxc_err *err;
+} wanted;
+
 struct resolve {
 	build *b;
-	need *needs;
-	size_t n;
-	size_t at;
-	internal_vertex vertex;
-	image *found;                /* by the pool */
-	image *known;                /* copy of what is remembered for the pinned name */
-	bxc_err *err;
+	wanted *v;
+	size_t n, next, running;
 };
 
-static void resolve_next(struct resolve *q);
-
-static int pick_manifest(struct resolve *q, const bxc_ref *ref, bxc_buf *bytes, bxc_descriptor *d, bxc_err **err)
+static int pick_manifest(wanted *q, const bxc_ref *ref, bxc_buf *bytes, bxc_descriptor *d, bxc_err **err)
 {
-	const need *n = &q->needs[q->at];
+	const need *n = &q->need;
 	bxc_oci_index index = {0};
 	int r = bxc_oci_index_parse(bxc_buf_slice(bytes), &index, err);
 	if (r < 0)
@@ -91,7 +98,7 @@ static int pick_manifest(struct resolve *q, const bxc_ref *ref, bxc_buf *bytes, 
 	return r;
 }
 
-static int read_config(struct resolve *q, const bxc_ref *ref, const bxc_oci_manifest *m, bxc_oci_config **ret, bxc_err **err)
+static int read_config(wanted *q, const bxc_ref *ref, const bxc_oci_manifest *m, bxc_oci_config **ret, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_blob_store_freep) bxc_blob_store *mem = bxc_blob_mem_new();
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG);
@@ -105,9 +112,9 @@ static int read_config(struct resolve *q, const bxc_ref *ref, const bxc_oci_mani
 	return r;
 }
 
-static int resolve_image(struct resolve *q, bxc_err **err)
+static int resolve_image(wanted *q, bxc_err **err)
 {
-	const need *n = &q->needs[q->at];
+	const need *n = &q->need;
 	BXC_AUTOREF bxc_ref ref = {0};
 	BXC_AUTOBUF bxc_buf bytes = BXC_BUF_INIT(BXC_LIMIT_MANIFEST);
 	bxc_descriptor d = {0};
@@ -164,18 +171,20 @@ static int resolve_image(struct resolve *q, bxc_err **err)
 
 static void resolve_work(void *ud)
 {
-	struct resolve *q = ud;
-	bxc_ignore(resolve_image(q, &q->err));
+	wanted *w = ud;
+	bxc_ignore(resolve_image(w, &w->err));
 }
 
 static void resolve_free(struct resolve *q)
 {
-	for (size_t i = 0; i < q->n; i++)
-		free(q->needs[i].ref);
-	free(q->needs);
-	image_free(q->found);
-	image_free(q->known);
-	bxc_err_free(q->err);
+	for (size_t i = 0; i < q->n; i++) {
+		free(q->v[i].need.ref);
+		free(q->v[i].vertex.name);
+		image_free(q->v[i].found);
+		image_free(q->v[i].known);
+		bxc_err_free(q->v[i].err);
+	}
+	free(q->v);
 	free(q);
 }
 
@@ -185,64 +194,96 @@ static char *cache_key(const need *n)
 	return bxc_str_fmt("%s %s", n->ref, p);
 }
 
-static void resolve_done(void *ud)
+static void hide(wanted *w, const bxc_err *err)
 {
-	struct resolve *q = ud;
-	build *b = q->b;
-	b->jobs--;
-	internal_end(b, &q->vertex, q->err);
-	if (b->dead || q->err) {
-		bxc_err *err = BXC_TAKE(q->err);
-		const need *n = &q->needs[q->at];
-		bxc_err_detail(err, "ref", "%s", n->ref);
-		bxc_err_detail(err, "file", "%s", b->dockerfile_name);
-		bxc_err_detail(err, "line", "%u", n->line);
-		bxc_err_detail(err, "line_end", "%u", n->line_end);
-		resolve_free(q);
-		if (b->dead) {
-			bxc_err_free(err);
-			build_job_done(b);
-		} else {
-			build_fail(b, err);
-		}
-		return;
-	}
-	BXC_AUTOFREE char *key = cache_key(&q->needs[q->at]);
-	bxc_map_set(b->engine->images, key, image_dup(q->found));
-	*bxc_arr_push(&b->images) = BXC_TAKE(q->found);
-	q->at++;
-	resolve_next(q);
+	if (w->is_shown)
+		internal_end(w->b, &w->vertex, err);
+	w->is_shown = false;
 }
 
-static void resolve_next(struct resolve *q)
+/* The first that fails ends the build; the others are canceled with it and come to resolve_done one by one. */
+static void fail(struct resolve *q, wanted *w)
 {
+	bxc_err *err = BXC_TAKE(w->err);
+	BXC_AUTOERR bxc_err *canceled = NULL;
+	bxc_err_set(&canceled, BXC_CANCELED, "canceled");
+	for (size_t i = 0; i < q->next; i++)
+		hide(&q->v[i], canceled);
+	bxc_err_detail(err, "ref", "%s", w->need.ref);
+	bxc_err_detail(err, "file", "%s", q->b->dockerfile_name);
+	bxc_err_detail(err, "line", "%u", w->need.line);
+	bxc_err_detail(err, "line_end", "%u", w->need.line_end);
+	build_fail(q->b, err);
+}
+
+static void resolve_more(struct resolve *q);
+
+static void resolve_done(void *ud)
+{
+	wanted *w = ud;
+	struct resolve *q = w->all;
 	build *b = q->b;
-	if (q->at == q->n) {
-		resolve_free(q);
-		build_lower(b);
+	b->jobs--;
+	q->running--;
+	hide(w, w->err);
+	if (!b->dead && !w->err) {
+		resolve_more(q);
 		return;
 	}
-	image_free(q->known);
-	q->known = NULL;
-	BXC_AUTOFREE char *key = cache_key(&q->needs[q->at]);
+	bool was_dead = b->dead;
+	if (!was_dead)
+		fail(q, w);
+	if (q->running == 0)
+		resolve_free(q);
+	if (was_dead)
+		build_job_done(b);
+}
+
+static void resolve_one(wanted *w)
+{
+	build *b = w->b;
+	BXC_AUTOFREE char *key = cache_key(&w->need);
 	const image *known = bxc_map_get(b->engine->images, key);
 	if (known)
-		q->known = image_dup(known);
-	BXC_AUTOFREE char *plat = bxc_platform_str(&q->needs[q->at].platform);
-	BXC_AUTOFREE char *name = b->platforms.n > 1
-		? bxc_str_fmt("[%s internal] load metadata for %s", plat, q->needs[q->at].ref)
-		: bxc_str_fmt("[internal] load metadata for %s", q->needs[q->at].ref);
-	internal_begin(b, &q->vertex, name);
+		w->known = image_dup(known);
+	BXC_AUTOFREE char *plat = bxc_platform_str(&w->need.platform);
+	BXC_AUTOFREE char *name = b->platforms.n > 1 ? bxc_str_fmt("[%s internal] load metadata for %s", plat, w->need.ref)
+						     : bxc_str_fmt("[internal] load metadata for %s", w->need.ref);
+	internal_begin(b, &w->vertex, name);
+	w->is_shown = true;
 	b->jobs++;
-	if (bxc_pool_submit(b->engine->c.pool, resolve_work, b->engine->c.loop, resolve_done, q, &q->err) < 0)
-		bxc_loop_post(b->engine->c.loop, resolve_done, q);
+	if (bxc_pool_submit(b->engine->c.pool, resolve_work, b->engine->c.loop, resolve_done, w, &w->err) < 0)
+		bxc_loop_post(b->engine->c.loop, resolve_done, w);
+}
+
+/* Begins as many as may run; goes on with the build when the last has come. */
+static void resolve_more(struct resolve *q)
+{
+	build *b = q->b;
+	for (; q->next < q->n && q->running < AT_A_TIME; q->next++) {
+		q->running++;
+		resolve_one(&q->v[q->next]);
+	}
+	if (q->running)
+		return;
+	/* In the order in which they were wanted, whichever came first. */
+	for (size_t i = 0; i < q->n; i++) {
+		BXC_AUTOFREE char *key = cache_key(&q->v[i].need);
+		bxc_map_set(b->engine->images, key, image_dup(q->v[i].found));
+		*bxc_arr_push(&b->images) = BXC_TAKE(q->v[i].found);
+	}
+	resolve_free(q);
+	build_lower(b);
 }
 
 void images_resolve(build *b, need *needs_take, size_t n)
 {
 	struct resolve *q = bxc_calloc(1, sizeof(*q));
 	q->b = b;
-	q->needs = needs_take;
 	q->n = n;
-	resolve_next(q);
+	q->v = bxc_calloc(n, sizeof(*q->v));
+	for (size_t i = 0; i < n; i++)
+		q->v[i] = (wanted){.all = q, .b = b, .need = needs_take[i]};
+	free(needs_take);
+	resolve_more(q);
 }

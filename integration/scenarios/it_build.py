@@ -1,8 +1,10 @@
 """What a user does on a good day."""
+import http.server
 import json
 import os
 import subprocess
 import tarfile
+import threading
 
 from harness.cluster import context
 
@@ -108,3 +110,60 @@ def test_layers_travel_between_workers(two, reg, tmp_path):
     assert sorted(os.listdir(tmp_path / "o/x")) == ["a", "b", "hard", "y"]
     assert os.stat(tmp_path / "o/x/a").st_mode & 0o7777 == 0o4711
     assert {w for n, w in two.workers_of().items() if "RUN sleep" in n} == {"worker-1", "worker-2"}
+
+
+class Gate(http.server.BaseHTTPRequestHandler):
+    """Sends everybody on to a registry, but the first question for each image only when all have come."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        _, v2, repo, kind, ref = self.path.split("/")
+        s = self.server
+        with s.lock:
+            first = kind == "manifests" and repo not in s.asked
+            s.asked.add(repo)
+        try:
+            if first:
+                s.barrier.wait(30)
+        except threading.BrokenBarrierError:
+            pass
+        self.send_response(307)
+        self.send_header("Location", "http://%s/v2/base/%s/%s" % (s.registry, kind, "latest" if kind == "manifests" and ":" not in ref else ref))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+def test_images_of_one_build_are_resolved_at_the_same_time(two, reg, tmp_path):
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate)
+    s.daemon_threads, s.lock, s.asked, s.registry, s.barrier = True, threading.Lock(), set(), reg.addr, threading.Barrier(3)
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    try:
+        at = "127.0.0.1:%d" % s.server_address[1]
+        df = "".join("FROM %s/i%d AS s%d\nRUN echo %d > /r%d\n" % (at, i, i, i, i) for i in range(6))
+        ctx = context(tmp_path / "ctx", {"Dockerfile": df + "FROM scratch\n" + "".join("COPY --from=s%d /r%d /\n" % (i, i) for i in range(6))})
+        two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
+        assert sorted(os.listdir(tmp_path / "o")) == ["r%d" % i for i in range(6)]
+        assert not s.barrier.broken and s.asked == {"i%d" % i for i in range(6)}
+        loads = [e["name"].rsplit("/", 1)[1] for e in two.events() if e["type"] == "vertex" and "load metadata" in e["name"] and "completed_ns" not in e]
+        assert loads == ["i%d:latest" % i for i in range(6)]
+    finally:
+        s.shutdown()
+        s.server_close()
+
+
+def test_one_image_that_is_missing_fails_the_build_and_lets_go_of_the_others(two, reg, tmp_path):
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "".join("FROM %s AS s%d\n" % (reg.ref("base:latest" if i != 3 else "absent:1"), i) for i in range(5))
+                                     + "FROM scratch\n" + "".join("COPY --from=s%d /bin/vi /v%d\n" % (i, i) for i in range(5))})
+    r = two.build("-o", "type=cacheonly", ctx, check=False)
+    assert "absent:1: not found" in r.text, r.text
+    open_steps = {}
+    for e in two.events():
+        if e["type"] == "vertex":
+            open_steps[e["digest"]] = "completed_ns" not in e
+    assert not any(open_steps.values()), open_steps
+    assert two.builds()[0]["status"] == "failed"
