@@ -140,8 +140,8 @@ static void ambiguous_framing_is_refused(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const bad[] = {
-		"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / "
-		"HTTP/1.1\r\nHost: x\r\n\r\n",
+		("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / "
+		 "HTTP/1.1\r\nHost: x\r\n\r\n"),
 		"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
 		"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
 		"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

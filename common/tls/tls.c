@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -112,13 +113,13 @@ int bxc_tls_config_new(bool is_server, const bxc_tls_files *f, bxc_tls_config **
 bxc_tls_config *bxc_tls_config_ref(bxc_tls_config *c)
 {
 	if (c)
-		__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
 	return c;
 }
 
 void bxc_tls_config_unref(bxc_tls_config *c)
 {
-	if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	SSL_CTX_free(c->ctx);
 	pthread_mutex_destroy(&c->lock);
@@ -170,7 +171,8 @@ int bxc_tls_new(bxc_tls_config *c, const char *server_name, bxc_tls **ret, bxc_e
 		} else if (server_name) {
 			ok = SSL_set1_host(t->ssl, server_name);
 			if (ok == 1)
-				SSL_set_tlsext_host_name(t->ssl, server_name);
+				/* What the macro does, whose cast drops const. */
+				SSL_ctrl(t->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, (void *)(uintptr_t)server_name);
 		}
 	}
 	if (ok != 1) {
