@@ -31,6 +31,7 @@ struct bxc_ev_sub {
 	void *ud;
 	bool gone;                   /* unsubscribed while a read is under way or while being called */
 	bool busy;
+	bool waiting;                /* its first delivery is on its way: nothing else touches it */
 	bxc_state_events page;
 };
 
@@ -99,6 +100,8 @@ static void end_sub(bxc_ev_sub *s)
 /* Calls the subscriber for all that is committed; true when it left meanwhile. */
 static bool deliver(struct log *l, bxc_ev_sub *s)
 {
+	if (s->waiting)
+		return false;
 	s->busy = true;
 	while (!s->gone && s->next <= l->committed) {
 		uint64_t seq = s->next++;
@@ -172,8 +175,13 @@ static void pump(struct log *l)
 		return;
 	}
 	if (l->closing) {
-		while (l->subs.n)
-			end_sub(l->subs.v[0]);
+		while (l->subs.n) {
+			/* One that waits reads the record when its turn comes. */
+			if (l->subs.v[0]->waiting)
+				detach(l->subs.v[0]);
+			else
+				end_sub(l->subs.v[0]);
+		}
 		bxc_map_del(l->ev->logs, l->build);
 	}
 }
@@ -238,12 +246,15 @@ static void first_delivery(void *ud)
 {
 	bxc_ev_sub *s = ud;
 	struct log *l = s->log;
-	s->busy = false;
+	s->busy = s->waiting = false;
 	if (s->gone) {
 		detach(s);
 		sub_free(s);
 	} else if (l) {
 		deliver(l, s);
+	} else {
+		s->busy = true;
+		bxc_db_submit(s->ev->db, replay_work, replay_done, s);
 	}
 }
 
@@ -268,7 +279,8 @@ bxc_ev_sub *bxc_ev_subscribe(bxc_ev *ev, const char *build, uint64_t after, bxc_
 		s->log = l;
 		*bxc_arr_push(&l->subs) = s;
 		/* By way of the queue: the caller has its handle before the first call comes. */
-		if (l->committed >= s->next)
+		s->waiting = l->committed >= s->next;
+		if (s->waiting)
 			bxc_db_submit(ev->db, nothing, first_delivery, s);
 		else
 			s->busy = false;
