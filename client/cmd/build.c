@@ -210,6 +210,7 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 		.color = isatty(STDERR_FILENO) && bxc_str_empty(getenv("NO_COLOR")),
 		.width = w,
 		.height = h,
+		.debug = p->debug,
 	});
 	bxc_prog_set_source(r->prog, p->dockerfile_name, p->dockerfile.data ? p->dockerfile.data : (const void *)"", p->dockerfile.len);
 	int k = bxc_loop_new(&r->loop, err);
@@ -275,7 +276,7 @@ int cmd_build(const bxc_cli *cli, void *ud)
 		build_plan_done(&p);
 		return bad_use ? BXC_EXIT_USAGE : r.code;
 	}
-	if (p.outputs.n == 0 && !p.quiet)
+	if (p.outputs.n == 0 && !p.quiet && !p.call.name)
 		fputs("WARNING: No output specified with bxc driver. Build result will only remain in the build cache. "
 		      "To push result image into registry use --push; to keep it as files use --output\n", stderr);
 	if (p.iidfile)
@@ -285,7 +286,9 @@ int cmd_build(const bxc_cli *cli, void *ud)
 	k = start(&r, b, channel, tls, &err);
 	if (k >= 0)
 		k = bxc_loop_run(r.loop, &err);
-	if (k >= 0 && r.result && r.code == BXC_EXIT_OK)
+	if (k >= 0 && r.result && r.code == BXC_EXIT_OK && p.call.name)
+		r.code = call_print(&p, bxc_json_get(r.result, "call"), stdout, stderr);
+	else if (k >= 0 && r.result && r.code == BXC_EXIT_OK)
 		k = write_results(&r, &err);
 	if (k < 0)
 		r.code = cmd_fail(err);

@@ -34,6 +34,8 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"attest", 0, BXC_CLI_LIST, "SPEC", "what is stated about the result: type=provenance,mode=min|max"},
 	{"provenance", 0, BXC_CLI_STRING, "SPEC", "shorthand for --attest=type=provenance; false: none", NULL, "true"},
 	{"sbom", 0, BXC_CLI_STRING, "SPEC", "shorthand for --attest=type=sbom", NULL, "true"},
+	{"call", 0, BXC_CLI_STRING, "METHOD", "build, or a question: check, outline or targets (,format=json ,ignorestatus=true)"},
+	{"check", 0, BXC_CLI_FLAG, NULL, "the same as --call=check: run the build checks only"},
 	/* Known of buildx, hidden; refused by name, never ignored. */
 	{"add-host", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"allow", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
@@ -41,8 +43,6 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"build-context", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-from", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-to", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"call", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
-	{"check", 0, BXC_CLI_FLAG, NULL, "", NULL, NULL, true},
 	{"cgroup-parent", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
 	{"load", 0, BXC_CLI_FLAG, NULL, "", NULL, NULL, true},
 	{"network", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
@@ -60,6 +60,9 @@ void build_plan_done(build_plan *p)
 {
 	free(p->context_dir);
 	free(p->dockerfile_name);
+	free(p->ignore_name);
+	free(p->call.name);
+	bxc_buf_done(&p->ignore_text);
 	bxc_buf_done(&p->dockerfile);
 	bxc_ignore_free(p->ignore);
 	bxc_json_free(p->request);
@@ -217,17 +220,17 @@ static int read_ignore(build_plan *p, const char *dockerfile, bxc_err **err)
 {
 	BXC_AUTOFREE char *own = bxc_str_fmt("%s.dockerignore", dockerfile);
 	BXC_AUTOFREE char *common = bxc_str_fmt("%s/.dockerignore", p->context_dir);
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE);
 	const char *path = own;
-	int r = read_optional(own, BXC_LIMIT_DOCKERFILE, &text, err);
+	int r = read_optional(own, BXC_LIMIT_DOCKERFILE, &p->ignore_text, err);
 	if (r == 0) {
 		path = common;
-		r = read_optional(common, BXC_LIMIT_DOCKERFILE, &text, err);
+		r = read_optional(common, BXC_LIMIT_DOCKERFILE, &p->ignore_text, err);
 	}
 	if (r <= 0)
 		return r;
 	const char *slash = strrchr(path, '/');
-	return bxc_ignore_parse(bxc_buf_slice(&text), slash ? slash + 1 : path, &p->ignore, err);
+	p->ignore_name = bxc_strdup(slash ? slash + 1 : path);
+	return bxc_ignore_parse(bxc_buf_slice(&p->ignore_text), p->ignore_name, &p->ignore, err);
 }
 
 /* ---- the request ---- */
@@ -276,6 +279,13 @@ static void make_request(const bxc_cli *cli, build_plan *p)
 	bxc_json_set_str(d, "name", p->dockerfile_name);
 	bxc_json_set_str(d, "data", data);
 	bxc_json_set_str(req, "context", "context");
+	bxc_json_set_str(req, "call", p->call.name);
+	if (p->ignore_name) {
+		bxc_json *ignore = bxc_json_add_object(req, "ignore");
+		BXC_AUTOFREE char *text = bxc_base64_encode(p->ignore_text.data, p->ignore_text.len);
+		bxc_json_set_str(ignore, "name", p->ignore_name);
+		bxc_json_set_str(ignore, "data", text);
+	}
 	bxc_json_set_str(req, "target", bxc_cli_str(cli, "target"));
 	bxc_json *args = set_pairs(req, "build_args", bxc_cli_list(cli, "build-arg"), true);
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
@@ -298,10 +308,12 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	struct stat st;
 	BXC_AUTOFREE char *dockerfile = NULL;
 	bxc_buf_init(&p->dockerfile, BXC_LIMIT_DOCKERFILE);
+	bxc_buf_init(&p->ignore_text, BXC_LIMIT_DOCKERFILE);
 	p->request = bxc_json_object();
 	p->iidfile = bxc_cli_str(cli, "iidfile");
 	p->metadata_file = bxc_cli_str(cli, "metadata-file");
 	p->quiet = bxc_cli_flag(cli, "quiet");
+	p->debug = bxc_cli_flag(cli, "debug");
 	p->progress = bxc_cli_str(cli, "progress");
 	int r = check_refused(cli, err);
 	if (r < 0)
@@ -321,7 +333,12 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	if (!S_ISDIR(st.st_mode))
 		return usage(err, "unable to prepare context: '%s' is no folder", context);
 	p->context_dir = bxc_strdup(context);
-	r = plan_outputs(cli, p, err);
+	const char *call = bxc_cli_flag(cli, "check") ? "check" : bxc_cli_str(cli, "call");
+	if (!bxc_str_empty(call))
+		r = call_parse(call, &p->call, err);
+	/* A question has an answer, and no other output. */
+	if (r >= 0 && !p->call.name)
+		r = plan_outputs(cli, p, err);
 	if (r >= 0)
 		r = read_dockerfile(cli, p, &dockerfile, err);
 	if (r >= 0)

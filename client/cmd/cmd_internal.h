@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdio.h>
+
 #include "client/api/api.h"
 #include "client/builder/builder.h"
 #include "client/cmd/cmd.h"
@@ -33,17 +35,26 @@ typedef struct output {
 	char **attrs;                /* strv "k=v", without type and dest */
 } output;
 
+typedef struct build_call {
+	char *name;                  /* NULL: a build */
+	bool json;
+	bool ignore_status;
+} build_call;
+
 typedef struct build_plan {
 	char *context_dir;
 	char *dockerfile_name;       /* base name, as errors show it */
 	bxc_buf dockerfile;
 	bxc_ignore *ignore;
+	char *ignore_name;           /* of the ignore file; NULL: none */
+	bxc_buf ignore_text;
+	build_call call;
 	bxc_json *request;           /* without session */
 	BXC_ARR(output) outputs;
 	BXC_ARR(bxc_csess_export) exports;   /* parallel; strings borrowed from outputs */
 	const char *progress;        /* auto, plain, tty, rawjson, quiet, none */
 	const char *iidfile, *metadata_file;
-	bool quiet;
+	bool quiet, debug;
 } build_plan;
 void build_plan_done(build_plan *p);
 /* Reads flags, Dockerfile and ignore file. Errors of usage have the detail "usage". */
@@ -55,3 +66,7 @@ void output_done(output *o);
 int csv_split(const char *s, char ***ret, bxc_err **err);
 /* --attest, --provenance, --sbom and what is the default: {"provenance": {"mode": "min", ...}}, owned (attest.c). */
 int attests_read(const bxc_cli *cli, bxc_json **ret, bxc_err **err);
+/* "check,format=json" (call.c); `ret` is zeroed by the caller. */
+int call_parse(const char *spec, build_call *ret, bxc_err **err);
+/* Shows the answer ("call" of a result) and gives the exit code. */
+int call_print(const build_plan *p, const bxc_json *answer, FILE *out, FILE *err_out);

@@ -231,6 +231,111 @@ static void a_missing_dockerfile_is_said_as_buildkit_says_it(void **state)
 		"failed to read dockerfile: open nope.Dockerfile: no such file or directory");
 }
 
+static void a_question_has_no_outputs(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_plan("--check -o type=oci", &p);
+	assert_string_equal(bxc_json_get_str(p.request, "call", ""), "lint");
+	assert_int_equal(bxc_json_len(bxc_json_get(p.request, "exports")), 0);
+	build_plan_done(&p);
+	p = (build_plan){0};
+	assert_plan("--call=targets,format=json,ignorestatus=true", &p);
+	assert_string_equal(p.call.name, "targets");
+	assert_true(p.call.json && p.call.ignore_status);
+	build_plan_done(&p);
+	p = (build_plan){0};
+	assert_plan("--call=build -o type=cacheonly", &p);
+	assert_null(p.call.name);
+	assert_int_equal(bxc_json_len(bxc_json_get(p.request, "exports")), 1);
+	build_plan_done(&p);
+	assert_refused("--call=chekc", "unsupported request \"chekc\" (did you mean check?)");
+	assert_refused("--call=check,color=red", "invalid call field: color=red");
+	assert_refused("--call=check,outline", "invalid call value: check,outline");
+	assert_refused("--call=check,format=xml", "format 'xml'");
+}
+
+/* The exit code; what is printed goes to *ret_out and *ret_err (owned). */
+static int answered(const char *call, const char *answer, char **ret_out, char **ret_err)
+{
+	static char file[] = "FROM x\nCMD y\nENV a=b\n";
+	build_plan p = {.dockerfile_name = (char[]){"Dockerfile"}};
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOJSON bxc_json *j = NULL;
+	size_t n_out, n_err;
+	bxc_buf_init(&p.dockerfile, 100);
+	bxc_buf_adds(&p.dockerfile, file);
+	assert_int_equal(call_parse(call, &p.call, &err), 0);
+	assert_int_equal(bxc_json_parse(bxc_slice_of(answer, strlen(answer)), &j, &err), 0);
+	FILE *out = open_memstream(ret_out, &n_out), *err_out = open_memstream(ret_err, &n_err);
+	int code = call_print(&p, j, out, err_out);
+	fclose(out);
+	fclose(err_out);
+	bxc_buf_done(&p.dockerfile);
+	free(p.call.name);
+	return code;
+}
+
+#define RANGE_2	 "\"location\":{\"ranges\":[{\"start\":{\"line\":2},\"end\":{\"line\":2}}]}"
+#define WARNING_2 "{\"ruleName\":\"R\",\"description\":\"D\",\"url\":\"https://u\",\"detail\":\"T\"," RANGE_2 "}"
+#define EXCERPT_2                                                                                                                 \
+	"Dockerfile:2\n--------------------\n   1 |     FROM x\n   2 | >>> CMD y\n   3 |     ENV a=b\n   4 |     \n--------------------\n"
+
+static void checks_are_told_as_buildx_tells_them(void **state)
+{
+	(void)state;
+	BXC_AUTOFREE char *out = NULL;
+	BXC_AUTOFREE char *err = NULL;
+	assert_int_equal(answered("check", "{\"status\":1,\"document\":{\"warnings\":[" WARNING_2 "]}}", &out, &err), 1);
+	assert_string_equal(out, "Check complete, 1 warning has been found!\n\nWARNING: R - https://u\nT\n" EXCERPT_2);
+	assert_string_equal(err, "");
+	free(BXC_TAKE(out));
+	free(BXC_TAKE(err));
+	assert_int_equal(answered("check,ignorestatus=true", "{\"status\":1,\"document\":{\"warnings\":[" WARNING_2 "," WARNING_2 "]}}", &out, &err), 0);
+	assert_true(bxc_str_has_prefix(out, "Check complete, 2 warnings have been found!\n"));
+	free(BXC_TAKE(out));
+	free(BXC_TAKE(err));
+	assert_int_equal(answered("check", "{\"status\":0,\"document\":{\"warnings\":[]}}", &out, &err), 0);
+	assert_string_equal(out, "Check complete, no warnings found.\n");
+	free(BXC_TAKE(out));
+	free(BXC_TAKE(err));
+	assert_int_equal(answered("check", "{\"status\":1,\"document\":{\"warnings\":[],\"buildError\":{\"message\":\"M\"," RANGE_2 "}}}", &out, &err), 1);
+	assert_string_equal(out, "");
+	assert_string_equal(err, "ERROR: M\n" EXCERPT_2);
+}
+
+static void json_answers_hold_the_file(void **state)
+{
+	(void)state;
+	BXC_AUTOFREE char *out = NULL;
+	BXC_AUTOFREE char *err = NULL;
+	assert_int_equal(answered("check,format=json", "{\"status\":0,\"document\":{\"warnings\":[]}}", &out, &err), 0);
+	assert_string_equal(out, "{\n  \"warnings\": [],\n  \"sources\": [\n    {\n      \"filename\": \"Dockerfile\",\n"
+				 "      \"data\": \"RlJPTSB4CkNNRCB5CkVOViBhPWIK\",\n      \"language\": \"Dockerfile\"\n    }\n  ]\n}\n");
+	free(BXC_TAKE(out));
+	free(BXC_TAKE(err));
+	assert_int_equal(answered("targets,format=json", "{\"status\":0,\"document\":{\"targets\":[]}}", &out, &err), 0);
+	assert_string_equal(out, "{\n  \"targets\": [],\n  \"sources\": [\n    \"RlJPTSB4CkNNRCB5CkVOViBhPWIK\"\n  ]\n}\n");
+}
+
+static void tables_are_told_as_buildx_tells_them(void **state)
+{
+	(void)state;
+	BXC_AUTOFREE char *out = NULL;
+	BXC_AUTOFREE char *err = NULL;
+	answered("outline",
+		"{\"document\":{\"name\":\"app\",\"description\":\"the app\",\"args\":[{\"name\":\"A\",\"value\":\"1\",\"description\":\"d\"},{\"name\":\"LONGER\"}],"
+		"\"secrets\":[{\"name\":\"s\",\"required\":true}],\"ssh\":[{\"name\":\"default\"}]}}",
+		&out, &err);
+	assert_string_equal(out, "TARGET:      app\nDESCRIPTION: the app\n\n"
+				 "BUILD ARG   VALUE   DESCRIPTION\nA           1       d\nLONGER              \n\n"
+				 "SECRET   REQUIRED\ns        true\n\nSSH       REQUIRED\ndefault   \n\n");
+	free(BXC_TAKE(out));
+	free(BXC_TAKE(err));
+	answered("targets", "{\"document\":{\"targets\":[{\"name\":\"a\",\"description\":\"x\"},{\"default\":true}]}}", &out, &err);
+	assert_string_equal(out, "TARGET    DESCRIPTION\na         x\n(default) \n");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, make_context, remove_context)
 
 int main(void)
@@ -248,6 +353,10 @@ int main(void)
 		T(what_is_not_supported_is_refused_by_name),
 		T(provenance_is_the_default_and_can_be_chosen),
 		T(a_missing_dockerfile_is_said_as_buildkit_says_it),
+		T(a_question_has_no_outputs),
+		cmocka_unit_test(checks_are_told_as_buildx_tells_them),
+		cmocka_unit_test(json_answers_hold_the_file),
+		cmocka_unit_test(tables_are_told_as_buildx_tells_them),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,8 +13,11 @@
 
 static bool has_output(const vertex *v)
 {
-	if (!v->started_ns || v->final_printed)
+	if (!v->started_ns)
 		return false;
+	/* A warning may come after the end. */
+	if (v->final_printed)
+		return v->pending.n > 0;
 	if (!v->number || v->completed_ns || v->pending.n)
 		return true;
 	BXC_ARR_FOREACH (s, &v->statuses)
@@ -89,7 +92,10 @@ static void print_vertex(bxc_prog *p, vertex *v, int64_t now_ns)
 	}
 	v->pending.n = 0;
 	if (v->completed_ns) {
-		print_final(p, v);
+		if (v->final_printed)
+			fputc('\n', p->c.out);
+		else
+			print_final(p, v);
 		p->current = NULL;
 	}
 }

@@ -48,7 +48,7 @@ void bxc_prog_free(bxc_prog *p)
 		vertex_free(*v);
 	bxc_arr_done(&p->vertices);
 	BXC_ARR_FOREACH (w, &p->warnings)
-		free(*w);
+		bxc_json_free(*w);
 	bxc_arr_done(&p->warnings);
 	bxc_map_free(p->by_digest);
 	free(p->builder);
@@ -107,7 +107,7 @@ static vertex *vertex_get(bxc_prog *p, const char *digest)
 }
 
 /* Events are one line each on screen: a name with line breaks is shown with blanks. */
-static char *one_line(const char *s)
+char *one_line(const char *s)
 {
 	char *t = bxc_strdup(s);
 	for (char *c = t; *c; c++)
@@ -218,6 +218,16 @@ static void on_status(bxc_prog *p, const bxc_json *ev)
 	s->dirty = true;
 }
 
+static void on_warning(bxc_prog *p, const bxc_json *ev)
+{
+	const char *digest = bxc_json_get_str(ev, "vertex", NULL);
+	*bxc_arr_push(&p->warnings) = bxc_json_dup(ev);
+	if (!digest || p->c.mode != BXC_PROG_PLAIN)
+		return;
+	BXC_AUTOFREE char *text = one_line(bxc_json_get_str(ev, "short", ""));
+	*bxc_arr_push(&vertex_get(p, digest)->pending) = bxc_str_fmt("WARN: %s", text);
+}
+
 void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 {
 	const char *type = bxc_json_get_str(ev, "type", "");
@@ -230,8 +240,7 @@ void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 	else if (bxc_str_eq(type, "log"))
 		add_log(vertex_get(p, bxc_json_get_str(ev, "vertex", "")), ev);
 	else if (bxc_str_eq(type, "warning"))
-		*bxc_arr_push(&p->warnings) = bxc_str_fmt("%s (line %llu)", bxc_json_get_str(ev, "short", ""),
-			(unsigned long long)bxc_json_get_u64(ev, "line_start", 0));
+		on_warning(p, ev);
 	if (p->c.mode == BXC_PROG_RAWJSON)
 		rawjson_event(p, ev);
 	else if (p->c.mode == BXC_PROG_PLAIN)
@@ -261,8 +270,7 @@ void bxc_prog_finish(bxc_prog *p, const bxc_json *error, int64_t now_ns)
 	else if (p->c.mode == BXC_PROG_PLAIN)
 		plain_flush(p, now_ns, true);
 	if (p->c.mode == BXC_PROG_PLAIN || p->c.mode == BXC_PROG_TTY)
-		BXC_ARR_FOREACH (w, &p->warnings)
-			fprintf(p->c.out, "WARN: %s\n", *w);
+		final_warnings(p);
 	if (error)
 		final_block(p, error);
 	fflush(p->c.out);

@@ -25,6 +25,7 @@ typedef struct bxc_prog_config {
 	const char *builder;     /* name for "#0 building with ..." */
 	bool color;
 	int width, height;       /* of the terminal; tty */
+	bool debug;              /* warnings with all there is to say about them */
 } bxc_prog_config;
 
 bxc_prog *bxc_prog_new(const bxc_prog_config *c);
@@ -32,6 +33,8 @@ void bxc_prog_free(bxc_prog *p);
 BXC_DEFINE_CLEANUP(bxc_prog, bxc_prog_free);
 /* The Dockerfile's text, for excerpts. Copied. */
 void bxc_prog_set_source(bxc_prog *p, const char *name, const void *text, size_t n);
+/* The lines around first..last of a text, those marked, as BuildKit shows the place of an error; nothing when it has no such lines. */
+void bxc_prog_excerpt(FILE *out, const char *name, const char *text, uint64_t first, uint64_t last);
 /* One event; now_ns: wall clock. */
 void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns);
 /* Redraws (tty) or prints what waits (plain); call every 100 ms. */

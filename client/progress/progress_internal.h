@@ -48,16 +48,19 @@ struct bxc_prog {
 	bool greeted;
 	/* tty */
 	int drawn_lines;
-	BXC_ARR(char *) warnings;
+	BXC_ARR(bxc_json *) warnings;    /* events */
 };
 
 vertex *vertex_find(bxc_prog *p, const char *digest);
 /* Bytes as people read them: "31B", "2.05kB", "1.5MB"; owned. */
 char *bytes_text(uint64_t n);
+/* With blanks for line breaks and the like; owned. */
+char *one_line(const char *s);
 /* "0.3s"; owned. */
 char *seconds_text(int64_t ns);
 
 void plain_flush(bxc_prog *p, int64_t now_ns, bool all);
 void tty_draw(bxc_prog *p, int64_t now_ns, bool final);
 void rawjson_event(bxc_prog *p, const bxc_json *ev);
+void final_warnings(bxc_prog *p);
 void final_block(bxc_prog *p, const bxc_json *error);

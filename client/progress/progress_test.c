@@ -119,6 +119,56 @@ static void rawjson_is_one_object_a_line(void **state)
 	free(s.text);
 }
 
+#define A_FILE "{\"type\":\"vertex\",\"digest\":\"d\",\"name\":\"[internal] load\",\"started_ns\":\"1000000000\",\"completed_ns\":\"1000000000\"}"
+#define A_WARNING                                                                                                      \
+	"{\"type\":\"warning\",\"vertex\":\"d\",\"level\":1,\"short\":\"Rule: text (line 2)\",\"detail\":[\"what it means\"]," \
+	"\"url\":\"https://x/y\",\"file\":\"Dockerfile\",\"line_start\":2,\"line_end\":2}"
+
+static void warnings_stand_at_their_step_and_at_the_end(void **state)
+{
+	(void)state;
+	struct shown s;
+	begin(&s, BXC_PROG_PLAIN);
+	feed(&s, S, A_FILE);
+	feed(&s, S, A_WARNING);
+	finish(&s, NULL);
+	/* The step had ended: it is named again. */
+	assert_non_null(strstr(s.text, "#1 DONE 0.0s\n\n#1 [internal] load\n#1 WARN: Rule: text (line 2)\n\n"));
+	assert_non_null(strstr(s.text, "\n 1 warning found (use --debug to expand):\n - Rule: text (line 2)\n"));
+	assert_null(strstr(s.text, "what it means"));
+	free(s.text);
+}
+
+static void all_of_a_warning_is_shown_when_asked_for(void **state)
+{
+	(void)state;
+	struct shown s;
+	memset(&s, 0, sizeof(s));
+	s.f = open_memstream(&s.text, &s.n);
+	s.p = bxc_prog_new(&(bxc_prog_config){.mode = BXC_PROG_PLAIN, .out = s.f, .builder = "b", .debug = true});
+	bxc_prog_set_source(s.p, "Dockerfile", dockerfile, strlen(dockerfile));
+	feed(&s, S, A_FILE);
+	feed(&s, S, A_WARNING);
+	feed(&s, S, A_WARNING);
+	finish(&s, NULL);
+	assert_non_null(strstr(s.text, "\n 2 warnings found:\n - Rule: text (line 2)\nwhat it means\nMore info: https://x/y\nDockerfile:2\n"));
+	assert_non_null(strstr(s.text, "   2 | >>> ENV a=b\n"));
+	free(s.text);
+}
+
+static void rawjson_has_warnings_as_bytes(void **state)
+{
+	(void)state;
+	struct shown s;
+	begin(&s, BXC_PROG_RAWJSON);
+	feed(&s, S, A_WARNING);
+	finish(&s, NULL);
+	assert_string_equal(s.text,
+		"{\"warnings\":[{\"vertex\":\"d\",\"level\":1,\"short\":\"UnVsZTogdGV4dCAobGluZSAyKQ==\",\"detail\":[\"d2hhdCBpdCBtZWFucw==\"],"
+		"\"url\":\"https://x/y\",\"sourceInfo\":{\"filename\":\"Dockerfile\"},\"range\":[{\"start\":{\"line\":2},\"end\":{\"line\":2}}]}]}\n");
+	free(s.text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +176,9 @@ int main(void)
 		cmocka_unit_test(steps_side_by_side_take_turns),
 		cmocka_unit_test(the_terminal_gets_no_control_characters_of_others),
 		cmocka_unit_test(rawjson_is_one_object_a_line),
+		cmocka_unit_test(warnings_stand_at_their_step_and_at_the_end),
+		cmocka_unit_test(all_of_a_warning_is_shown_when_asked_for),
+		cmocka_unit_test(rawjson_has_warnings_as_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

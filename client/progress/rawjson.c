@@ -2,8 +2,11 @@
 /* BuildKit's SolveStatus, one JSON object a line. */
 #include "client/progress/progress_internal.h"
 
+#include <string.h>
+
 #include "common/base/clock.h"
 #include "common/base/str.h"
+#include "common/codec/base64.h"
 
 static void set_time(bxc_json *o, const char *key, const bxc_json *ev, const char *from)
 {
@@ -12,6 +15,35 @@ static void set_time(bxc_json *o, const char *key, const bxc_json *ev, const cha
 		return;
 	BXC_AUTOFREE char *t = bxc_clock_rfc3339(ns);
 	bxc_json_set_str(o, key, t);
+}
+
+/* Texts of warnings are bytes in BuildKit's stream. */
+static char *bytes_of(const char *s)
+{
+	return bxc_base64_encode(s, strlen(s));
+}
+
+static void put_warning(bxc_json *o, const bxc_json *ev)
+{
+	BXC_AUTOFREE char *text = bytes_of(bxc_json_get_str(ev, "short", ""));
+	uint64_t line = bxc_json_get_u64(ev, "line_start", 0);
+	bxc_json_set_str(o, "vertex", bxc_json_get_str(ev, "vertex", ""));
+	bxc_json_set_i64(o, "level", bxc_json_get_i64(ev, "level", 1));
+	bxc_json_set_str(o, "short", text);
+	if (bxc_json_len(bxc_json_get(ev, "detail"))) {
+		bxc_json *list = bxc_json_add_array(o, "detail");
+		BXC_JSON_FOREACH (d, bxc_json_get(ev, "detail")) {
+			BXC_AUTOFREE char *bytes = bytes_of(bxc_json_string(d) ? bxc_json_string(d) : "");
+			bxc_json_push_str(list, bytes);
+		}
+	}
+	bxc_json_set_str(o, "url", bxc_json_get_str(ev, "url", NULL));
+	if (!line)
+		return;
+	bxc_json_set_str(bxc_json_add_object(o, "sourceInfo"), "filename", bxc_json_get_str(ev, "file", ""));
+	bxc_json *range = bxc_json_push_object(bxc_json_add_array(o, "range"));
+	bxc_json_set_u64(bxc_json_add_object(range, "start"), "line", line);
+	bxc_json_set_u64(bxc_json_add_object(range, "end"), "line", bxc_json_get_u64(ev, "line_end", line));
 }
 
 void rawjson_event(bxc_prog *p, const bxc_json *ev)
@@ -46,10 +78,7 @@ void rawjson_event(bxc_prog *p, const bxc_json *ev)
 		bxc_json_set_str(o, "data", bxc_json_get_str(ev, "data", ""));
 		set_time(o, "timestamp", ev, "time_ns");
 	} else if (bxc_str_eq(type, "warning")) {
-		bxc_json *o = bxc_json_push_object(bxc_json_add_array(j, "warnings"));
-		bxc_json_set_str(o, "vertex", bxc_json_get_str(ev, "vertex", ""));
-		bxc_json_set_i64(o, "level", bxc_json_get_i64(ev, "level", 1));
-		bxc_json_set_str(o, "short", bxc_json_get_str(ev, "short", ""));
+		put_warning(bxc_json_push_object(bxc_json_add_array(j, "warnings")), ev);
 	} else {
 		return;
 	}

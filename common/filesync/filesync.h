@@ -27,6 +27,9 @@ BXC_DEFINE_CLEANUP(bxc_ignore, bxc_ignore_free);
 bool bxc_ignore_match(const bxc_ignore *g, const char *path);
 /* May anything below the excluded directory `path` still be included by a '!' rule? */
 bool bxc_ignore_may_include_below(const bxc_ignore *g, const char *path);
+/* Is all of `path` left out, whatever lies below it? "." is the root. For warnings about sources
+ * that cannot be there. */
+bool bxc_ignore_leaves_out(const bxc_ignore *g, const char *path);
 
 /* Go's filepath.Match for one whole path: '*' and '?' stop at '/'. INVALID_ARGUMENT for a bad
  * pattern. */

@@ -80,6 +80,7 @@ static void ignore_rules_match_as_docker_does(void **state)
 	}
 	assert_false(bxc_ignore_match(NULL, "a"));
 	assert_false(bxc_ignore_may_include_below(NULL, "a"));
+	assert_false(bxc_ignore_leaves_out(NULL, "."));
 }
 
 static void excluded_folders_are_entered_only_for_exceptions(void **state)
@@ -103,6 +104,32 @@ static void excluded_folders_are_entered_only_for_exceptions(void **state)
 		BXC_CLEANUP(bxc_ignore_freep) bxc_ignore *g = rules(t[i].text);
 		if (bxc_ignore_may_include_below(g, t[i].path) != t[i].may)
 			fail_msg("'%s' on '%s' should be %d", t[i].text, t[i].path, t[i].may);
+	}
+}
+
+static void sources_that_cannot_be_there_are_told(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *path;
+		bool out;
+	} t[] = {
+		{"a", "a", true},
+		{"a", "a/b", true},
+		{"a", "/a", false},
+		{"a\n!a/b", "a", false},
+		{"a\n!a/b", "a/b", false},
+		{"a\n!a/b", "a/c", true},
+		{"*\n!b", "a", true},
+		{".*", ".", false},
+		{"*", ".", true},
+		{"**", "/", true},
+		{"*\n!b", ".", false},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(t); i++) {
+		BXC_CLEANUP(bxc_ignore_freep) bxc_ignore *g = rules(t[i].text);
+		if (bxc_ignore_leaves_out(g, t[i].path) != t[i].out)
+			fail_msg("'%s' on '%s' should be %d", t[i].text, t[i].path, t[i].out);
 	}
 }
 
@@ -471,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ignore_rules_match_as_docker_does),
 		cmocka_unit_test(excluded_folders_are_entered_only_for_exceptions),
+		cmocka_unit_test(sources_that_cannot_be_there_are_told),
 		cmocka_unit_test(bad_ignore_rules_name_their_line),
 		cmocka_unit_test(globs_match_whole_paths),
 		cmocka_unit_test(paths_are_cleaned_beneath_the_root),

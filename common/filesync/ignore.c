@@ -195,6 +195,27 @@ bool bxc_ignore_may_include_below(const bxc_ignore *g, const char *path)
 	return false;
 }
 
+/* Patterns of names, like ".*", do not mean the root; only one for everything leaves it out. */
+static bool leaves_out_root(const bxc_ignore *g)
+{
+	bool all = false;
+	for (size_t i = 0; g && i < g->rules.n; i++) {
+		const rule *u = &g->rules.v[i];
+		if (u->negated)
+			return false;
+		all = all || bxc_str_eq(u->text, "*") || bxc_str_eq(u->text, "**") ||
+		      bxc_str_eq(u->text, "**/*");
+	}
+	return all;
+}
+
+bool bxc_ignore_leaves_out(const bxc_ignore *g, const char *path)
+{
+	if (bxc_str_eq(path, ".") || bxc_str_eq(path, "/"))
+		return leaves_out_root(g);
+	return bxc_ignore_match(g, path) && !bxc_ignore_may_include_below(g, path);
+}
+
 static void push_token(rule *u, token_type type, uint32_t rune, const char *class)
 {
 	*bxc_arr_push(&u->tokens) = (token){type, rune, class};

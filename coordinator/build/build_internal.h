@@ -155,6 +155,13 @@ typedef struct export {              /* one of the outputs */
 	bool was_sent;               /* the client has been given some of it: it can't be started over */
 	internal_vertex vertex;
 } export;
+typedef enum call_kind {             /* what a request asks instead of a build */
+	CALL_NONE = 0,
+	CALL_LINT,
+	CALL_OUTLINE,
+	CALL_TARGETS,
+	CALL_DESCRIBE,
+} call_kind;
 
 typedef struct build {
 	struct bxc_build *engine;
@@ -176,6 +183,11 @@ typedef struct build {
 	bxc_att_provenance provenance;
 	int64_t created_ns;
 	bxc_df_ast *ast;
+	call_kind call;
+	bxc_ignore *ignore;          /* of the main context, for checks; NULL: none */
+	char file_vertex[BXC_DIGEST_STR_MAX];      /* of the step that loads the Dockerfile */
+	size_t n_warned;             /* warnings told so far */
+	bxc_df_result checked;       /* of the last pass, CALL_LINT */
 	BXC_ARR(bxc_platform) platforms;
 	BXC_ARR(image *) images;     /* resolved for this build; owned */
 	BXC_ARR(context *) contexts; /* counted: trees stay as long as the build */
@@ -317,6 +329,14 @@ void build_fail(build *b, bxc_err *err_take);			     /* failed, or cancelled whe
 void build_solved(build *b, const bxc_solve_action *a);
 void build_job_done(build *b);                                   /* a pool job came back */
 void build_free(void *p);
+
+/* call.c: what a request asks instead of a build; those that return bool: true when it was answered */
+BXC_MUST_CHECK int call_read(build *b, bxc_err **err);
+bool call_is_ignored(const char *path, void *ud);
+void call_warnings(build *b, bxc_df_result *r_take);     /* tells those that are new, or keeps the result */
+bool call_parsed(build *b);
+bool call_lowered(build *b, bxc_df_result *r);
+bool call_failed(build *b, bxc_err *err_take);           /* takes the error only when true */
 
 /* export.c */
 bool export_attests(const build *b, const char *type);           /* does an output of this type tell how it was made? */

@@ -124,6 +124,8 @@ static int read_request(build *b, bxc_err **err)
 		r = bxc_att_provenance_parse(bxc_json_get(b->request, "attests"), &b->provenance, err);
 	if (r >= 0)
 		r = read_exports(b, err);
+	if (r >= 0)
+		r = call_read(b, err);
 	return r;
 }
 
@@ -149,6 +151,8 @@ void build_free(void *p)
 	bxc_reg_free(b->reg);
 	bxc_cancel_unref(b->cancel);
 	bxc_df_ast_free(b->ast);
+	bxc_ignore_free(b->ignore);
+	bxc_df_result_done(&b->checked);
 	bxc_arr_done(&b->platforms);
 	BXC_ARR_FOREACH (i, &b->images)
 		image_free(*i);
@@ -260,6 +264,8 @@ void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done
 /* Where in the file is in the error; excerpts are the client's, which has the text. */
 void build_fail(build *b, bxc_err *err_take)
 {
+	if (call_failed(b, err_take))
+		return;
 	build_finish(b, b->canceled ? "canceled" : "failed", err_take, NULL);
 }
 
@@ -276,13 +282,19 @@ static void build_start(build *b)
 	BXC_AUTOFREE char *name = bxc_str_fmt("[internal] load build definition from %s", b->dockerfile_name);
 	internal_begin(b, &v, name);
 	internal_status(b, &v, "transferring dockerfile:", b->dockerfile_len, 0, true);
+	memcpy(b->file_vertex, v.digest, sizeof(b->file_vertex));
 	bxc_err *err = NULL;
-	if (bxc_df_parse(bxc_slice_of(b->dockerfile_text, b->dockerfile_len), b->dockerfile_name, &b->ast, &err) < 0) {
+	if (bxc_df_parse_part(bxc_slice_of(b->dockerfile_text, b->dockerfile_len), b->dockerfile_name, &b->ast, &err) < 0) {
+		BXC_AUTODFRESULT bxc_df_result part = {0};
+		bxc_df_check_part(b->ast, &(bxc_df_opts){.build_args = b->build_args}, &part);
+		call_warnings(b, &part);
 		internal_end(b, &v, err);
 		build_fail(b, err);
 		return;
 	}
 	internal_end(b, &v, NULL);
+	if (call_parsed(b))
+		return;
 	/* Without a wish the platform is that of the first worker: what the cluster runs natively. */
 	if (b->platforms.n == 0) {
 		bxc_wrk_worker *w = bxc_wrk_at(b->engine->c.workers, 0);
@@ -318,19 +330,6 @@ static void collect(needs *all, const bxc_df_result *r)
 			known = known || (bxc_str_eq(o->ref, n->ref) && bxc_platform_eq(&o->platform, &n->platform));
 		if (!known)
 			*bxc_arr_push(all) = (need){bxc_strdup(n->ref), n->platform, n->line, n->line_end};
-	}
-}
-
-static void warn(build *b, const bxc_df_result *r)
-{
-	BXC_ARR_FOREACH (w, &r->warnings) {
-		bxc_json *j = bxc_json_object();
-		bxc_json_set_str(j, "type", "warning");
-		bxc_json_set_i64(j, "level", 1);
-		bxc_json_set_str(j, "short", w->text);
-		bxc_json_set_u64(j, "line_start", w->line);
-		bxc_json_set_u64(j, "line_end", w->line_end);
-		report(b, j);
 	}
 }
 
@@ -384,6 +383,7 @@ void build_lower(build *b)
 	b->def = bxc_def_new();
 	needs all = {0};
 	bxc_err *err = NULL;
+	bool answered = false;
 	bxc_platform host = bxc_platform_host();
 	BXC_ARR(bxc_platform) build_platforms = {0};
 	for (size_t i = 0; i < bxc_wrk_count(b->engine->c.workers); i++)
@@ -407,21 +407,30 @@ void build_lower(build *b)
 			.session = b->session ? bxc_sess_id(b->session) : b->id,
 			.lookup = lookup_image,
 			.lookup_ud = b,
+			.no_checks = p != &b->platforms.v[0],
+			.all_stages = b->call == CALL_LINT && bxc_str_empty(bxc_json_get_str(b->request, "target", NULL)),
+			.want_outline = b->call == CALL_OUTLINE,
+			.is_ignored = b->ignore ? call_is_ignored : NULL,
+			.is_ignored_ud = b,
 		};
 		BXC_AUTODFRESULT bxc_df_result r = {0};
 		int k = bxc_df_lower(b->ast, &o, b->def, &r, &err);
-		if (k < 0)
-			break;
 		if (k == 1)
 			collect(&all, &r);
-		else if (all.n == 0) {
-			warn(b, &r);
+		else if (k == 0 && all.n == 0)
 			add_result(b, p, &r);
-		}
+		answered = k == 0 && b->call == CALL_OUTLINE && call_lowered(b, &r);
+		call_warnings(b, &r);
+		/* Questions are about one platform, like warnings. */
+		if (k < 0 || b->call)
+			break;
 	}
 	bxc_arr_done(&build_platforms);
+	if (answered)
+		return;
 	if (!err && all.n == 0) {
-		caches_prepare(b, solve);
+		if (!call_lowered(b, NULL))
+			caches_prepare(b, solve);
 		return;
 	}
 	BXC_ARR_FOREACH (rp, &b->results)

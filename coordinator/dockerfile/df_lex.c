@@ -163,7 +163,7 @@ static bool continued(const df_lexer *l, bxc_slice *s)
 	return true;
 }
 
-static int next_part(df_lexer *l, bxc_slice *ret, bxc_err **err)
+static int next_part(df_lexer *l, bxc_slice *ret, bool *ret_gap, bxc_err **err)
 {
 	for (;;) {
 		bxc_slice raw = {0};
@@ -173,6 +173,7 @@ static int next_part(df_lexer *l, bxc_slice *ret, bxc_err **err)
 		bxc_slice t = trim_left(*ret);
 		if (t.n && *t.p != '#')
 			return 1;
+		*ret_gap = *ret_gap || !t.n;
 	}
 }
 
@@ -210,6 +211,7 @@ int df_lex_line(df_lexer *l, df_line *ret, bxc_err **err)
 	if (r <= 0)
 		return r;
 	uint32_t start = l->line;
+	bool gap = false;
 	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE);
 	for (;;) {
 		bool more = continued(l, &part);
@@ -218,7 +220,7 @@ int df_lex_line(df_lexer *l, df_line *ret, bxc_err **err)
 			return r;
 		if (!more)
 			break;
-		r = next_part(l, &part, err);
+		r = next_part(l, &part, &gap, err);
 		if (r < 0)
 			return r;
 		if (r == 0)
@@ -232,7 +234,8 @@ int df_lex_line(df_lexer *l, df_line *ret, bxc_err **err)
 	*ret = (df_line){.text = bxc_strdup(bxc_str_trim(text)),
 		.comments = BXC_TAKE(l->comments),
 		.start = start,
-		.end = l->line};
+		.end = l->line,
+		.has_gap = gap};
 	return 1;
 }
 

@@ -10,8 +10,14 @@
 
 int df_expand(df_lower *lw, const df_stage *s, const char *word, char **ret, bxc_err **err)
 {
+	BXC_CLEANUP(df_env_freep) df_env *unset = NULL;
 	df_word_opts o = df_opts_of(lw);
-	return df_word(word, s->env, &o, ret, err);
+	if (!lw->o->no_checks)
+		o.unset = &unset;
+	int r = df_word(word, s->env, &o, ret, err);
+	if (unset)
+		df_check_unset(lw, s, unset);
+	return r;
 }
 
 int df_history(df_lower *lw, df_stage *s, bool layer, char *created_by_take, bxc_err **err)
@@ -111,7 +117,10 @@ static int lower_env(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err
 {
 	BXC_CLEANUP(df_pairs_done) df_pairs pairs = {0};
 	int r = expand_pairs(lw, s, i, &pairs, err);
+	if (r == 0)
+		df_check_legacy(lw, i);
 	for (size_t k = 0; r == 0 && k < pairs.n; k++) {
+		df_check_secret(lw, i, pairs.v[k].key);
 		r = set_var(s, pairs.v[k].key, pairs.v[k].value, err);
 		if (r == 0)
 			r = set_in_list(lw, &s->image->env, pairs.v[k].key, pairs.v[k].value,
@@ -124,6 +133,8 @@ static int lower_label(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **e
 {
 	BXC_CLEANUP(df_pairs_done) df_pairs pairs = {0};
 	int r = expand_pairs(lw, s, i, &pairs, err);
+	if (r == 0)
+		df_check_legacy(lw, i);
 	for (size_t k = 0; r == 0 && k < pairs.n; k++)
 		r = set_in_list(
 			lw, &s->image->labels, pairs.v[k].key, pairs.v[k].value, "labels", err);
@@ -140,7 +151,7 @@ static int arg_value(df_lower *lw, const df_stage *s, const df_pair *arg, char *
 	return *ret ? df_charge(&lw->work, strlen(*ret), err) : 0;
 }
 
-static bool is_scan_arg(const char *key)
+bool df_is_scan_arg(const char *key)
 {
 	return bxc_str_eq(key, "BUILDKIT_SBOM_SCAN_CONTEXT") ||
 	       bxc_str_eq(key, "BUILDKIT_SBOM_SCAN_STAGE");
@@ -152,11 +163,17 @@ static int lower_arg(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err
 	BXC_ARR_FOREACH (kv, &i->pairs) {
 		df_pair *p = bxc_arr_push(&pairs);
 		p->key = bxc_strdup(kv->key);
+		df_check_secret(lw, i, kv->key);
 		int r = arg_value(lw, s, kv, &p->value, err);
-		if (r == 0 && p->value && !is_scan_arg(p->key))
+		if (r == 0 && p->value && !df_is_scan_arg(p->key))
 			r = set_var(s, p->key, p->value, err);
 		if (r < 0)
 			return r;
+		df_outline_arg(lw, s, kv, p->value);
+		if (!p->value && !s->bare)
+			s->bare = df_env_new();
+		if (!p->value)
+			df_env_set(s->bare, kv->key, "");
 		if (s->args.n >= DF_MAX_VARS)
 			return too_many("arguments", err);
 		*bxc_arr_push(&s->args) =
@@ -212,7 +229,7 @@ static int lower_command(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **e
 static int inherit(df_lower *lw, df_stage *s, bxc_err **err)
 {
 	const df_stage *b = lw->stages.v[s->base_stage];
-	int r = df_charge(&lw->work, df_env_bytes(b->env), err);
+	int r = df_charge(&lw->work, df_env_bytes(b->env) + df_env_bytes(b->bare), err);
 	if (r == 0)
 		r = df_copy_config(lw, s, b->image, err);
 	if (r < 0)
@@ -222,6 +239,8 @@ static int inherit(df_lower *lw, df_stage *s, bxc_err **err)
 	s->tree = b->tree;
 	s->platform = b->platform;
 	s->base_ref = bxc_strdup(b->base_ref);
+	s->workdir_is_set = b->workdir_is_set;
+	s->bare = b->bare ? df_env_dup(b->bare) : NULL;
 	BXC_ARR_FOREACH (a, &b->args)
 		*bxc_arr_push(&s->args) =
 			(df_pair){.key = bxc_strdup(a->key), .value = bxc_strdup(a->value)};
@@ -255,6 +274,7 @@ static int lower_stage(df_lower *lw, df_stage *s, bxc_err **err)
 	if (r < 0)
 		return df_place(err, r, lw->ast->name, s->line, s->line_end);
 	BXC_ARR_FOREACH (c, &s->cmds) {
+		lw->cmd = c;
 		r = lower_command(lw, s, c, err);
 		if (r < 0)
 			return df_place(err, r, lw->ast->name, c->line, c->line_end);
@@ -292,9 +312,11 @@ static void set_default_args(df_lower *lw)
 	}
 }
 
-static int set_global_arg(df_lower *lw, const df_pair *kv, bxc_err **err)
+static int set_global_arg(df_lower *lw, const df_instr *i, const df_pair *kv, bxc_err **err)
 {
+	BXC_CLEANUP(df_env_freep) df_env *used = NULL;
 	df_word_opts o = df_opts_of(lw);
+	o.used = &used;
 	BXC_AUTOFREE char *value = bxc_strdup(df_env_get(lw->build_args, kv->key));
 	if (df_env_len(lw->global) >= DF_MAX_VARS)
 		return too_many("arguments", err);
@@ -305,75 +327,21 @@ static int set_global_arg(df_lower *lw, const df_pair *kv, bxc_err **err)
 	}
 	if (value)
 		df_env_set(lw->global, kv->key, value);
+	df_outline_global(lw, i, kv, value, used);
 	return 0;
 }
 
 static int set_global_args(df_lower *lw, bxc_err **err)
 {
 	set_default_args(lw);
+	df_check_default_bases(lw);
 	for (size_t k = 0; k < lw->ast->n_meta; k++) {
 		const df_instr *i = lw->ast->instrs.v[k];
 		BXC_ARR_FOREACH (kv, &i->pairs) {
-			int r = set_global_arg(lw, kv, err);
+			int r = set_global_arg(lw, i, kv, err);
 			if (r < 0)
 				return df_place(err, r, lw->ast->name, i->line, i->line_end);
 		}
-	}
-	return 0;
-}
-
-/* "docker/dockerfile:1" and the like are the language read here; other frontends are not run. */
-static bool is_own_frontend(const char *text)
-{
-	BXC_AUTOFREE char *first = bxc_strndup(text, strcspn(text, " "));
-	BXC_AUTOREF bxc_ref ref = {0};
-	if (bxc_ref_parse(first, &ref, NULL) < 0)
-		return false;
-	return bxc_str_eq(ref.domain, "docker.io") &&
-	       (bxc_str_eq(ref.path, "docker/dockerfile") ||
-		       bxc_str_eq(ref.path, "docker/dockerfile-upstream"));
-}
-
-static int check_syntax(const df_lower *lw, bxc_err **err)
-{
-	const char *given = df_env_get(lw->build_args, "BUILDKIT_SYNTAX");
-	const char *text = given ? given : lw->ast->syntax;
-	if (bxc_str_empty(text) || is_own_frontend(text))
-		return 0;
-	int r = bxc_err_set(err, BXC_UNIMPLEMENTED,
-		"the frontend %.128s is not supported by this version of bxc (docker/dockerfile is "
-		"built in)",
-		text);
-	return given ? r
-		     : df_place(err, r, lw->ast->name, lw->ast->syntax_line, lw->ast->syntax_line);
-}
-
-/* Lint rules are not run yet: what asks only to skip some is met, an error on findings is not. */
-static int check_lint(df_lower *lw, bxc_err **err)
-{
-	const char *given = df_env_get(lw->build_args, "BUILDKIT_DOCKERFILE_CHECK");
-	const char *text = given ? given : lw->ast->check;
-	uint32_t line = given ? 0 : lw->ast->check_line;
-	BXC_AUTOSTRV char **parts = bxc_str_empty(text) ? NULL : bxc_strv_split(text, ';');
-	for (char **p = parts; p && *p; p++) {
-		char *part = bxc_str_trim(*p), *eq = strchr(part, '=');
-		BXC_AUTOFREE char *raw = bxc_strndup(part, eq ? (size_t)(eq - part) : strlen(part));
-		const char *key = bxc_str_trim(raw);
-		bool is_error = bxc_str_eq(key, "error");
-		if (!eq || (!is_error && !bxc_str_eq(key, "skip") &&
-				   !bxc_str_eq(key, "experimental"))) {
-			int r = bxc_err_set(err, BXC_INVALID_ARGUMENT,
-				"failed to parse check options: invalid check option \"%.64s\"",
-				part);
-			return line ? df_place(err, r, lw->ast->name, line, line) : r;
-		}
-		bool on = false;
-		if (is_error && bxc_str_to_bool(bxc_str_trim(eq + 1), &on, NULL) == 0 && on)
-			*bxc_arr_push(&lw->res->warnings) = (bxc_df_warning){
-				.text = bxc_strdup("check=error=true has no effect: this version "
-						   "of bxc runs no checks"),
-				.line = line,
-				.line_end = line};
 	}
 	return 0;
 }
@@ -462,11 +430,13 @@ static int prepare(df_lower *lw, bxc_err **err)
 	if (bxc_str_eq(df_env_get(lw->build_args, "BUILDKIT_DISABLE_FILEOP"), "1"))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"support for BUILDKIT_DISABLE_FILEOP has been removed");
-	int r = check_syntax(lw, err);
+	int r = df_syntax_check(lw, err);
 	if (r == 0)
-		r = check_lint(lw, err);
-	if (r == 0)
-		r = set_global_args(lw, err);
+		r = df_checks_set(lw, err);
+	if (r < 0)
+		return r;
+	df_check_file(lw);
+	r = set_global_args(lw, err);
 	if (r == 0)
 		r = set_epoch(lw, err);
 	set_proxy_env(lw);
@@ -498,13 +468,18 @@ static int lower(df_lower *lw, bxc_def *def, bxc_err **err)
 	if (r != 0)
 		return r;
 	for (size_t i = 0; i < lw->n_file_stages; i++) {
-		if (!lw->stages.v[i]->is_reachable)
+		if (!lw->stages.v[i]->is_reachable || lw->stages.v[i]->is_dispatched)
 			continue;
 		r = lower_stage(lw, lw->stages.v[i], err);
 		if (r < 0)
 			return r;
 	}
 	df_stage *t = lw->stages.v[lw->target];
+	if (lw->o->want_outline)
+		lw->res->outline = df_outline_document(lw);
+	r = df_checks_end(lw, err);
+	if (r < 0)
+		return r;
 	r = df_out_flush(lw, def, t->tree, err);
 	if (r == 0)
 		finish_image(lw, t);
@@ -525,6 +500,8 @@ static void lower_done(df_lower *lw)
 	bxc_def_free(lw->tmp);
 	bxc_map_free(lw->context_paths);
 	bxc_strv_free(lw->proxy_env);
+	df_env_free(lw->from_names);
+	df_outline_free(lw->outline);
 }
 
 int bxc_df_lower(
@@ -535,6 +512,8 @@ int bxc_df_lower(
 		.o = o,
 		.res = ret,
 		.work = DF_MAX_WORK,
+		.looks_left = DF_MAX_LOOKS,
+		.outline = o->want_outline ? df_outline_new() : NULL,
 		.context = BXC_DEF_NO_INPUT,
 		.build_args = df_env_new(),
 		.global = df_env_new(),
@@ -552,6 +531,7 @@ void bxc_df_result_done(bxc_df_result *r)
 	bxc_oci_config_free(r->image);
 	free(r->base_ref);
 	free(r->stage);
+	bxc_json_free(r->outline);
 	BXC_ARR_FOREACH (w, &r->warnings)
 		free(w->text);
 	bxc_arr_done(&r->warnings);

@@ -14,15 +14,15 @@ static char **command_of(const df_stage *s, const df_instr *i)
 int df_lower_cmd(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err)
 {
 	bool is_entry = i->kind == DF_ENTRYPOINT;
+	df_check_once(lw, is_entry ? &s->entrypoint : &s->cmd);
+	df_check_shell_form(lw, s, i);
 	char ***slot = is_entry ? &s->image->entrypoint : &s->image->cmd;
 	bxc_strv_free(*slot);
 	*slot = command_of(s, i);
-	if (!is_entry) {
-		s->cmd_is_set = true;
+	if (!is_entry)
 		s->image->args_escaped = true;
-	} else if (!s->cmd_is_set) {
+	else if (!s->cmd)
 		bxc_strv_free(BXC_TAKE(s->image->cmd));
-	}
 	BXC_AUTOFREE char *list = df_go_quote_list(*slot);
 	return df_history(lw, s, false, bxc_str_fmt("%s %s", df_kind_name(i->kind), list), err);
 }
@@ -38,6 +38,7 @@ int df_lower_shell(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err)
 int df_lower_health(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err)
 {
 	bxc_oci_healthcheck *h = &s->image->healthcheck;
+	df_check_once(lw, &s->healthcheck);
 	bxc_strv_free(h->test);
 	*h = i->health;
 	h->test = bxc_strv_dup(i->health.test);
@@ -129,6 +130,7 @@ static int expose_words(
 		int r = df_words(*w, s->env, &o, &words, err);
 		for (char **p = words; r == 0 && p && *p; p++) {
 			size_t before = ports->n;
+			df_check_port(lw, *p);
 			r = df_ports(*p, ports, err);
 			if (r == 0)
 				r = df_charge(&lw->work, 64 * (uint64_t)(ports->n - before), err);

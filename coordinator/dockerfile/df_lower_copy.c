@@ -158,12 +158,15 @@ static int expand_sources(
 	for (size_t k = 0; r == 0 && k < i->sources.n; k++) {
 		const df_source *src = &i->sources.v[k];
 		char *text = NULL;
+		BXC_CLEANUP(df_env_freep) df_env *unset = NULL;
+		o.unset = lw->o->no_checks ? NULL : &unset;
 		if (src->path)
 			r = df_expand(lw, s, src->path, &text, err);
 		else if (src->doc_expand)
 			r = df_word(src->doc_data, s->env, &o, &text, err);
 		else
 			text = bxc_strdup(src->doc_data);
+		df_check_unset(lw, s, unset);
 		if (r < 0)
 			return r;
 		*bxc_arr_push(src->path ? &cp->paths : &cp->docs) = text;
@@ -202,6 +205,8 @@ static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *
 		r = check_source(i, cp->paths.v[k], err);
 		if (r < 0)
 			return r;
+		if (!i->from && !is_url(cp->paths.v[k]) && !is_git(cp->paths.v[k]))
+			df_check_copy_source(lw, i, cp->paths.v[k]);
 	}
 	return check_flags(s, i, cp, err);
 }
@@ -362,6 +367,7 @@ int df_lower_workdir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
 	int r = df_expand(lw, s, c->i->args[0], &path, err);
 	if (r < 0)
 		return r;
+	df_check_workdir(lw, s, path);
 	char *dir = df_path_clean(df_stage_dir(s), path);
 	free(s->image->working_dir);
 	s->image->working_dir = dir;

@@ -163,6 +163,8 @@ static int add_mount(run *rn, const char *text, size_t stage, bxc_err **err)
 	run_mount *m = bxc_arr_push(&rn->mounts);
 	int r = df_mount_parse(text, expand_value, rn, &m->m, err);
 	if (r == 0)
+		df_outline_mount(rn->lw, rn->s, &m->m);
+	if (r == 0)
 		r = refuse_kind(&m->m, err);
 	if (r < 0)
 		return r;

@@ -283,6 +283,7 @@ static int pairs(df_instr *i, const char *rest, char escape, bxc_err **err)
 		df_pair *kv = bxc_arr_push(&i->pairs);
 		kv->key = bxc_strndup(rest, n);
 		kv->value = bxc_strdup(value);
+		i->is_legacy = true;
 		return 0;
 	}
 	for (char **w = words; *w; w++) {
@@ -472,7 +473,9 @@ static int take_line(bxc_df_ast *a, bool is_trigger, df_lexer *l, df_line *line,
 	if (r < 0)
 		return r;
 	i->comments = BXC_TAKE(line->comments);
+	df_checks_of_comments(i->comments, &i->checks);
 	i->line = line->start;
+	i->gap_line = line->has_gap ? line->end : 0;
 	i->line_end = l->line;
 	r = df_instr_check(i, err);
 	if (r < 0)
@@ -519,31 +522,47 @@ int df_parse_trigger(const char *text, bxc_df_ast **ret, bxc_err **err)
 	return 0;
 }
 
-int bxc_df_parse(bxc_slice text, const char *name, bxc_df_ast **ret, bxc_err **err)
+static int parse_file(bxc_df_ast *a, bxc_slice text, const char *name, bxc_err **err)
 {
-	BXC_CLEANUP(bxc_df_ast_freep) bxc_df_ast *a = bxc_calloc(1, sizeof(*a));
 	BXC_CLEANUP(df_lexer_done) df_lexer l = {.text = text, .escape = '\\'};
 	uint32_t line = 0;
 	a->name = bxc_strdup(name);
 	if (text.n > BXC_LIMIT_DOCKERFILE)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
 			"%s: the file is larger than %u bytes", name, BXC_LIMIT_DOCKERFILE);
-	int r = take_text(a, false, &l, &line, err);
+	int r = df_syntax_refuse(text, name, err);
 	if (r < 0)
-		return df_place(err, r, name, line, BXC_MAX(line, l.line));
+		return r;
+	r = take_text(a, false, &l, &line, err);
 	a->escape = l.escape;
 	a->syntax = BXC_TAKE(l.syntax);
 	a->syntax_line = l.syntax_line;
 	a->check = BXC_TAKE(l.check);
 	a->check_line = l.check_line;
+	if (r < 0)
+		return df_place(err, r, name, line, BXC_MAX(line, l.line));
 	if (!a->instrs.n)
 		return bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "%s: file with no instructions", name);
 	if (!a->stages.n)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"%s: dockerfile contains no stages to build", name);
-	*ret = BXC_TAKE(a);
 	return 0;
+}
+
+int bxc_df_parse_part(bxc_slice text, const char *name, bxc_df_ast **ret, bxc_err **err)
+{
+	*ret = bxc_calloc(1, sizeof(**ret));
+	return parse_file(*ret, text, name, err);
+}
+
+int bxc_df_parse(bxc_slice text, const char *name, bxc_df_ast **ret, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_df_ast_freep) bxc_df_ast *a = NULL;
+	int r = bxc_df_parse_part(text, name, &a, err);
+	if (r == 0)
+		*ret = BXC_TAKE(a);
+	return r;
 }
 
 size_t bxc_df_n_stages(const bxc_df_ast *a)

@@ -21,6 +21,8 @@ void df_stage_free(df_stage *s)
 	df_env_free(s->env);
 	bxc_oci_config_free(s->image);
 	df_pairs_done(&s->args);
+	df_env_free(s->bare);
+	df_outline_free(s->outline);
 	free(s);
 }
 
@@ -31,12 +33,26 @@ static size_t find_by_name(const df_lower *lw, const char *name)
 
 /* ---- making ---- */
 
-static int expand_base(df_lower *lw, const df_instr *i, df_stage *s, bxc_err **err)
+/* A word of FROM: the global arguments are what it sees. */
+static int from_word(df_lower *lw, const df_instr *i, const char *word, df_env **used,
+	df_env **unset, char **ret, bxc_err **err)
 {
 	df_word_opts o = df_opts_of(lw);
-	int r = df_word(i->base, lw->global, &o, &s->base, err);
+	o.used = used;
+	o.unset = unset;
+	int r = df_word(word, lw->global, &o, ret, err);
+	df_check_unset_in_from(lw, i, *unset);
+	return r;
+}
+
+static int expand_base(df_lower *lw, const df_instr *i, df_stage *s, bxc_err **err)
+{
+	BXC_CLEANUP(df_env_freep) df_env *used = NULL;
+	BXC_CLEANUP(df_env_freep) df_env *unset = NULL;
+	int r = from_word(lw, i, i->base, &used, &unset, &s->base, err);
 	if (r < 0)
 		return r;
+	df_outline_used(s->outline, used);
 	if (!*s->base)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"base name (%.128s) should not be blank", i->base);
@@ -45,13 +61,16 @@ static int expand_base(df_lower *lw, const df_instr *i, df_stage *s, bxc_err **e
 
 static int expand_platform(df_lower *lw, const df_instr *i, df_stage *s, bxc_err **err)
 {
-	df_word_opts o = df_opts_of(lw);
+	BXC_CLEANUP(df_env_freep) df_env *used = NULL;
+	BXC_CLEANUP(df_env_freep) df_env *unset = NULL;
 	BXC_AUTOFREE char *text = NULL;
 	if (!i->platform)
 		return 0;
-	int r = df_word(i->platform, lw->global, &o, &text, err);
+	int r = from_word(lw, i, i->platform, &used, &unset, &text, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "failed to process arguments for platform");
+	df_check_platform(lw, i, text, used, unset);
+	df_outline_used(s->outline, used);
 	if (!*text)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"empty platform value from expression %.64s", i->platform);
@@ -92,6 +111,7 @@ static int make_stage(df_lower *lw, const df_stage_src *src, bxc_err **err)
 	s->name = i->stage;
 	s->label = i->stage ? bxc_strdup(i->stage) : bxc_str_fmt("stage-%zu", index);
 	s->ignore_cache = is_no_cache(lw, s->name);
+	s->outline = lw->outline ? df_outline_new() : NULL;
 	int r = expand_base(lw, i, s, err);
 	if (r == 0)
 		r = expand_platform(lw, i, s, err);
@@ -308,6 +328,8 @@ static void mark_reachable(df_lower *lw)
 	BXC_ARR_FOREACH (s, &lw->stages)
 		(*s)->is_reachable = false;
 	reach(lw, &todo, lw->target);
+	for (size_t i = 0; lw->o->all_stages && i < lw->n_file_stages; i++)
+		reach(lw, &todo, i);
 	while (todo.n) {
 		const df_stage *s = lw->stages.v[todo.v[--todo.n]];
 		reach(lw, &todo, s->base_stage);
@@ -410,6 +432,8 @@ static int resolve_image(df_lower *lw, df_stage *s, bxc_err **err)
 		return r;
 	s->image->created_ns = INT64_MIN;
 	s->platform = choose_platform(lw, s, &want, &s->image->platform);
+	if (has_layers(s->image))
+		df_check_base_platform(lw, s, &s->platform, &s->image->platform);
 	if (bxc_digest_is_set(&found.digest))
 		ref.digest = found.digest;
 	s->base_ref = bxc_ref_str(&ref);

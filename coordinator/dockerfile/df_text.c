@@ -3,6 +3,7 @@
  */
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 
 #include "common/base/utf8.h"
@@ -94,6 +95,13 @@ static void quote_into(bxc_buf *b, const char *s)
 		left -= n;
 	}
 	bxc_buf_addc(b, '"');
+}
+
+char *df_go_quote(const char *s)
+{
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(strlen(s) * 10 + 4);
+	quote_into(&b, s);
+	return bxc_buf_steal(&b);
 }
 
 /* Go's %q of a list of strings. */
@@ -222,15 +230,42 @@ static int port_range(const char *s, uint64_t *first, uint64_t *last)
 	return r;
 }
 
+/* "127.0.0.1", "::1" or "[::1]" */
+static bool is_address(const char *s)
+{
+	uint8_t raw[16];
+	size_t n = strlen(s);
+	bool bracketed = n >= 2 && s[0] == '[' && s[n - 1] == ']';
+	BXC_AUTOFREE char *bare = bracketed ? bxc_strndup(s + 1, n - 2) : bxc_strdup(s);
+	return inet_pton(AF_INET, bare, raw) == 1 || inet_pton(AF_INET6, bare, raw) == 1;
+}
+
+/* What stands before the port tells nothing of the image, but must be sound: [ip:][host:] */
+static int check_host_part(const char *s, uint64_t n_ports, bxc_err **err)
+{
+	const char *colon = strrchr(s, ':');
+	const char *host = colon ? colon + 1 : s;
+	BXC_AUTOFREE char *ip = bxc_strndup(s, colon ? (size_t)(colon - s) : 0);
+	uint64_t first = 0, last = 0;
+	if (*ip && !is_address(ip))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid IP address: %.64s", ip);
+	if (*host && port_range(host, &first, &last) < 0)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid hostPort: %.64s", host);
+	if (*host && n_ports > 1 && last - first + 1 != n_ports)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"invalid ranges specified for container and host Ports: %" PRIu64
+			" ports cannot be at %.64s",
+			n_ports, host);
+	return 0;
+}
+
 int df_ports(const char *spec, df_list *ports, bxc_err **err)
 {
-	const char *slash = strchr(spec, '/');
+	const char *colon = strrchr(spec, ':');
+	const char *port = colon ? colon + 1 : spec, *slash = strchr(port, '/');
 	BXC_AUTOFREE char *proto = bxc_str_lower(bxc_strdup(slash && slash[1] ? slash + 1 : "tcp"));
-	BXC_AUTOFREE char *port =
-		slash ? bxc_strndup(spec, (size_t)(slash - spec)) : bxc_strdup(spec);
-	/* [ip:][host:]port, as `docker run -p` takes it: only the last part tells of the image. */
-	const char *colon = strrchr(port, ':');
-	const char *number = colon ? colon + 1 : port;
+	BXC_AUTOFREE char *number = bxc_strndup(port, strcspn(port, "/"));
+	BXC_AUTOFREE char *host = bxc_strndup(spec, colon ? (size_t)(colon - spec) : 0);
 	uint64_t first = 0, last = 0;
 	if (!*number)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "no port specified: %.64s", spec);
@@ -239,9 +274,10 @@ int df_ports(const char *spec, df_list *ports, bxc_err **err)
 			err, BXC_INVALID_ARGUMENT, "invalid containerPort: %.64s", number);
 	if (!bxc_str_eq(proto, "tcp") && !bxc_str_eq(proto, "udp") && !bxc_str_eq(proto, "sctp"))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid proto: %.64s", proto);
-	for (uint64_t p = first; p <= last; p++)
+	int r = check_host_part(host, last - first + 1, err);
+	for (uint64_t p = first; r == 0 && p <= last; p++)
 		*bxc_arr_push(ports) = bxc_str_fmt("%" PRIu64 "/%s", p, proto);
-	return 0;
+	return r;
 }
 
 /* ---- lists ---- */

@@ -122,6 +122,23 @@ static char *take_name(scan *s)
 	return bxc_strndup(start, n);
 }
 
+static void gather(df_env **set, const char *name)
+{
+	if (!set)
+		return;
+	if (!*set)
+		*set = df_env_new();
+	df_env_set(*set, name, "");
+}
+
+/* NULL: unset. */
+static const char *look_up(const scan *s, const char *name)
+{
+	const char *value = df_env_get(s->env, name);
+	gather(value ? s->o->used : s->o->unset, name);
+	return value;
+}
+
 static int walk(scan *s, out *t, char stop, bool raw_escapes, bxc_err **err);
 
 static int missing_brace(bxc_err **err)
@@ -181,7 +198,7 @@ static int with_word(scan *s, out *t, const char *name, bxc_err **err)
 	int r = take_until(s, '}', op == '#' || op == '%', &word, err);
 	if (r < 0)
 		return r;
-	const char *value = df_env_get(s->env, name);
+	const char *value = look_up(s, name);
 	bool is_unset = !value || (null_is_unset && !*value);
 	if (!value && s->o->skip_unset) {
 		BXC_AUTOFREE char *as_is =
@@ -221,7 +238,7 @@ static int replaced(scan *s, out *t, const char *name, bxc_err **err)
 	r = take_until(s, '}', true, &with, err);
 	if (r < 0)
 		return r;
-	const char *value = df_env_get(s->env, name);
+	const char *value = look_up(s, name);
 	if (!value && s->o->skip_unset) {
 		BXC_AUTOFREE char *as_is =
 			bxc_str_fmt("${%s/%s%s/%s}", name, all ? "/" : "", pattern, with);
@@ -247,7 +264,7 @@ static int braces(scan *s, out *t, bxc_err **err)
 		return missing_brace(err);
 	case '}':
 		s->p++;
-		value = df_env_get(s->env, name);
+		value = look_up(s, name);
 		if (!value && s->o->skip_unset) {
 			BXC_AUTOFREE char *as_is = bxc_str_fmt("${%s}", name);
 			return put_str(s, t, as_is, err);
@@ -280,7 +297,7 @@ static int dollar(scan *s, out *t, bxc_err **err)
 		return r;
 	}
 	BXC_AUTOFREE char *name = take_name(s);
-	const char *value = df_env_get(s->env, name);
+	const char *value = *name ? look_up(s, name) : NULL;
 	if (!*name || (!value && s->o->skip_unset)) {
 		BXC_AUTOFREE char *as_is = bxc_str_fmt("$%s", name);
 		return put_str(s, t, as_is, err);

@@ -14,6 +14,7 @@
 #include "common/base/arr.h"
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "common/codec/json.h"
 #include "common/definition/definition.h"
 #include "common/oci/oci.h"
 
@@ -25,6 +26,10 @@ typedef struct bxc_df_ast bxc_df_ast;
  * BXC_INVALID_ARGUMENT for anything wrong with the text, BXC_RESOURCE_EXHAUSTED beyond a limit.
  */
 BXC_MUST_CHECK int bxc_df_parse(bxc_slice text, const char *name, bxc_df_ast **ret, bxc_err **err);
+/* As bxc_df_parse, but *ret is set in any case: on failure it holds the instructions before the
+ * wrong one, for bxc_df_check_part and nothing else. */
+BXC_MUST_CHECK int bxc_df_parse_part(
+	bxc_slice text, const char *name, bxc_df_ast **ret, bxc_err **err);
 void bxc_df_ast_free(bxc_df_ast *a);
 BXC_DEFINE_CLEANUP(bxc_df_ast, bxc_df_ast_free);
 
@@ -70,6 +75,13 @@ typedef struct bxc_df_opts {
 	const char *cgroup_parent;    /* NULL: none */
 	uint64_t shm_size;	      /* bytes; 0: the default */
 	bxc_net_mode net;	      /* of every RUN without --network */
+	bool no_checks;	 /* gives no warnings: of several platforms the first one speaks */
+	bool all_stages; /* those too that the target does not need: for checks without a target */
+	bool want_outline;
+	/* Is the context's `path` left out by its ignore file, and all below it? NULL: nothing is.
+	 */
+	bool (*is_ignored)(const char *path, void *ud);
+	void *is_ignored_ud;
 	bxc_df_lookup_fn lookup;
 	void *lookup_ud;
 } bxc_df_opts;
@@ -81,9 +93,18 @@ typedef struct bxc_df_need {
 	uint32_t line, line_end;
 } bxc_df_need;
 
+/* One of BuildKit's 22 checks; static. */
+typedef struct bxc_df_rule {
+	const char *name;
+	const char *description;
+	const char *url; /* NULL: none */
+	bool is_experimental;
+} bxc_df_rule;
+
 typedef struct bxc_df_warning {
+	const bxc_df_rule *rule; /* NULL: a remark that is no check's */
 	char *text;
-	uint32_t line, line_end;
+	uint32_t line, line_end; /* 0: of no place */
 } bxc_df_warning;
 
 typedef struct bxc_df_result {
@@ -101,7 +122,9 @@ typedef struct bxc_df_result {
 	char *stage;	  /* name of the target stage, or its number */
 	uint32_t context; /* vertex of the local context; BXC_DEF_NO_INPUT: not used */
 	bool has_epoch;
-	int64_t epoch_ns; /* SOURCE_DATE_EPOCH */
+	int64_t epoch_ns;  /* SOURCE_DATE_EPOCH */
+	bxc_json *outline; /* of the target, as --call=outline shows it but for "sources" */
+	/* Set in any case, in the order in which they were found. */
 	BXC_ARR(bxc_df_warning) warnings;
 } bxc_df_result;
 
@@ -119,3 +142,13 @@ void bxc_df_result_done(bxc_df_result *r);
  */
 BXC_MUST_CHECK int bxc_df_lower(
 	const bxc_df_ast *a, const bxc_df_opts *o, bxc_def *def, bxc_df_result *ret, bxc_err **err);
+
+/* ---- checks and other questions about a file ---- */
+/* Only what single instructions tell: for a file that cannot be read to its end. */
+void bxc_df_check_part(const bxc_df_ast *a, const bxc_df_opts *o, bxc_df_result *ret);
+
+/* The documents of --call=check, targets and subrequests.describe, as BuildKit's have them but for
+ * "sources"; owned. `failure` may be NULL. */
+bxc_json *bxc_df_check_document(const bxc_df_result *r, const bxc_err *failure);
+bxc_json *bxc_df_targets_document(const bxc_df_ast *a);
+bxc_json *bxc_df_describe_document(void);

@@ -19,6 +19,9 @@
 #define DF_MAX_NESTING	    100u	 /* of ${a:-${b:-...}} */
 #define DF_MAX_VARS	    10000u	 /* variables, labels, ports of one stage */
 #define DF_MAX_WORK	    (256u << 20) /* bytes made by expanding and copying in one lowering */
+#define DF_MAX_WARNINGS	    1000u	 /* more are not told */
+#define DF_MAX_WARNING	    1000u	 /* bytes of one; what is longer is cut */
+#define DF_MAX_LOOKS	    100000u	 /* names compared to find the nearest, in one lowering */
 #define DF_NO_STAGE	    SIZE_MAX
 
 typedef enum df_kind {
@@ -75,6 +78,12 @@ typedef struct df_source { /* of ADD and COPY */
 	bool doc_expand;
 } df_source;
 
+typedef struct df_checks { /* what "check=..." says; rules are bits, by df_rule */
+	uint32_t skip;
+	uint32_t experimental; /* turned on */
+	bool error;	       /* a violation fails the build */
+} df_checks;
+
 typedef struct df_instr {
 	df_kind kind;
 	char *text;   /* the instruction on one line, without heredoc bodies */
@@ -82,9 +91,12 @@ typedef struct df_instr {
 	bool is_json;
 	char **args;	/* words as written; shell forms: one string */
 	df_pairs pairs; /* ARG, ENV, LABEL */
+	bool is_legacy; /* ENV and LABEL: "key value" */
 	df_heredocs docs;
-	char *comments; /* the comment lines right above it, NULL: none */
+	char *comments;	  /* the comment lines right above it, NULL: none */
+	df_checks checks; /* of those lines */
 	uint32_t line, line_end;
+	uint32_t gap_line; /* where it ends that has a blank line within; 0: it has none */
 	/* FROM */
 	char *base;
 	char *stage; /* lower case; NULL: none */
@@ -151,6 +163,7 @@ BXC_MUST_CHECK int df_doc_name_check(const char *name, bxc_err **err);
 char *df_with_docs(const char *text, const df_heredocs *docs); /* the bodies after it, as written */
 /* Prefixes "file:line: " and sets the details, unless a place is there already; returns r. */
 int df_place(bxc_err **err, int r, const char *file, uint32_t line, uint32_t line_end);
+char *df_go_quote(const char *s);	/* "a" */
 char *df_go_quote_list(char *const *v); /* ["a" "b"] */
 char *df_go_list(char *const *v);	/* [a b] */
 char *df_go_duration(int64_t ns);	/* 1m30s */
@@ -194,6 +207,8 @@ typedef struct df_word_opts {
 	bool skip_quotes; /* quotes are ordinary characters */
 	bool skip_unset;  /* leave unset variables as written */
 	uint64_t *work;	  /* what may still be produced, bytes */
+	df_env **used;	  /* gathers the names of set variables; NULL: not wanted */
+	df_env **unset;	  /* ... and of those that are not */
 } df_word_opts;
 BXC_MUST_CHECK int df_charge(uint64_t *work, uint64_t n, bxc_err **err);
 BXC_MUST_CHECK int df_word(
@@ -220,6 +235,7 @@ typedef struct df_line {
 	char *text;
 	char *comments;
 	uint32_t start, end;
+	bool has_gap; /* a blank line within a continuation */
 } df_line;
 
 void df_lexer_done(df_lexer *l);
@@ -267,6 +283,8 @@ BXC_MUST_CHECK int df_mount_parse(
 	const char *text, df_expand_fn expand, void *ud, df_mount *ret, bxc_err **err);
 
 /* ---- lowering ---- */
+typedef struct df_outline df_outline;
+
 typedef struct df_cmd {
 	const df_instr *i;
 	bool on_build;
@@ -297,8 +315,11 @@ typedef struct df_stage {
 	uint32_t tree;
 	df_env *env;
 	bxc_oci_config *image;
-	df_pairs args; /* declared by ARG */
-	bool cmd_is_set;
+	df_pairs args;				      /* declared by ARG */
+	const df_cmd *cmd, *entrypoint, *healthcheck; /* the last of each; NULL: none yet */
+	bool workdir_is_set;
+	df_env *bare;	     /* names that ARG declared without a value; NULL: none */
+	df_outline *outline; /* NULL: not asked for */
 } df_stage;
 
 typedef struct df_lower {
@@ -317,6 +338,12 @@ typedef struct df_lower {
 	bxc_map *context_paths;
 	char **proxy_env;
 	uint64_t work;
+	df_checks checks;
+	uint32_t violated; /* rules, as bits */
+	uint32_t looks_left;
+	const df_cmd *cmd;   /* what is gone through now */
+	df_env *from_names;  /* what a FROM may name; made when a name is unknown */
+	df_outline *outline; /* of the global arguments; NULL: not asked for */
 } df_lower;
 
 /* ---- df_stage.c: the graph of stages ---- */
@@ -333,6 +360,7 @@ BXC_MUST_CHECK int df_expand(
 BXC_MUST_CHECK int df_history(
 	df_lower *lw, df_stage *s, bool layer, char *created_by_take, bxc_err **err);
 const char *df_stage_dir(const df_stage *s);
+bool df_is_scan_arg(const char *key); /* one that never enters the environment */
 char **df_with_shell(const df_stage *s, const char *command);
 #define DF_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -340,6 +368,85 @@ static inline df_word_opts df_opts_of(df_lower *lw)
 {
 	return (df_word_opts){.escape = lw->ast->escape, .work = &lw->work};
 }
+
+/* ---- df_check.c, df_check_rules.c ---- */
+typedef enum df_rule {
+	DF_RULE_STAGE_NAME_CASING = 0,
+	DF_RULE_FROM_AS_CASING,
+	DF_RULE_NO_EMPTY_CONTINUATION,
+	DF_RULE_CONSISTENT_INSTRUCTION_CASING,
+	DF_RULE_DUPLICATE_STAGE_NAME,
+	DF_RULE_RESERVED_STAGE_NAME,
+	DF_RULE_JSON_ARGS_RECOMMENDED,
+	DF_RULE_MAINTAINER_DEPRECATED,
+	DF_RULE_UNDEFINED_ARG_IN_FROM,
+	DF_RULE_WORKDIR_RELATIVE_PATH,
+	DF_RULE_UNDEFINED_VAR,
+	DF_RULE_MULTIPLE_INSTRUCTIONS,
+	DF_RULE_LEGACY_KEY_VALUE,
+	DF_RULE_BASE_IMAGE_PLATFORM,
+	DF_RULE_REDUNDANT_TARGET_PLATFORM,
+	DF_RULE_SECRETS_IN_ARG_OR_ENV,
+	DF_RULE_DEFAULT_ARG_IN_FROM,
+	DF_RULE_PLATFORM_CONST,
+	DF_RULE_COPY_IGNORED_FILE,
+	DF_RULE_DEFINITION_DESCRIPTION,
+	DF_RULE_EXPOSE_PROTO_CASING,
+	DF_RULE_EXPOSE_FORMAT,
+	DF_N_RULES,
+} df_rule;
+
+/* Of the first comment line that says something about checks; what cannot be read is ignored. */
+void df_checks_of_comments(const char *comments, df_checks *ret);
+/* From the directive or the build argument. */
+BXC_MUST_CHECK int df_checks_set(df_lower *lw, bxc_err **err);
+/* Fails when rules were broken that are to fail the build. */
+BXC_MUST_CHECK int df_checks_end(const df_lower *lw, bxc_err **err);
+/* Warns when the rule applies: at a command, an instruction, or one line of it. */
+void df_warn(df_lower *lw, df_rule rule, const df_cmd *c, const char *fmt, ...) BXC_PRINTF(4, 5);
+void df_warn_instr(df_lower *lw, df_rule rule, const df_instr *i, const char *fmt, ...)
+	BXC_PRINTF(4, 5);
+void df_warn_line(df_lower *lw, df_rule rule, const df_instr *i, uint32_t line, const char *fmt,
+	...) BXC_PRINTF(5, 6);
+/* Is this comment line (n bytes) "check=..."? */
+bool df_is_check_comment(const char *line, size_t n, const char **ret_value);
+char *df_instr_word(const df_instr *i); /* the instruction's name as written; owned */
+
+void df_check_file(df_lower *lw);
+void df_check_default_bases(df_lower *lw);
+void df_check_unset(df_lower *lw, const df_stage *s, const df_env *unset);
+void df_check_unset_in_from(df_lower *lw, const df_instr *i, const df_env *unset);
+void df_check_platform(
+	df_lower *lw, const df_instr *i, const char *text, const df_env *used, const df_env *unset);
+void df_check_base_platform(
+	df_lower *lw, const df_stage *s, const bxc_platform *want, const bxc_platform *have);
+void df_check_secret(df_lower *lw, const df_instr *i, const char *key);
+void df_check_legacy(df_lower *lw, const df_instr *i);
+void df_check_once(df_lower *lw, const df_cmd **last);
+void df_check_shell_form(df_lower *lw, const df_stage *s, const df_instr *i);
+void df_check_workdir(df_lower *lw, df_stage *s, const char *path);
+void df_check_copy_source(df_lower *lw, const df_instr *i, const char *path);
+void df_check_port(df_lower *lw, const char *spec);
+
+/* ---- df_syntax.c ---- */
+/* The frontend that the file or a build argument asks for is the built-in one. */
+BXC_MUST_CHECK int df_syntax_check(const df_lower *lw, bxc_err **err);
+/* Refuses a file in the language of another frontend, which says so in a comment of its own. */
+BXC_MUST_CHECK int df_syntax_refuse(bxc_slice text, const char *name, bxc_err **err);
+
+/* ---- df_outline.c: what a target takes ---- */
+df_outline *df_outline_new(void);
+void df_outline_free(df_outline *o);
+/* All do nothing when no outline was asked for. */
+void df_outline_global(
+	df_lower *lw, const df_instr *i, const df_pair *arg, const char *value, const df_env *deps);
+void df_outline_used(df_outline *o, const df_env *names);
+void df_outline_arg(df_lower *lw, df_stage *s, const df_pair *arg, const char *value);
+void df_outline_mount(df_lower *lw, df_stage *s, const df_mount *m);
+bxc_json *df_outline_document(const df_lower *lw);
+char *df_description(const df_instr *i); /* of a stage, from the comment above it; NULL: none */
+/* ---- df_document.c ---- */
+bxc_json *df_location(uint32_t line, uint32_t line_end, bool each_line);
 
 /* ---- df_lower_config.c ---- */
 BXC_MUST_CHECK int df_lower_cmd(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err);
