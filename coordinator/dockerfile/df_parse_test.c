@@ -2,111 +2,6 @@
 #include "common/testing/testing.h"
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
-static void same_list(const char *file, const char *what, char *const *got, const bxc_json *want)
-{
-	BXC_AUTOSTRV char **list = NULL;
-	BXC_JSON_FOREACH (e, want)
-		bxc_strv_push(&list, bxc_json_string(e));
-	if (!bxc_strv_eq(got, list)) {
-		BXC_AUTOFREE char *a = bxc_strv_join(got, "|");
-		BXC_AUTOFREE char *b = bxc_strv_join(list, "|");
-		fail_msg("%s: %s are '%s', not '%s'", file, what, a, b);
-	}
-}
-
-static void same_pairs(const char *file, const df_instr *i, const bxc_json *want)
-{
-	if (bxc_json_len(want) != i->pairs.n)
-		fail_msg("%s: %zu pairs", file, i->pairs.n);
-	size_t k = 0;
-	BXC_JSON_FOREACH (p, want) {
-		assert_string_equal(i->pairs.v[k].key, bxc_json_string(bxc_json_at(p, 0)));
-		assert_string_equal(i->pairs.v[k].value, bxc_json_string(bxc_json_at(p, 1)));
-		k++;
-	}
-}
-
-static void same_docs(const char *file, const df_instr *i, const bxc_json *want)
-{
-	if (bxc_json_len(want) != i->docs.n)
-		fail_msg("%s: %zu heredocs", file, i->docs.n);
-	size_t k = 0;
-	BXC_JSON_FOREACH (d, want) {
-		const df_heredoc *h = &i->docs.v[k++];
-		assert_string_equal(h->name, bxc_json_get_str(d, "name", ""));
-		assert_string_equal(h->data, bxc_json_get_str(d, "content", ""));
-		assert_int_equal(h->expand, bxc_json_get_bool(d, "expand", false));
-		assert_int_equal(h->strip_tabs, bxc_json_get_bool(d, "strip_tabs", false));
-		assert_int_equal(h->fd, bxc_json_get_i64(d, "fd", 0));
-	}
-}
-
-static void same_instr(const char *file, const df_instr *i, const bxc_json *want)
-{
-	if (!bxc_str_eq(df_kind_name(i->kind), bxc_json_get_str(want, "name", "")))
-		fail_msg("%s: %s", file, df_kind_name(i->kind));
-	same_list(file, "flags", i->flags, bxc_json_get(want, "flags"));
-	if (bxc_json_get(want, "pairs"))
-		same_pairs(file, i, bxc_json_get(want, "pairs"));
-	else
-		same_list(file, "arguments", i->args, bxc_json_get(want, "args"));
-	assert_int_equal(i->is_json, bxc_json_get_bool(want, "json", false));
-	same_docs(file, i, bxc_json_get(want, "heredocs"));
-}
-
-static void same_file(const char *file, const bxc_df_ast *a, const bxc_json *want)
-{
-	assert_int_equal(a->escape, *bxc_json_get_str(want, "escape", "\\"));
-	size_t k = 0;
-	BXC_JSON_FOREACH (w, bxc_json_get(want, "instructions")) {
-		if (k == a->instrs.n)
-			fail_msg("%s: only %zu instructions", file, k);
-		const df_instr *i = a->instrs.v[k++];
-		same_instr(file, i, w);
-		if (i->line != bxc_json_get_i64(w, "start", 0) ||
-			i->line_end != bxc_json_get_i64(w, "end", 0))
-			fail_msg("%s: instruction %zu is in lines %u-%u", file, k, i->line,
-				i->line_end);
-		if (bxc_json_get(w, "sub"))
-			same_instr(file, i->sub, bxc_json_get(w, "sub"));
-	}
-	assert_int_equal(k, a->instrs.n);
-}
-
-static void one_file(const bxc_json *want)
-{
-	const char *name = bxc_json_get_str(want, "name", ""),
-		   *text = bxc_json_get_str(want, "text", "");
-	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_df_ast_freep) bxc_df_ast *a = NULL;
-	int r = bxc_df_parse(bxc_slice_of(text, strlen(text)), "Dockerfile", &a, &err);
-	if ((r == 0) != bxc_json_get_bool(want, "valid", false))
-		fail_msg("%s gave %d: %s", name, r, bxc_err_text(err));
-	if (r == 0) {
-		same_file(name, a, want);
-		return;
-	}
-	int64_t line = bxc_json_get_i64(want, "line", 0);
-	BXC_AUTOFREE char *place = bxc_str_fmt("Dockerfile:%lld: ", (long long)line);
-	if (line && !bxc_str_has_prefix(bxc_err_text(err), place))
-		fail_msg("%s: '%s' does not name line %lld", name, bxc_err_text(err),
-			(long long)line);
-}
-
-static void files_are_read_as_the_reference_reads_them(void **state)
-{
-	(void)state;
-	static const char path[] = BXC_SOURCE_DIR "/coordinator/dockerfile/testdata/parse.json";
-	size_t n = 0;
-	BXC_AUTOFREE char *text = bxc_test_read_file(path, &n);
-	BXC_AUTOJSON bxc_json *list = NULL;
-	BXC_AUTOERR bxc_err *err = NULL;
-	assert_ok(bxc_json_parse(bxc_slice_of(text, n), &list, &err), err);
-	assert_true(bxc_json_len(list) > 80);
-	BXC_JSON_FOREACH (f, list)
-		one_file(f);
-}
-
 static bxc_df_ast *parse(const char *text)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
@@ -296,7 +191,6 @@ static void an_excerpt_marks_the_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(files_are_read_as_the_reference_reads_them),
 		cmocka_unit_test(errors_name_the_place_and_the_remedy),
 		cmocka_unit_test(errors_carry_their_lines),
 		cmocka_unit_test(directives_count_only_at_the_top),

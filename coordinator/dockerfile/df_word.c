@@ -192,7 +192,7 @@ static int with_word(scan *s, out *t, const char *name, bxc_err **err)
 	size_t op_len = rune_len(s->p);
 	s->p += op_len;
 	size_t mod_len = (size_t)(s->p - mod);
-	if (!strchr("+-?#%", op))
+	if (!strchr(null_is_unset ? "+-?" : "+-?#%", op))
 		return unsupported(mod, mod_len, err);
 	BXC_AUTOFREE char *word = NULL;
 	int r = take_until(s, '}', op == '#' || op == '%', &word, err);

@@ -2,63 +2,6 @@
 #include "common/testing/testing.h"
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
-static bxc_json *load(const char *name)
-{
-	BXC_AUTOFREE char *path =
-		bxc_str_fmt("%s/coordinator/dockerfile/testdata/%s", BXC_SOURCE_DIR, name);
-	BXC_AUTOERR bxc_err *err = NULL;
-	size_t n = 0;
-	BXC_AUTOFREE char *text = bxc_test_read_file(path, &n);
-	bxc_json *j = NULL;
-	assert_ok(bxc_json_parse(bxc_slice_of(text, n), &j, &err), err);
-	return j;
-}
-
-static df_env *env_of(const bxc_json *j)
-{
-	df_env *e = df_env_new();
-	BXC_JSON_FOREACH (v, j)
-		df_env_set(e, bxc_json_key(v), bxc_json_string(v));
-	return e;
-}
-
-static void one_vector(const bxc_json *v, const df_env *env)
-{
-	const char *word = bxc_json_get_str(v, "word", "");
-	df_word_opts o = {.escape = *bxc_json_get_str(v, "escape", "\\")};
-	bool want_error = bxc_json_get_bool(v, "error", false);
-	bool split = bxc_json_get_bool(v, "split", false);
-	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_AUTOFREE char *got = NULL;
-	BXC_AUTOSTRV char **words = NULL;
-	int r = split ? df_words(word, env, &o, &words, &err) : df_word(word, env, &o, &got, &err);
-	if ((r < 0) != want_error)
-		fail_msg("'%s' gave %d: %s", word, r, bxc_err_text(err));
-	if (want_error)
-		return;
-	if (!split) {
-		assert_string_equal(got, bxc_json_get_str(v, "result", NULL));
-		return;
-	}
-	BXC_AUTOSTRV char **want = NULL;
-	assert_ok(bxc_json_get_strv(v, "result", &want, &err), err);
-	if (!bxc_strv_eq(words, want))
-		fail_msg("'%s' gave other words", word);
-}
-
-static void words_expand_as_the_reference_does(void **state)
-{
-	(void)state;
-	BXC_AUTOJSON bxc_json *j = load("expand.json");
-	BXC_CLEANUP(df_env_freep) df_env *env = env_of(bxc_json_get(j, "env"));
-	size_t n = 0;
-	BXC_JSON_FOREACH (v, bxc_json_get(j, "vectors")) {
-		one_vector(v, env);
-		n++;
-	}
-	assert_true(n > 80);
-}
-
 static char *expand(const char *word, const df_word_opts *o)
 {
 	BXC_CLEANUP(df_env_freep) df_env *e = df_env_new();
@@ -173,7 +116,6 @@ static void expansion_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(words_expand_as_the_reference_does),
 		cmocka_unit_test(patterns_match_shortest_longest_and_plain_characters),
 		cmocka_unit_test(unset_variables_may_be_left_as_written),
 		cmocka_unit_test(errors_say_what_is_wrong),
