@@ -194,6 +194,21 @@ static char *cache_key(const need *n)
 	return bxc_str_fmt("%s %s", n->ref, p);
 }
 
+/* A name that is nearly that of a stage was most likely meant for it. */
+static bxc_err *with_nearest(const build *b, const need *n, bxc_err *err_take)
+{
+	const char *near = bxc_df_nearest_base(b->ast, n->ref);
+	if (!near || bxc_err_code(err_take) == BXC_CANCELED)
+		return err_take;
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, bxc_err_code(err_take), "%s (did you mean %s?)", bxc_err_text(err_take), near));
+	const char *k, *v;
+	for (size_t i = 0; bxc_err_detail_at(err_take, i, &k, &v); i++)
+		bxc_err_detail(err, k, "%s", v);
+	bxc_err_free(err_take);
+	return err;
+}
+
 static void hide(wanted *w, const bxc_err *err)
 {
 	if (w->is_shown)
@@ -204,7 +219,7 @@ static void hide(wanted *w, const bxc_err *err)
 /* The first that fails ends the build; the others are canceled with it and come to resolve_done one by one. */
 static void fail(struct resolve *q, wanted *w)
 {
-	bxc_err *err = BXC_TAKE(w->err);
+	bxc_err *err = with_nearest(q->b, &w->need, BXC_TAKE(w->err));
 	BXC_AUTOERR bxc_err *canceled = NULL;
 	bxc_err_set(&canceled, BXC_CANCELED, "canceled");
 	for (size_t i = 0; i < q->next; i++)

@@ -13,7 +13,7 @@ void df_lexer_done(df_lexer *l)
 {
 	free(l->syntax);
 	free(l->check);
-	free(l->comments);
+	bxc_buf_done(&l->comments);
 	*l = (df_lexer){0};
 }
 
@@ -134,21 +134,20 @@ static void comment(df_lexer *l, bxc_slice s)
 	s.n--;
 	s = trim_right(trim_left(s));
 	if (!s.n) {
-		free(BXC_TAKE(l->comments));
+		bxc_buf_clear(&l->comments);
 		return;
 	}
 	bool valid = bxc_utf8_valid(s.p, s.n) && !memchr(s.p, 0, s.n);
 	if (!valid)
 		return;
 	/* What a very long comment says after its first 64 KiB describes nothing. */
-	size_t have = l->comments ? l->comments_len : 0;
-	if (have > BXC_LIMIT_DOCKERFILE_LINE)
+	if (l->comments.len > BXC_LIMIT_DOCKERFILE_LINE)
 		return;
-	char *joined = bxc_str_fmt(
-		"%s%s%.*s", have ? l->comments : "", have ? "\n" : "", (int)s.n, (const char *)s.p);
-	free(l->comments);
-	l->comments = joined;
-	l->comments_len = strlen(joined);
+	if (!l->comments.max_bytes)
+		bxc_buf_init(&l->comments, 2 * BXC_LIMIT_DOCKERFILE_LINE + 2);
+	if (l->comments.len)
+		bxc_buf_addc(&l->comments, '\n');
+	bxc_buf_add(&l->comments, s.p, s.n);
 }
 
 /* Cuts a continuation mark off; true when there was one. */
@@ -200,7 +199,7 @@ static int first_part(df_lexer *l, bxc_slice *ret, bxc_err **err)
 		}
 		if (ret->n)
 			return 1;
-		free(BXC_TAKE(l->comments));
+		bxc_buf_clear(&l->comments);
 	}
 }
 
@@ -232,10 +231,11 @@ int df_lex_line(df_lexer *l, df_line *ret, bxc_err **err)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the instruction is not valid UTF-8");
 	BXC_AUTOFREE char *text = bxc_buf_steal(&b);
 	*ret = (df_line){.text = bxc_strdup(bxc_str_trim(text)),
-		.comments = BXC_TAKE(l->comments),
+		.comments = l->comments.len ? bxc_strdup(bxc_buf_text(&l->comments)) : NULL,
 		.start = start,
 		.end = l->line,
 		.has_gap = gap};
+	bxc_buf_clear(&l->comments);
 	return 1;
 }
 

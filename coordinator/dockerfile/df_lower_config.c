@@ -133,7 +133,7 @@ static int expose_words(
 			df_check_port(lw, *p);
 			r = df_ports(*p, ports, err);
 			if (r == 0)
-				r = df_charge(&lw->work, 64 * (uint64_t)(ports->n - before), err);
+				r = df_charge(&lw->work, 160 * (uint64_t)(ports->n - before), err);
 		}
 		if (r < 0)
 			return r;

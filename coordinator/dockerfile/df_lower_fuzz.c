@@ -36,12 +36,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bxc_df_opts o = {.platform = {.os = "linux", .arch = "amd64"},
 		.multi_platform = size & 1,
 		.session = "s",
+		.all_stages = size & 2,
+		.want_outline = size & 4,
 		.lookup = lookup,
 		.lookup_ud = c};
 	int r = bxc_df_lower(a, &o, def, &first, NULL);
 	if (r < 0)
 		return 0;
-	bxc_check(r == 0 && first.image);
+	bxc_check(r == 0 && first.image && !first.outline == !o.want_outline);
 	bxc_check(bxc_def_validate(def, NULL) == 0);
 	size_t n = def->vertices.n;
 	bxc_check(bxc_df_lower(a, &o, def, &second, NULL) == 0);

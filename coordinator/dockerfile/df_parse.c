@@ -47,7 +47,8 @@ const char *df_kind_name(df_kind k)
 static df_kind kind_of(const char *word)
 {
 	for (size_t i = 1; i < BXC_ARRAY_SIZE(instructions); i++)
-		if (bxc_str_eq_nocase(word, instructions[i].name))
+		if ((*word | 0x20) == (*instructions[i].name | 0x20) &&
+			bxc_str_eq_nocase(word, instructions[i].name))
 			return (df_kind)i;
 	return DF_NONE;
 }

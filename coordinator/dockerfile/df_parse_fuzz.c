@@ -8,12 +8,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	BXC_CLEANUP(bxc_df_ast_freep) bxc_df_ast *a = NULL;
 	BXC_AUTOERR bxc_err *err = NULL;
-	if (bxc_df_parse(bxc_slice_of(data, size), "Dockerfile", &a, &err) < 0) {
+	BXC_AUTODFRESULT bxc_df_result checked = {0};
+	const bxc_df_opts o = {.platform = {.os = "linux", .arch = "amd64"}};
+	int r = bxc_df_parse_part(bxc_slice_of(data, size), "Dockerfile", &a, &err);
+	bxc_df_check_part(a, &o, &checked);
+	BXC_ARR_FOREACH (w, &checked.warnings)
+		bxc_check(w->line_end >= w->line && strlen(w->text) <= DF_MAX_WARNING);
+	BXC_AUTOJSON bxc_json *doc = bxc_df_check_document(&checked, err);
+	if (r < 0) {
 		bxc_check(bxc_str_has_prefix(bxc_err_text(err), "Dockerfile:"));
 		return 0;
 	}
 	uint32_t last = 0;
 	bxc_check(bxc_df_n_stages(a) > 0);
+	BXC_AUTOJSON bxc_json *targets = bxc_df_targets_document(a);
+	bxc_check(bxc_json_len(bxc_json_get(targets, "targets")) == bxc_df_n_stages(a));
 	BXC_ARR_FOREACH (p, &a->instrs) {
 		const df_instr *i = *p;
 		bxc_check(i->line > last && i->line_end >= i->line);

@@ -168,6 +168,37 @@ static void limits_are_told(void **state)
 		"Dockerfile:2: dockerfile line greater than max allowed size of 65535");
 }
 
+static void a_base_that_is_missing_has_a_name_near_to_it(void **state)
+{
+	(void)state;
+	BXC_CLEANUP(bxc_df_ast_freep)
+	bxc_df_ast *a = parse("FROM scratch AS Build\nFROM scratch\nFROM scratch AS test-all\n");
+	assert_string_equal(bxc_df_nearest_base(a, "docker.io/library/biuld:latest"), "build");
+	assert_string_equal(bxc_df_nearest_base(a, "docker.io/library/test_all:1"), "test-all");
+	assert_string_equal(bxc_df_nearest_base(a, "docker.io/library/alpin:latest"), "alpine");
+	assert_null(bxc_df_nearest_base(a, "docker.io/library/busybox:latest"));
+	assert_null(bxc_df_nearest_base(a, "docker.io/library/something:latest"));
+	assert_null(bxc_df_nearest_base(a, "ghcr.io/x/biuld:latest"));
+}
+
+static void images_have_a_limit(void **state)
+{
+	(void)state;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(1u << 20);
+	bxc_df_ast *a = NULL;
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_buf_adds(&b, "FROM scratch\n");
+	for (uint32_t i = 0; i <= DF_MAX_IMAGES; i++)
+		bxc_buf_addf(&b, "COPY --from=i%u a b\n", i);
+	assert_ok(bxc_df_parse(bxc_buf_slice(&b), "Dockerfile", &a, &err), err);
+	BXC_CLEANUP(bxc_df_ast_freep) bxc_df_ast *owned = a;
+	BXC_CLEANUP(bxc_def_freep) bxc_def *def = bxc_def_new();
+	BXC_AUTODFRESULT bxc_df_result res = {0};
+	const bxc_df_opts o = {.platform = bxc_platform_host()};
+	assert_err_text(bxc_df_lower(owned, &o, def, &res, &err), BXC_RESOURCE_EXHAUSTED, err,
+		"Dockerfile:1002: more than 1000 images");
+}
+
 static void an_excerpt_marks_the_lines(void **state)
 {
 	(void)state;
@@ -198,6 +229,8 @@ int main(void)
 		cmocka_unit_test(heredocs_have_their_bodies_and_quoting),
 		cmocka_unit_test(triggers_are_kept_verbatim),
 		cmocka_unit_test(limits_are_told),
+		cmocka_unit_test(a_base_that_is_missing_has_a_name_near_to_it),
+		cmocka_unit_test(images_have_a_limit),
 		cmocka_unit_test(an_excerpt_marks_the_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

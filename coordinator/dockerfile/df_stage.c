@@ -155,15 +155,22 @@ static int find_target(df_lower *lw, bxc_err **err)
 
 /* ---- what commands read from ---- */
 
-static size_t image_stage(df_lower *lw, const char *name, const df_cmd *c)
+static int too_many_images(bxc_err **err)
 {
-	for (size_t i = lw->n_file_stages; i < lw->stages.n; i++)
-		if (bxc_str_eq(lw->stages.v[i]->base, name))
-			return i;
+	return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u images", DF_MAX_IMAGES);
+}
+
+static int image_stage(df_lower *lw, const char *name, const df_cmd *c, size_t *ret, bxc_err **err)
+{
+	for (*ret = lw->n_file_stages; *ret < lw->stages.n; ++*ret)
+		if (bxc_str_eq(lw->stages.v[*ret]->base, name))
+			return 0;
+	if (lw->stages.n - lw->n_file_stages >= DF_MAX_IMAGES)
+		return too_many_images(err);
 	df_stage *s = push_stage(lw, c->line, c->line_end);
 	s->base = bxc_strdup(name);
 	s->label = bxc_strdup("");
-	return lw->stages.n - 1;
+	return 0;
 }
 
 static int find_source(df_lower *lw, const char *from, const df_cmd *c, size_t *ret, bxc_err **err)
@@ -178,9 +185,7 @@ static int find_source(df_lower *lw, const char *from, const df_cmd *c, size_t *
 	}
 	BXC_AUTOFREE char *lower = bxc_str_lower(bxc_strdup(from));
 	*ret = find_by_name(lw, lower);
-	if (*ret == DF_NO_STAGE)
-		*ret = image_stage(lw, from, c);
-	return 0;
+	return *ret == DF_NO_STAGE ? image_stage(lw, from, c, ret, err) : 0;
 }
 
 static int copy_source(df_lower *lw, df_cmd *c, bxc_err **err)
@@ -310,6 +315,28 @@ int df_stages_make(df_lower *lw, bxc_err **err)
 	return r;
 }
 
+const char *bxc_df_nearest_base(const bxc_df_ast *a, const char *ref)
+{
+	static const char prefix[] = "docker.io/library/";
+	static const char *const common[] = {
+		"alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"};
+	if (!bxc_str_has_prefix(ref, prefix))
+		return NULL;
+	ref += strlen(prefix);
+	BXC_AUTOFREE char *name = bxc_strndup(ref, strcspn(ref, ":@"));
+	BXC_AUTOFREE const char **names =
+		bxc_calloc(a->stages.n + BXC_ARRAY_SIZE(common), sizeof(*names));
+	size_t n = 0;
+	BXC_ARR_FOREACH (s, &a->stages)
+		if (s->from->stage)
+			names[n++] = s->from->stage;
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(common); i++)
+		names[n++] = common[i];
+	const char *near = bxc_str_nearest(name, names, n);
+	/* One that is there by this name failed for another reason. */
+	return bxc_str_eq(near, name) ? NULL : near;
+}
+
 /* ---- reachability ---- */
 
 typedef BXC_ARR(size_t) stage_list;
@@ -342,13 +369,17 @@ static void mark_reachable(df_lower *lw)
 
 /* ---- images ---- */
 
-static void add_need(df_lower *lw, const df_stage *s, const char *ref, const bxc_platform *p)
+static int add_need(
+	df_lower *lw, const df_stage *s, const char *ref, const bxc_platform *p, bxc_err **err)
 {
 	BXC_ARR_FOREACH (n, &lw->res->needs)
 		if (bxc_str_eq(n->ref, ref) && bxc_platform_eq(&n->platform, p))
-			return;
+			return 0;
+	if (lw->res->needs.n >= DF_MAX_IMAGES)
+		return too_many_images(err);
 	*bxc_arr_push(&lw->res->needs) = (bxc_df_need){
 		.ref = bxc_strdup(ref), .platform = *p, .line = s->line, .line_end = s->line_end};
+	return 0;
 }
 
 static void resolve_scratch(df_lower *lw, df_stage *s)
@@ -423,10 +454,8 @@ static int resolve_image(df_lower *lw, df_stage *s, bxc_err **err)
 		return bxc_err_wrap(err, r, "failed to parse stage name \"%.128s\"", s->base);
 	BXC_AUTOFREE char *full = bxc_ref_str(&ref);
 	bxc_platform want = s->has_platform ? s->platform : lw->o->platform;
-	if (!lw->o->lookup || !lw->o->lookup(full, &want, &found, lw->o->lookup_ud)) {
-		add_need(lw, s, full, &want);
-		return 0;
-	}
+	if (!lw->o->lookup || !lw->o->lookup(full, &want, &found, lw->o->lookup_ud))
+		return add_need(lw, s, full, &want, err);
 	r = df_copy_config(lw, s, found.config, err);
 	if (r < 0)
 		return r;

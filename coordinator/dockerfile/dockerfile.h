@@ -43,6 +43,12 @@ const char *bxc_df_stage_name(const bxc_df_ast *a, size_t i);
  */
 char *bxc_df_excerpt(bxc_slice text, const char *name, uint32_t line, uint32_t line_end);
 
+/*
+ * For an image that was not found ("docker.io/library/biuld:latest"): the stage, or the well-known
+ * image, whose name is near to it; borrowed. NULL: none.
+ */
+const char *bxc_df_nearest_base(const bxc_df_ast *a, const char *ref);
+
 /* ---- lowering ---- */
 /* What is known of an image: all borrowed until the call of bxc_df_lower ends. */
 typedef struct bxc_df_image {

@@ -19,6 +19,7 @@
 #define DF_MAX_NESTING	    100u	 /* of ${a:-${b:-...}} */
 #define DF_MAX_VARS	    10000u	 /* variables, labels, ports of one stage */
 #define DF_MAX_WORK	    (256u << 20) /* bytes made by expanding and copying in one lowering */
+#define DF_MAX_IMAGES	    1000u	 /* that one target needs */
 #define DF_MAX_WARNINGS	    1000u	 /* more are not told */
 #define DF_MAX_WARNING	    1000u	 /* bytes of one; what is longer is cut */
 #define DF_MAX_LOOKS	    100000u	 /* names compared to find the nearest, in one lowering */
@@ -227,8 +228,7 @@ typedef struct df_lexer {
 	char *syntax;
 	char *check;
 	uint32_t syntax_line, check_line;
-	char *comments;
-	size_t comments_len;
+	bxc_buf comments; /* the lines since the last instruction or gap; made when there is one */
 } df_lexer;
 
 typedef struct df_line {
