@@ -163,6 +163,10 @@ static int write_metadata(const struct run *r, bxc_err **err)
 	bxc_json_set_str(j, "buildx.build.ref", ref);
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(keys); i++)
 		bxc_json_set_str(j, keys[i], response_of(r, keys[i]));
+	bool want_warnings = false;
+	const char *asked = getenv("BUILDX_METADATA_WARNINGS");
+	if (asked && bxc_str_to_bool(asked, &want_warnings, NULL) == 0 && want_warnings)
+		bxc_json_set_take(j, "buildx.build.warnings", bxc_prog_warnings(r->prog));
 	const char *desc = response_of(r, "containerimage.descriptor");
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(64u << 10);
 	bxc_json *d = NULL;

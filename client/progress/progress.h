@@ -37,6 +37,8 @@ void bxc_prog_set_source(bxc_prog *p, const char *name, const void *text, size_t
 void bxc_prog_excerpt(FILE *out, const char *name, const char *text, uint64_t first, uint64_t last);
 /* One event; now_ns: wall clock. */
 void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns);
+/* The warnings so far as BuildKit's JSON has them; an owned array, NULL: none. */
+bxc_json *bxc_prog_warnings(const bxc_prog *p);
 /* Redraws (tty) or prints what waits (plain); call every 100 ms. */
 void bxc_prog_tick(bxc_prog *p, int64_t now_ns);
 void bxc_prog_resize(bxc_prog *p, int width, int height);

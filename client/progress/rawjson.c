@@ -46,6 +46,14 @@ static void put_warning(bxc_json *o, const bxc_json *ev)
 	bxc_json_set_u64(bxc_json_add_object(range, "end"), "line", bxc_json_get_u64(ev, "line_end", line));
 }
 
+bxc_json *bxc_prog_warnings(const bxc_prog *p)
+{
+	bxc_json *list = p->warnings.n ? bxc_json_array() : NULL;
+	BXC_ARR_FOREACH (w, &p->warnings)
+		put_warning(bxc_json_push_object(list), *w);
+	return list;
+}
+
 void rawjson_event(bxc_prog *p, const bxc_json *ev)
 {
 	const char *type = bxc_json_get_str(ev, "type", "");

@@ -329,6 +329,25 @@ static void frontends_and_checks_of_others_are_not_skipped(void **state)
 		&w, "# check=foo=1\nFROM busybox\n", BXC_INVALID_ARGUMENT, "invalid check option");
 }
 
+static void one_platform_or_several_as_asked_for(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	BXC_AUTOSTRV char **args = list_of(LIST("BUILDKIT_MULTI_PLATFORM=0", NULL));
+	w.o.build_args = args;
+	lower(&w, "FROM scratch\n");
+	w.o.multi_platform = true;
+	assert_fails(&w, "FROM scratch\n", BXC_INVALID_ARGUMENT,
+		"conflicting config: returning multiple target platforms is not allowed");
+	free(args[0]);
+	args[0] = bxc_strdup("BUILDKIT_MULTI_PLATFORM=true");
+	lower(&w, "FROM scratch\n");
+	w.o.multi_platform = false;
+	assert_fails(&w, "FROM scratch\n", BXC_UNIMPLEMENTED,
+		"BUILDKIT_MULTI_PLATFORM=1 with one platform is not supported");
+}
+
 static void expansion_of_a_file_is_bounded(void **state)
 {
 	(void)state;
@@ -359,6 +378,7 @@ int main(void)
 		cmocka_unit_test(triggers_run_first_in_children),
 		cmocka_unit_test(an_epoch_dates_what_is_made),
 		cmocka_unit_test(frontends_and_checks_of_others_are_not_skipped),
+		cmocka_unit_test(one_platform_or_several_as_asked_for),
 		cmocka_unit_test(expansion_of_a_file_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

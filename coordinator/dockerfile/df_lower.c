@@ -422,6 +422,23 @@ static void finish_image(df_lower *lw, df_stage *t)
 	lw->res->stage = t->name ? bxc_strdup(t->name) : bxc_str_fmt("%zu", lw->target);
 }
 
+static int check_multi_platform(const df_lower *lw, bxc_err **err)
+{
+	const char *text = df_env_get(lw->build_args, "BUILDKIT_MULTI_PLATFORM");
+	bool on = false;
+	if (!text)
+		return 0;
+	int r = bxc_str_to_bool(text, &on, err);
+	if (r < 0)
+		return bxc_err_wrap(err, r, "BUILDKIT_MULTI_PLATFORM");
+	if (!on && lw->o->multi_platform)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"conflicting config: returning multiple target platforms is not allowed");
+	return on && !lw->o->multi_platform
+		       ? df_unsupported("BUILDKIT_MULTI_PLATFORM=1 with one platform", err)
+		       : 0;
+}
+
 static int prepare(df_lower *lw, bxc_err **err)
 {
 	df_env_set_strv(lw->build_args, lw->o->build_args);
@@ -430,7 +447,9 @@ static int prepare(df_lower *lw, bxc_err **err)
 	if (bxc_str_eq(df_env_get(lw->build_args, "BUILDKIT_DISABLE_FILEOP"), "1"))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"support for BUILDKIT_DISABLE_FILEOP has been removed");
-	int r = df_syntax_check(lw, err);
+	int r = check_multi_platform(lw, err);
+	if (r == 0)
+		r = df_syntax_check(lw, err);
 	if (r == 0)
 		r = df_checks_set(lw, err);
 	if (r < 0)

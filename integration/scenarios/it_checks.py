@@ -20,6 +20,15 @@ def test_a_build_shows_its_warnings_and_goes_on(two, ctx):
     assert "More info: https://docs.docker.com/go/dockerfile/rule/json-args-recommended/" in more.err and ">>> CMD hi" in more.err
 
 
+def test_warnings_are_kept_with_the_metadata_when_asked_for(two, tmp_path, ctx):
+    where = ctx("FROM scratch\nCOPY f /\nCMD hi\n", f="x")
+    for asked in None, {"BUILDX_METADATA_WARNINGS": "1"}:
+        two.build("-o", "type=cacheonly", "--metadata-file", tmp_path / "m", where, env=asked)
+        got = json.loads((tmp_path / "m").read_text()).get("buildx.build.warnings")
+        assert (got is not None) == (asked is not None)
+    assert base64.b64decode(got[0]["short"]).startswith(b"JSONArgsRecommended: ") and got[0]["range"][0]["start"]["line"] == 3
+
+
 def test_error_true_fails_on_what_is_not_skipped(two, ctx):
     head = "# check=skip=JSONArgsRecommended;error=true\n"
     two.build("-o", "type=cacheonly", ctx(head + "FROM scratch\nCOPY f /\nCMD hi\n", f="x"))
