@@ -40,6 +40,11 @@ static const char *const migrations[] = {
 	"NULL,"
 	" tenant TEXT, created_ns INTEGER NOT NULL) STRICT;"
 	"CREATE TABLE settings(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+
+	"CREATE TABLE attempts(task TEXT PRIMARY KEY, epoch INTEGER NOT NULL, key BLOB NOT NULL,"
+	" fresh INTEGER NOT NULL, build TEXT NOT NULL, worker TEXT NOT NULL,"
+	" record INTEGER NOT NULL, facts TEXT NOT NULL) STRICT;"
+	"CREATE INDEX attempts_by_build ON attempts(build);",
 };
 
 static const char *const sql[SQ_N_STMTS] = {
@@ -115,6 +120,12 @@ static const char *const sql[SQ_N_STMTS] = {
 			   " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
 	[SQ_SETTING_INIT] =
 		"INSERT INTO settings(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO NOTHING",
+	[SQ_ATTEMPT_PUT] = "INSERT OR REPLACE INTO attempts(task, epoch, key, fresh, build, worker,"
+			   " record, facts) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[SQ_ATTEMPT_DELETE] = "DELETE FROM attempts WHERE task = ?1",
+	[SQ_ATTEMPTS_FORGET] = "DELETE FROM attempts WHERE build = ?1 AND record <> 0",
+	[SQ_ATTEMPT_LIST] = "SELECT task, epoch, key, fresh, build, worker, record, facts"
+			    " FROM attempts ORDER BY task",
 };
 
 /* ---- errors ---- */
@@ -414,6 +425,7 @@ int bxc_state__open_sqlite(const char *path, bxc_state **ret, bxc_err **err)
 	bxc_state__sq_builds_ops(&q->ops);
 	bxc_state__sq_cache_ops(&q->ops);
 	bxc_state__sq_facts_ops(&q->ops);
+	bxc_state__sq_attempts_ops(&q->ops);
 	/* A name like ":memory:" or "file:x" has a meaning of its own; as a path it has none. */
 	q->path = path[0] == '/' ? bxc_strdup(path) : bxc_str_fmt("./%s", path);
 	int r = prepare_file(q, err);

@@ -47,6 +47,10 @@ typedef enum sq_stmt {
 	SQ_SETTING_GET,
 	SQ_SETTING_SET,
 	SQ_SETTING_INIT,
+	SQ_ATTEMPT_PUT,
+	SQ_ATTEMPT_DELETE,
+	SQ_ATTEMPTS_FORGET,
+	SQ_ATTEMPT_LIST,
 	SQ_N_STMTS,
 } sq_stmt;
 
@@ -92,6 +96,7 @@ char *bxc_state__sq_text(sqlite3_stmt *stmt, int i); /* owned; NULL for NULL */
 bool bxc_state__sq_digest(sqlite3_stmt *stmt, int i, bxc_digest *ret);
 
 /* ---- the tables of functions ---- */
-void bxc_state__sq_builds_ops(bxc_state_ops *ops); /* sqlite_builds.c */
-void bxc_state__sq_cache_ops(bxc_state_ops *ops);  /* sqlite_cache.c */
-void bxc_state__sq_facts_ops(bxc_state_ops *ops);  /* sqlite_facts.c */
+void bxc_state__sq_builds_ops(bxc_state_ops *ops);   /* sqlite_builds.c */
+void bxc_state__sq_cache_ops(bxc_state_ops *ops);    /* sqlite_cache.c */
+void bxc_state__sq_facts_ops(bxc_state_ops *ops);    /* sqlite_facts.c */
+void bxc_state__sq_attempts_ops(bxc_state_ops *ops); /* sqlite_attempts.c */

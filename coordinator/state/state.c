@@ -390,7 +390,54 @@ int bxc_state_setting_init(
 	return st->ops->setting_init(st, key, value, ret_value, err);
 }
 
+int bxc_state_attempt_put(bxc_state *st, const bxc_state_attempt *a, bxc_err **err)
+{
+	CHECK(check_id("task", a->task, err));
+	CHECK(check_id("worker", a->worker, err));
+	CHECK(check_digests("key of an attempt", &a->key, 1, err));
+	CHECK(check_json("facts of an attempt", a->facts, false, err));
+	if (*a->build)
+		CHECK(check_id("build", a->build, err));
+	if (a->epoch > INT64_MAX || a->record > INT64_MAX)
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "attempt '%s': a number is too large", a->task);
+	return st->ops->attempt_put(st, a, err);
+}
+
+int bxc_state_attempt_delete(bxc_state *st, const char *task, bxc_err **err)
+{
+	CHECK(check_id("task", task, err));
+	return st->ops->attempt_delete(st, task, err);
+}
+
+int bxc_state_attempts_forget(bxc_state *st, const char *build, bxc_err **err)
+{
+	CHECK(check_id("build", build, err));
+	return st->ops->attempts_forget(st, build, err);
+}
+
+int bxc_state_attempt_list(bxc_state *st, bxc_state_attempts *ret, bxc_err **err)
+{
+	return st->ops->attempt_list(st, ret, err);
+}
+
 /* ---- free them ---- */
+
+void bxc_state_attempt_done(bxc_state_attempt *a)
+{
+	free(a->task);
+	free(a->build);
+	free(a->worker);
+	free(a->facts);
+	*a = (bxc_state_attempt){0};
+}
+
+void bxc_state_attempts_done(bxc_state_attempts *a)
+{
+	BXC_ARR_FOREACH (it, &a->items)
+		bxc_state_attempt_done(it);
+	bxc_arr_done(&a->items);
+}
 
 void bxc_state_build_done(bxc_state_build *b)
 {

@@ -225,6 +225,37 @@ BXC_MUST_CHECK int bxc_state_setting_set(
 BXC_MUST_CHECK int bxc_state_setting_init(
 	bxc_state *st, const char *key, const char *value, char **ret_value, bxc_err **err);
 
+/* ---- attempts ---- */
+
+/*
+ * A step that a worker was given, so that a coordinator that starts again knows what runs and what
+ * has ended. The name of the task is the fence: what comes under any other name is refused.
+ */
+typedef struct bxc_state_attempt {
+	char *task; /* unique */
+	uint64_t epoch;
+	bxc_digest key;	 /* by which equal work is recognised */
+	bool fresh;	 /* runs whatever the cache knows: nobody else's result will do */
+	char *build;	 /* on whose behalf; "": nobody's any more */
+	char *worker;	 /* name */
+	uint64_t record; /* its result; 0: it runs */
+	char *facts;	 /* JSON */
+} bxc_state_attempt;
+void bxc_state_attempt_done(bxc_state_attempt *a);
+typedef struct bxc_state_attempts {
+	BXC_ARR(bxc_state_attempt) items;
+} bxc_state_attempts;
+void bxc_state_attempts_done(bxc_state_attempts *a);
+
+/* Replaces what is known of the task. */
+BXC_MUST_CHECK int bxc_state_attempt_put(bxc_state *st, const bxc_state_attempt *a, bxc_err **err);
+BXC_MUST_CHECK int bxc_state_attempt_delete(
+	bxc_state *st, const char *task, bxc_err **err); /* not there: no error */
+/* Deletes those of a build that have a result. */
+BXC_MUST_CHECK int bxc_state_attempts_forget(bxc_state *st, const char *build, bxc_err **err);
+/* All, by task. `ret` is zeroed or done. */
+BXC_MUST_CHECK int bxc_state_attempt_list(bxc_state *st, bxc_state_attempts *ret, bxc_err **err);
+
 /* ---- backends ---- */
 
 /*
@@ -275,6 +306,10 @@ typedef struct bxc_state_ops {
 	int (*setting_set)(bxc_state *st, const char *key, const char *value, bxc_err **err);
 	int (*setting_init)(
 		bxc_state *st, const char *key, const char *value, char **ret_value, bxc_err **err);
+	int (*attempt_put)(bxc_state *st, const bxc_state_attempt *a, bxc_err **err);
+	int (*attempt_delete)(bxc_state *st, const char *task, bxc_err **err);
+	int (*attempts_forget)(bxc_state *st, const char *build, bxc_err **err);
+	int (*attempt_list)(bxc_state *st, bxc_state_attempts *ret, bxc_err **err);
 } bxc_state_ops;
 
 struct bxc_state {

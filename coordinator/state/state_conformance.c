@@ -255,6 +255,60 @@ static void layers_and_settings_are_replaced(void **state)
 	free(text);
 }
 
+static bxc_state_attempt attempt(const char *task, const char *build, unsigned key)
+{
+	return (bxc_state_attempt){
+		.task = (char *)(uintptr_t)task,
+		.epoch = 1,
+		.key = num(key),
+		.build = (char *)(uintptr_t)build,
+		.worker = (char *)(uintptr_t) "w",
+		.facts = (char *)(uintptr_t) "{}",
+	};
+}
+
+static void attempts_are_kept_until_they_are_of_no_use(void **state)
+{
+	state_case *c = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_state_attempt a = attempt("t1", "b1", 1);
+	assert_ok(bxc_state_attempt_put(c->st, &a, &err), err);
+	bxc_state_attempt b = attempt("t2", "b1", 2);
+	b.fresh = true;
+	assert_ok(bxc_state_attempt_put(c->st, &b, &err), err);
+	bxc_state_attempt d = attempt("t3", "b2", 3);
+	assert_ok(bxc_state_attempt_put(c->st, &d, &err), err);
+	/* The second has ended: in one transaction with its result. */
+	b.record = 7;
+	b.epoch = 2;
+	assert_ok(bxc_state_begin(c->st, BXC_STATE_LAZY, &err), err);
+	assert_ok(bxc_state_attempt_put(c->st, &b, &err), err);
+	assert_ok(bxc_state_commit(c->st, &err), err);
+	reopen(c);
+	bxc_state_attempts list = {0};
+	assert_ok(bxc_state_attempt_list(c->st, &list, &err), err);
+	assert_int_equal(list.items.n, 3);
+	const bxc_state_attempt *got = &list.items.v[1];
+	assert_string_equal(got->task, "t2");
+	assert_string_equal(got->build, "b1");
+	assert_string_equal(got->worker, "w");
+	assert_string_equal(got->facts, "{}");
+	assert_true(got->fresh && bxc_digest_eq(&got->key, &b.key));
+	assert_int_equal(got->record, 7);
+	assert_int_equal(got->epoch, 2);
+	bxc_state_attempts_done(&list);
+	/* What still runs is not forgotten with its build. */
+	assert_ok(bxc_state_attempts_forget(c->st, "b1", &err), err);
+	assert_ok(bxc_state_attempt_delete(c->st, "t3", &err), err);
+	assert_ok(bxc_state_attempt_delete(c->st, "t3", &err), err);
+	assert_ok(bxc_state_attempt_list(c->st, &list, &err), err);
+	assert_int_equal(list.items.n, 1);
+	assert_string_equal(list.items.v[0].task, "t1");
+	bxc_state_attempts_done(&list);
+	a.task = (char *)(uintptr_t) "";
+	assert_err(bxc_state_attempt_put(c->st, &a, &err), BXC_INVALID_ARGUMENT, err);
+}
+
 static void files_are_found_in_their_packs(void **state)
 {
 	state_case *c = *state;
@@ -405,6 +459,7 @@ const state_conformance_test state_conformance_tests[] = {
 	TEST(keys_lead_to_records_until_those_are_deleted),
 	TEST(records_are_listed_by_last_use),
 	TEST(layers_and_settings_are_replaced),
+	TEST(attempts_are_kept_until_they_are_of_no_use),
 	TEST(files_are_found_in_their_packs),
 	TEST(twenty_thousand_files_are_looked_up_fast),
 	TEST(tokens_are_found_by_hash),
