@@ -87,6 +87,9 @@ const char *bxc_chan_peer(const bxc_chan *c);
 BXC_MUST_CHECK int bxc_chan_send(bxc_chan *c, bxc_slice msg, bxc_err **err);
 /* Loop only. Says goodbye once queued messages are acknowledged (at most 5 s), then frees; no callback after it returns. */
 void bxc_chan_close(bxc_chan *c);
+/* Loop only, listening side: cuts the connection without a goodbye and frees. The dialling side takes
+ * it for a failure and tries again, until a server answers: RESET follows there. */
+void bxc_chan_drop(bxc_chan *c);
 
 /* ---- streams: bytes both ways with credit. Any thread but one reader and one writer at a time. ---- */
 typedef enum bxc_chan_stream_flags {

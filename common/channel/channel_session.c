@@ -514,6 +514,26 @@ static void on_close(void *ud)
 	chan_unref(c);
 }
 
+static void on_drop(void *ud)
+{
+	bxc_chan *c = ud;
+	c->closing = true;
+	if (!c->finished)
+		chan_finish(c, NULL);
+	chan_unref(c);
+}
+
+void bxc_chan_drop(bxc_chan *c)
+{
+	bxc_check(c->is_server);
+	c->user_closed = true;
+	pthread_mutex_lock(&c->lock);
+	c->no_more = true;
+	pthread_mutex_unlock(&c->lock);
+	/* The reference of the user goes with the post. */
+	bxc_loop_post(c->e->loop, on_drop, c);
+}
+
 void bxc_chan_close(bxc_chan *c)
 {
 	engine *e = c->e;
