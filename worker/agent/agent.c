@@ -20,6 +20,7 @@ static void job_free(job *j)
 	bxc_reg_free(j->reg);
 	bxc_strv_free(j->lost);
 	bxc_map_free(j->told);
+	spool_done(&j->spool);
 	pthread_mutex_destroy(&j->lock);
 	free(j->name);
 	free(j->build);
@@ -49,11 +50,23 @@ void bxc_agent_set_port(bxc_agent *a, const bxc_agent_port *port)
 	a->port = *port;
 }
 
-void bxc_agent_abandon(bxc_agent *a)
+static void cancel_all(bxc_agent *a)
 {
 	BXC_MAP_FOREACH (it, a->jobs) {
 		job *j = it.value;
 		bxc_cancel_fire(j->cancel);
+	}
+}
+
+void bxc_agent_reset(bxc_agent *a)
+{
+	BXC_MAP_FOREACH (it, a->jobs) {
+		job *j = it.value;
+		/* Outputs need a client that asked for them, the rest is quickly done again. */
+		if (j->is_step)
+			spool_detach(&j->spool);
+		else
+			bxc_cancel_fire(j->cancel);
 	}
 }
 
@@ -62,7 +75,7 @@ void bxc_agent_stop(bxc_agent *a)
 	if (!a)
 		return;
 	a->stopping = true;
-	bxc_agent_abandon(a);
+	cancel_all(a);
 	bxc_pool_free(a->pool);
 	BXC_MAP_FOREACH (it, a->jobs)
 		job_free(it.value);
@@ -89,30 +102,43 @@ bxc_json *bxc_agent_hello(bxc_agent *a)
 		bxc_json_set_str(o, "id", l->id);
 		bxc_json_set_u64(o, "size", l->size_bytes);
 	}
-	bxc_json_add_array(j, "running");
+	bxc_json *running = bxc_json_add_array(j, "running");
+	BXC_MAP_FOREACH (it, a->jobs) {
+		const job *step = it.value;
+		if (!step->is_step || step->is_forgotten)
+			continue;
+		bxc_json *o = bxc_json_push_object(running);
+		bxc_json_set_str(o, "task", step->name);
+		bxc_json_set_u64(o, "epoch", step->epoch);
+	}
 	return j;
 }
 
 /* ---- messages ---- */
 
-void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel)
+int send_text(bxc_agent *a, const char *text, bxc_cancel *cancel)
 {
-	BXC_AUTOFREE char *text = bxc_json_print(j_take);
-	bxc_json_free(j_take);
 	for (;;) {
 		BXC_AUTOERR bxc_err *err = NULL;
 		int r = a->port.send(bxc_slice_of(text, strlen(text)), a->port.ud, &err);
 		if (r != -BXC_RESOURCE_EXHAUSTED) {
 			if (r < 0 && r != -BXC_CANCELED)
 				bxc_log_err(BXC_LOG_WARN, "worker.send_failed", err, NULL);
-			return;
+			return r;
 		}
 		/* The coordinator is slower than the step talks: the step waits, nothing is dropped. */
 		struct pollfd p = {.fd = bxc_cancel_fd(cancel), .events = POLLIN};
 		bxc_ignore(poll(&p, p.fd >= 0 ? 1 : 0, 20));
 		if (bxc_cancel_is_fired(cancel))
-			return;
+			return -BXC_CANCELED;
 	}
+}
+
+void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel)
+{
+	BXC_AUTOFREE char *text = bxc_json_print(j_take);
+	bxc_json_free(j_take);
+	bxc_ignore(send_text(a, text, cancel));
 }
 
 bxc_json *message(const job *j, const char *type)
@@ -126,8 +152,10 @@ bxc_json *message(const job *j, const char *type)
 
 void send_started(job *j)
 {
-	bxc_json *m = message(j, "task.started");
-	send_json(j->a, m, j->cancel);
+	spool_mark_started(&j->spool);
+	/* Whoever adopts it is told by the way. */
+	if (spool_is_heard(&j->spool))
+		send_json(j->a, message(j, "task.started"), j->cancel);
 }
 
 static bxc_json *err_json(const bxc_err *e)
@@ -183,6 +211,20 @@ static const struct {
 	{"exec", run_exec}, {"file", run_file}, {"checksum", run_checksum}, {"publish", run_publish}, {"export", run_export},
 };
 
+static bxc_json *done_message(job *j)
+{
+	bxc_json *m = message(j, "task.done");
+	bxc_json_set_bool(m, "ok", !j->err);
+	if (j->err) {
+		bxc_json_set_take(m, "error", err_json(j->err));
+		bxc_json_set_bool(m, "infra", j->infra);
+		bxc_json_set_strv(m, "lost", j->lost);
+	} else {
+		bxc_json_set_take(m, "result", BXC_TAKE(j->result));
+	}
+	return m;
+}
+
 static void work(void *ud)
 {
 	job *j = ud;
@@ -202,6 +244,16 @@ static void work(void *ud)
 	/* The step's own failure is UNKNOWN with an exit code, or a mistake in what was asked; the rest is ours or the network's. */
 	if (r < 0)
 		j->infra = bxc_err_get_detail(j->err, "infra") || bxc_code_is_transient(bxc_err_code(j->err));
+	if (j->is_step)
+		spool_add(j, done_message(j), false);
+}
+
+static void free_if_over(job *j)
+{
+	if (!j->is_ended || !j->is_forgotten || j->flushes)
+		return;
+	bxc_map_del(j->a->jobs, j->name);
+	job_free(j);
 }
 
 static void done(void *ud)
@@ -210,20 +262,51 @@ static void done(void *ud)
 	bxc_agent *a = j->a;
 	if (a->stopping)
 		return;              /* freed with the rest */
-	bxc_map_del(a->jobs, j->name);
-	bxc_json *m = message(j, "task.done");
-	bxc_json_set_bool(m, "ok", !j->err);
-	if (j->err) {
-		bxc_json_set_take(m, "error", err_json(j->err));
-		bxc_json_set_bool(m, "infra", j->infra);
-		bxc_json_set_strv(m, "lost", j->lost);
+	if (j->err)
 		bxc_log_err(BXC_LOG_INFO, "task.failed", j->err, "task", j->name, "kind", j->kind, NULL);
-	} else {
-		bxc_json_set_take(m, "result", BXC_TAKE(j->result));
+	else
 		bxc_log(BXC_LOG_INFO, "task.done", "task", j->name, "kind", j->kind, NULL);
+	/* A step is kept until the coordinator has recorded its result. */
+	if (!j->is_step) {
+		send_json(a, done_message(j), NULL);
+		j->is_forgotten = true;
 	}
-	send_json(a, m, NULL);
-	job_free(j);
+	j->is_ended = true;
+	free_if_over(j);
+}
+
+/* The pool refused it. */
+static void not_started(void *ud)
+{
+	job *j = ud;
+	if (j->is_step && !j->a->stopping)
+		spool_add(j, done_message(j), false);
+	done(j);
+}
+
+static void flush_work(void *ud)
+{
+	spool_flush(ud);
+}
+
+static void flush_done(void *ud)
+{
+	job *j = ud;
+	if (j->a->stopping)
+		return;
+	j->flushes--;
+	free_if_over(j);
+}
+
+static void adopt(bxc_agent *a, job *j)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	spool_adopted(j);
+	j->flushes++;
+	if (bxc_pool_submit(a->pool, flush_work, a->c.loop, flush_done, j, &err) < 0) {
+		j->flushes--;
+		spool_flush(j);
+	}
 }
 
 static int start(bxc_agent *a, const bxc_json *msg, bxc_err **err)
@@ -246,11 +329,13 @@ static int start(bxc_agent *a, const bxc_json *msg, bxc_err **err)
 	j->cancel = bxc_cancel_new();
 	j->told = bxc_map_new(free);
 	pthread_mutex_init(&j->lock, NULL);
+	spool_init(&j->spool);
+	j->is_step = bxc_str_eq(kind, "exec") || bxc_str_eq(kind, "file");
 	bxc_map_set(a->jobs, name, j);
 	r = bxc_pool_submit(a->pool, work, a->c.loop, done, j, &j->err);
 	if (r < 0) {
 		j->infra = true;
-		bxc_loop_post(a->c.loop, done, j);
+		bxc_loop_post(a->c.loop, not_started, j);
 	}
 	return 0;
 }
@@ -259,10 +344,20 @@ int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_e
 {
 	if (bxc_str_eq(type, "task.run"))
 		return start(a, msg, err);
-	if (bxc_str_eq(type, "task.cancel")) {
-		job *j = bxc_map_get(a->jobs, bxc_json_get_str(msg, "task", ""));
-		if (j)
+	job *j = bxc_map_get(a->jobs, bxc_json_get_str(msg, "task", ""));
+	if (bxc_str_eq(type, "task.cancel") || bxc_str_eq(type, "task.forget")) {
+		if (!j)
+			return 0;
+		if (bxc_str_eq(type, "task.cancel"))
 			bxc_cancel_fire(j->cancel);
+		j->is_forgotten = true;
+		free_if_over(j);
+		return 0;
+	}
+	if (bxc_str_eq(type, "task.adopt")) {
+		/* One that is gone ended as the worker did: the coordinator learns that it was lost. */
+		if (j && j->is_step && j->epoch == bxc_json_get_u64(msg, "epoch", j->epoch))
+			adopt(a, j);
 		return 0;
 	}
 	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unknown message type '%.64s'", type);

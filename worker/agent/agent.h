@@ -40,5 +40,6 @@ void bxc_agent_stop(bxc_agent *a);
 bxc_json *bxc_agent_hello(bxc_agent *a);
 /* A message of the coordinator; INVALID_ARGUMENT for nonsense. Loop. */
 BXC_MUST_CHECK int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_err **err);
-/* The session was lost for good: nothing of what runs can be reported any more. Loop. */
-void bxc_agent_abandon(bxc_agent *a);
+/* The coordinator has forgotten the session, as one that was restarted: steps go on and are kept,
+ * with what they said, until it adopts or cancels them; the rest is cancelled. Hello follows. Loop. */
+void bxc_agent_reset(bxc_agent *a);

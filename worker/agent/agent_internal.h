@@ -7,6 +7,20 @@
 #include "worker/agent/agent.h"
 #include "worker/source/source.h"
 
+/* spool.c */
+typedef struct spool {
+	pthread_mutex_t lock;        /* protects the rest; leaf */
+	pthread_cond_t room;
+	BXC_ARR(char *) texts;       /* messages, oldest first */
+	uint64_t first;              /* number of texts.v[0], from 1 */
+	size_t sent;                 /* of texts */
+	size_t bytes;
+	uint64_t turn;               /* counts changes of who listens */
+	bool is_heard;               /* by the coordinator that knows the task */
+	bool is_sending;             /* a thread is at it */
+	bool is_started;
+} spool;
+
 typedef struct job {
 	bxc_agent *a;
 	char *name, *build, *kind;
@@ -22,6 +36,11 @@ typedef struct job {
 	/* bytes of progress already told of, by layer: not every chunk is worth a message */
 	pthread_mutex_t lock;        /* protects told; leaf */
 	bxc_map *told;
+	spool spool;                 /* of steps */
+	/* the loop's */
+	bool is_step;                /* goes on when the coordinator restarts */
+	bool is_ended, is_forgotten; /* freed when both */
+	uint32_t flushes;            /* pool jobs that hold it beside its own */
 } job;
 
 struct bxc_agent {
@@ -36,7 +55,19 @@ struct bxc_agent {
 /* Any thread. */
 bxc_json *message(const job *j, const char *type);   /* with the task and its epoch; owned */
 void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel);
+int send_text(bxc_agent *a, const char *text, bxc_cancel *cancel);   /* waits while the channel is full; CANCELED: it was given up */
 void send_started(job *j);
+/* A message that the next coordinator is to get as well. Logs are numbered. */
+void spool_add(job *j, bxc_json *m_take, bool is_log);
+bool spool_is_heard(spool *s);
+void spool_mark_started(spool *s);
+
+/* Loop. */
+void spool_init(spool *s);
+void spool_done(spool *s);
+void spool_detach(spool *s);                         /* the coordinator has gone */
+void spool_adopted(job *j);                          /* another one listens: flush follows */
+void spool_flush(job *j);                            /* any thread; sends what was not sent */
 
 /* One INPUT of a task, made present. */
 typedef struct input {

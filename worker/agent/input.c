@@ -16,6 +16,8 @@ static void on_progress(const bxc_src_layer *l, const char *what, uint64_t curre
 {
 	job *j = ud;
 	int64_t now = bxc_clock_wall_ns();
+	if (!spool_is_heard(&j->spool))
+		return;
 	pthread_mutex_lock(&j->lock);
 	struct told *t = bxc_map_get(j->told, what);
 	if (!t) {

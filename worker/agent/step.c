@@ -103,7 +103,7 @@ static void on_output(int stream, const void *p, size_t n, void *ud)
 	bxc_json_set_i64(m, "stream", stream);
 	bxc_json_set_str(m, "data", data);
 	bxc_json_set_ns(m, "time_ns", bxc_clock_wall_ns());
-	send_json(j->a, m, j->cancel);
+	spool_add(j, m, true);
 }
 
 static void on_start(void *ud)

@@ -57,9 +57,8 @@ static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *u
 		say_hello(l);
 		break;
 	case BXC_CHAN_RESET:
-		/* The coordinator restarted: it knows nothing of our tasks. */
 		bxc_log(BXC_LOG_NOTICE, "worker.session_reset", NULL);
-		bxc_agent_abandon(l->c.agent);
+		bxc_agent_reset(l->c.agent);
 		l->was_up = true;
 		say_hello(l);
 		break;
