@@ -17,6 +17,7 @@
 struct in {
 	bxc_csess *s;
 	bxc_chan_stream *stream;
+	bool is_for_good;            /* what is written can't be taken back */
 };
 
 static ssize_t from_stream(void *p, size_t n, void *ud, bxc_err **err)
@@ -32,6 +33,8 @@ static int copy_to_fd(struct in *i, int fd, bxc_err **err)
 		ssize_t n = from_stream(chunk, CHUNK, i, err);
 		if (n <= 0)
 			return (int)n;
+		if (i->is_for_good)
+			i->s->is_written = true;
 		int r = bxc_fd_write_all(fd, chunk, (size_t)n, err);
 		if (r < 0)
 			return r;
@@ -70,17 +73,20 @@ static int to_file(struct in *i, const char *dest, bxc_err **err)
 int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
 {
 	uint64_t index = bxc_json_get_u64(name, "index", UINT64_MAX);
-	struct in i = {s, st};
+	struct in i = {s, st, false};
 	if (index >= s->c.n_exports)
 		return bxc_err_set(err, BXC_PERMISSION_DENIED, "this client asked for no such output");
 	const bxc_csess_export *e = &s->c.exports[index];
 	if (!bxc_str_eq(e->type, bxc_json_get_str(name, "type", NULL)) || (!e->dest && e->fd < 0))
 		return bxc_err_set(err, BXC_PERMISSION_DENIED, "this client asked for no such output");
 	int r;
+	i.is_for_good = !e->dest;
 	if (bxc_str_eq(e->type, "local"))
 		r = unpack_tree(e->dest, from_stream, &i, err);
 	else if (e->dest)
 		r = to_file(&i, e->dest, err);
+	else if (s->is_written)
+		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "a part of the output was written before it had to be sent again: build again");
 	else
 		r = copy_to_fd(&i, e->fd, err);
 	if (r >= 0)

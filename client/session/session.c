@@ -107,16 +107,44 @@ static void on_message(bxc_chan *c, bxc_slice text, void *ud)
 	s->c.on_event(build, seq, bxc_json_get(j, "event"), s->c.ud);
 }
 
+static int send_type(bxc_csess *s, const char *type, const char *build, bxc_err **err)
+{
+	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", type);
+	bxc_json_set_str(j, "build", build);
+	if (bxc_str_eq(type, "attach")) {
+		const uint64_t *last = bxc_map_get(s->seqs, build);
+		bxc_json_set_u64(j, "after", last ? *last : 0);
+		bxc_json_set_str(j, "session", s->id);
+	}
+	BXC_AUTOFREE char *text = bxc_json_print(j);
+	return bxc_chan_send(s->chan, bxc_slice_of(text, strlen(text)), err);
+}
+
+/* The coordinator was restarted: its builds go on, and want their client back. */
+static void come_back(bxc_csess *s)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	int r = 0;
+	if (!s->build)
+		r = bxc_err_set(&err, BXC_UNAVAILABLE, "the coordinator was restarted when the build was about to begin");
+	if (r >= 0)
+		r = send_type(s, "attach", s->build, &err);
+	if (r >= 0 && s->is_canceled)
+		r = send_type(s, "cancel", s->build, &err);
+	if (r < 0)
+		lose(s, err);
+}
+
 static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *ud)
 {
 	bxc_csess *s = ud;
 	if (st == BXC_CHAN_UP && !s->was_up) {
 		s->was_up = true;
+		s->id = bxc_strdup(bxc_chan_session_id(c));
 		s->c.on_up(bxc_chan_session_id(c), s->c.ud);
 	} else if (st == BXC_CHAN_RESET) {
-		BXC_AUTOERR bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the coordinator was restarted while the build ran"));
-		lose(s, err);
+		come_back(s);
 	} else if (st == BXC_CHAN_CLOSED) {
 		lose(s, why);
 	}
@@ -156,24 +184,16 @@ int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
 	return 0;
 }
 
-static int send_type(bxc_csess *s, const char *type, const char *build, bxc_err **err)
-{
-	BXC_AUTOJSON bxc_json *j = bxc_json_object();
-	bxc_json_set_str(j, "type", type);
-	bxc_json_set_str(j, "build", build);
-	if (bxc_str_eq(type, "attach"))
-		bxc_json_set_u64(j, "after", 0);
-	BXC_AUTOFREE char *text = bxc_json_print(j);
-	return bxc_chan_send(s->chan, bxc_slice_of(text, strlen(text)), err);
-}
-
 int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err)
 {
+	free(s->build);
+	s->build = bxc_strdup(build);
 	return send_type(s, "attach", build, err);
 }
 
 int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err)
 {
+	s->is_canceled = true;
 	return send_type(s, "cancel", build, err);
 }
 
@@ -190,5 +210,7 @@ void bxc_csess_close(bxc_csess *s)
 	pthread_mutex_destroy(&s->lock);
 	bxc_cancel_unref(s->cancel);
 	free(s->docker_config);
+	free(s->id);
+	free(s->build);
 	free(s);
 }

@@ -14,6 +14,10 @@ struct bxc_csess {
 	bxc_cancel *cancel;
 	char *docker_config;
 	bool was_up, lost;
+	char *id;                    /* of the session when it began: by this builds know it, also after a restart */
+	char *build;                 /* that is followed; NULL: none yet */
+	bool is_canceled;
+	_Atomic bool is_written;     /* what a descriptor was given can't be taken back */
 	bxc_map *seqs;               /* build -> uint64_t *: last event handed over */
 	pthread_mutex_t lock;        /* protects trees; leaf */
 	bxc_map *trees;              /* digest text -> bxc_tree: what was scanned */

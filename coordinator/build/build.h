@@ -31,6 +31,7 @@ typedef struct bxc_build_config {
 	bxc_http_client *http;
 	const bxc_reg_host *hosts;   /* how registries are reached */
 	size_t n_hosts;
+	int64_t peer_grace_ns;       /* how long workers and clients of an earlier run are awaited */
 	int64_t no_worker_grace_ns;  /* how long a step waits for a worker of its platform to appear */
 } bxc_build_config;
 
@@ -38,7 +39,10 @@ bxc_build *bxc_build_new(const bxc_build_config *c);         /* the config's obj
 void bxc_build_free(bxc_build *e);                           /* after the pool has stopped */
 BXC_DEFINE_CLEANUP(bxc_build, bxc_build_free);
 
-/* Builds left running by a coordinator that died: they are marked failed. Before the loop runs. */
+/*
+ * Builds left running by a coordinator that died go on: once the workers that were connected then
+ * and the build's client are back, or after the grace. Before the loop runs.
+ */
 BXC_MUST_CHECK int bxc_build_recover(bxc_build *e, bxc_err **err);
 
 /*
@@ -55,9 +59,13 @@ void bxc_build_export_sent(bxc_build *e, const char *id, uint64_t index);
 bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id);
 
 /* ---- told by link ---- */
-void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w);
+void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello);
 /* Before the worker is removed from the table. */
 void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w);
 /* Any task.* or layer.* message. INVALID_ARGUMENT: the worker speaks nonsense. */
 BXC_MUST_CHECK int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err);
 void bxc_build_session_left(bxc_build *e, const char *session);
+/* The client of a build of an earlier run is back with this session; false: the build has another one. */
+bool bxc_build_session_back(bxc_build *e, const char *id, const char *session);
+/* The program ends: peers that leave from now on have not left their builds, which go on after the next start. */
+void bxc_build_stop(bxc_build *e);

@@ -112,6 +112,12 @@ typedef struct task {
 	BXC_ARR(task_input) inputs;
 	size_t n_selectors;	  /* TASK_CHECKSUM */
 	char *output_layer;          /* TASK_RUN */
+	bxc_digest key;              /* TASK_RUN: by which equal work is recognised */
+	bool is_fresh;               /* TASK_RUN: whatever the cache knows */
+	bool is_recorded;            /* TASK_RUN: the store knows of the attempt */
+	bool is_adopted;             /* TASK_RUN: it was begun by an earlier run of the coordinator */
+	BXC_ARR(layer *) adopted_base; /* of the tree that it continues */
+	uint64_t log_n;              /* TASK_RUN: number of the last log message */
 	uint32_t export_index;
 	uint32_t attempt;
 	uint32_t remaining;
@@ -120,6 +126,36 @@ typedef struct task {
 	int64_t queued_ns;
 	BXC_ARR(uint64_t) avoid;
 } task;
+
+/* ---- attempts of an earlier run of the coordinator (attempts.c) ---- */
+
+typedef struct attempt {
+	bxc_state_attempt row;
+	char *result;                /* text of its record, when it has one */
+	uint64_t worker_id;          /* that said it still has it; 0: none */
+} attempt;
+
+/* ---- what a build of an earlier run had told (resume.c) ---- */
+
+typedef struct told_vertex {
+	char *digest, *name;
+	int64_t started_ns;          /* 0: not yet */
+	bool is_completed;
+	bool is_internal;
+	bool is_taken;               /* an internal step goes on under it */
+} told_vertex;
+
+typedef struct told_image {
+	char *ref, *platform, *pinned;
+} told_image;
+
+typedef struct told_before {
+	bxc_map *by_digest;          /* -> told_vertex, owned */
+	BXC_ARR(told_vertex *) in_order;
+	BXC_ARR(told_image) images;
+	bxc_map *logs;               /* task -> uint64_t * number of its last log message */
+	char **warnings;
+} told_before;
 
 /* ---- builds (request.c) ---- */
 
@@ -141,6 +177,7 @@ typedef struct internal_vertex {     /* a step of ours, not of the Dockerfile */
 	char digest[BXC_DIGEST_STR_MAX];
 	char *name;
 	int64_t started_ns;
+	bool is_silent;              /* all of it was told before a restart */
 } internal_vertex;
 
 typedef enum export_phase {
@@ -173,6 +210,10 @@ typedef struct build {
 	bxc_cancel *cancel;
 	bool canceled;
 	bool in_solver;
+	told_before *told;                  /* of an earlier run of the coordinator; NULL: a build of this one */
+	bool is_waiting;             /* of an earlier run: for the workers and its client to come back */
+	bool awaits_client;
+	BXC_ARR(bxc_platform) build_platforms; /* of the cluster when the request came */
 	uint32_t jobs;               /* pool jobs that hold a pointer to it */
 	bool dead;                   /* finished; freed when the jobs have come back, and */
 	bool reaped;                 /* the loop has gone round once */
@@ -232,6 +273,12 @@ struct bxc_build {
 	bxc_map *tasks;              /* name -> task */
 	bxc_map *tasks_by_id;        /* "id" -> task (borrowed) */
 	bxc_map *runs;               /* "run" -> run_log */
+	bxc_map *attempts;           /* task -> attempt; of an earlier run, not taken yet */
+	char **awaited;              /* names of workers that had joined then and have not come back */
+	size_t n_resumed;            /* builds of an earlier run that have not ended */
+	bool is_settled;             /* nothing is awaited any more */
+	bool is_stopping;
+	bxc_loop_timer *grace;
 	bxc_map *cache_mounts;       /* id -> cache_mount; kept: small, bounded by the ids that builds name */
 	bxc_map *images;             /* pinned + platform -> image: what registries told */
 	uint64_t last_num;
@@ -259,10 +306,19 @@ void record_free(void *p);
 void layer_free(void *p);
 void lookup_key(bxc_build *e, uint64_t ticket, const bxc_digest *key);
 void save_keys(bxc_build *e, const bxc_digest *keys, size_t n, uint64_t rec, const bxc_digest *canonical);
-/* Stores r (owned) and tells the solver that the run of `ticket` is done. */
-void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns);
+/*
+ * Stores r (owned) and tells the solver that the run of `ticket` is done. `attempt_take`: ends with
+ * it, in the same transaction; its worker may then forget it; NULL: none.
+ */
+void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns, bxc_state_attempt *attempt_take);
 void record_drop(bxc_build *e, uint64_t id);                     /* its data is gone: cache and solver forget it */
 void layers_vanished(bxc_build *e);                              /* checks every record the solver uses */
+
+/* {"id","size",...} of each, as records and attempts keep them. */
+bxc_json *layers_to_json(layer *const *v, size_t n);
+BXC_MUST_CHECK int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err);
+/* The record of the text, known from now on; false: it can't be read or had any more. */
+bool record_load(bxc_build *e, uint64_t id, const char *text);
 
 /* image.c */
 void image_free(void *p);
@@ -286,6 +342,10 @@ void context_fetch_next(bxc_build *e, context *c);
 void task_run(bxc_build *e, const bxc_solve_action *a);
 void task_checksum(bxc_build *e, const bxc_solve_action *a);
 task *task_new(bxc_build *e, task_kind kind, build *b);
+task *task_named(bxc_build *e, task_kind kind, build *b, const char *name);
+void task_of_run(bxc_build *e, task *t, const bxc_solve_action *a);      /* which step it is */
+void task_on_worker(bxc_build *e, task *t, bxc_wrk_worker *w);   /* it runs there already */
+void worker_send(bxc_wrk_worker *w, bxc_json *j_take);
 void task_ready(bxc_build *e, task *t);                          /* inputs known: to the scheduler */
 void task_cancel(bxc_build *e, uint64_t ticket);
 void task_drop(bxc_build *e, task *t);                           /* frees; out of the scheduler too */
@@ -296,6 +356,29 @@ void task_lost(bxc_build *e, uint64_t id);
 void task_abort(bxc_build *e, task *t);                          /* stops it on its worker and drops it */
 int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *msg, bxc_err **err);
 int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg, bxc_err **err);
+
+/* attempts.c */
+void attempt_free(void *p);
+bxc_state_attempt attempt_row(const task *t, const char *worker);        /* owned strings */
+void attempt_begin(bxc_build *e, task *t, const bxc_wrk_worker *w);
+void attempt_end(bxc_build *e, const char *name);                        /* without a result */
+void attempt_forget(bxc_wrk_worker *w, const char *name);                /* its worker need not keep it */
+BXC_MUST_CHECK int attempts_load(bxc_build *e, bxc_state *st, bxc_err **err);
+void attempts_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *running);
+void attempts_worker_left(bxc_build *e, const bxc_wrk_worker *w);
+void attempts_over(bxc_build *e);                                        /* nobody can take one any more */
+bool attempt_take(bxc_build *e, const bxc_solve_action *a);              /* the step is done, or goes on: nothing need be run */
+
+/* resume.c */
+void told_free(told_before *t);
+told_vertex *told_step(const build *b, const char *digest);              /* NULL: nothing was told of it */
+told_vertex *told_internal(const build *b, const char *name);            /* the next one of this name; taken */
+bool told_log(const build *b, const bxc_json *ev);                       /* was this log message told? */
+bool told_warning(const build *b, const char *text);
+const char *told_pinned(const build *b, const char *ref, const bxc_platform *p);
+void resume_grace_over(void *ud);
+void workers_changed(bxc_build *e);                                      /* who is connected is kept for the next start */
+void worker_is_back(bxc_build *e, const char *name);
 
 /* caches.c */
 void cache_mount_free(void *p);
@@ -317,12 +400,17 @@ void report_task_started(bxc_build *e, task *t, const char *worker);
 void report_task_event(bxc_build *e, task *t, bxc_json *j);      /* log or status; owns j */
 void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t current, uint64_t total, int64_t started_ns, bool done);
 void run_log_free(void *p);
+build *run_other_build(bxc_build *e, uint64_t run, const build *b);      /* another one that watches the run; NULL: none */
 void runs_forget(bxc_build *e, build *b);
 void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);
 
 /* request.c */
+build *build_new(bxc_build *e, bxc_json *request_take, char *id_take);
+BXC_MUST_CHECK int build_read(build *b, bxc_err **err);          /* the request */
+void build_enter(build *b);                                      /* among the live ones */
+void build_start(build *b);
 void build_lower(build *b);
 void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *result_take);
 void build_fail(build *b, bxc_err *err_take);			     /* failed, or cancelled when that was asked for */

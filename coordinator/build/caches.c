@@ -48,7 +48,7 @@ static void from_text(const char *text, uint64_t *ret_generation, char **ret_hom
 struct wanted {
 	char *id;
 	bool renew;
-	uint64_t generation;         /* as found, then as it is from now on */
+	uint64_t generation; /* as found, then as it is from now on */
 	char *home;
 };
 
@@ -59,7 +59,8 @@ struct loading {
 	bxc_err *err;
 };
 
-static int read_setting(bxc_state *st, const char *key, uint64_t *ret_generation, char **ret_home, bxc_err **err)
+static int read_setting(
+	bxc_state *st, const char *key, uint64_t *ret_generation, char **ret_home, bxc_err **err)
 {
 	BXC_AUTOFREE char *text = NULL;
 	BXC_AUTOERR bxc_err *why = NULL;
@@ -142,7 +143,8 @@ static void want(bxc_build *e, struct loading *l, const bxc_op_mount *m, bool re
 		}
 	}
 	if (renew || !bxc_map_has(e->cache_mounts, cache_id_of(m)))
-		*bxc_arr_push(&l->items) = (struct wanted){.id = bxc_strdup(cache_id_of(m)), .renew = renew};
+		*bxc_arr_push(&l->items) =
+			(struct wanted){.id = bxc_strdup(cache_id_of(m)), .renew = renew};
 }
 
 const char *cache_id_of(const bxc_op_mount *m)
@@ -161,7 +163,7 @@ void caches_prepare(build *b, void (*then)(build *b))
 			continue;
 		BXC_ARR_FOREACH (m, &v->op.exec.mounts)
 			if (m->kind == BXC_MOUNT_CACHE)
-				want(b->engine, l, m, v->meta.ignore_cache);
+				want(b->engine, l, m, v->meta.ignore_cache && !b->told);
 	}
 	if (l->items.n == 0) {
 		free(l);

@@ -95,7 +95,7 @@ static void run_source(bxc_build *e, const bxc_solve_action *a)
 			*bxc_arr_push(&r->layers) = l;
 		}
 	}
-	record_new(e, r, a->ticket, 0);
+	record_new(e, r, a->ticket, 0, NULL);
 }
 
 static void act(bxc_build *e, const bxc_solve_action *a)
@@ -125,7 +125,7 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 	case BXC_SOLVE_RUN:
 		if (a->def->kind == BXC_OP_SOURCE)
 			run_source(e, a);
-		else
+		else if (!attempt_take(e, a))
 			task_run(e, a);
 		break;
 	case BXC_SOLVE_CANCEL_RUN:
@@ -223,6 +223,8 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	e->runs = bxc_map_new(run_log_free);
 	e->images = bxc_map_new(image_free);
 	e->cache_mounts = bxc_map_new(cache_mount_free);
+	e->attempts = bxc_map_new(attempt_free);
+	e->grace = bxc_loop_timer_new(c->loop, resume_grace_over, e);
 	e->tick = bxc_loop_timer_new(c->loop, on_tick, e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);
 	return e;
@@ -233,6 +235,7 @@ void bxc_build_free(bxc_build *e)
 	if (!e)
 		return;
 	bxc_loop_timer_free(e->tick);
+	bxc_loop_timer_free(e->grace);
 	BXC_MAP_FOREACH (it, e->tasks) {
 		task *t = it.value;
 		BXC_ARR_FOREACH (in, &t->inputs)
@@ -263,6 +266,8 @@ void bxc_build_free(bxc_build *e)
 	bxc_map_free(e->layers);
 	bxc_map_free(e->images);
 	bxc_map_free(e->cache_mounts);
+	bxc_map_free(e->attempts);
+	bxc_strv_free(e->awaited);
 	free(e);
 }
 
@@ -277,7 +282,7 @@ bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id)
 	return b ? bxc_sess_ref_ref(b->session) : NULL;
 }
 
-void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w)
+void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello)
 {
 	bxc_sched_worker facts = {
 		.id = w->id,
@@ -291,11 +296,17 @@ void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w)
 	BXC_MAP_FOREACH (it, w->layers)
 		bxc_sched_layer_at(e->sched, w->id, it.key);
 	caches_worker_joined(e, w);
+	attempts_worker_joined(e, w, bxc_json_get(hello, "running"));
+	worker_is_back(e, w->name);
+	workers_changed(e);
 	pump(e);
 }
 
 void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 {
+	if (e->is_stopping)
+		return;
+	attempts_worker_left(e, w);
 	/* First what it held, so that its tasks are not placed again with inputs that are gone. */
 	bxc_map_clear(w->layers);
 	bxc_sched_worker_remove(e->sched, w->id);
@@ -318,6 +329,12 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 	}
 	layers_vanished(e);
 	pump(e);
+	workers_changed(e);
+}
+
+void bxc_build_stop(bxc_build *e)
+{
+	e->is_stopping = true;
 }
 
 int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err)
@@ -345,8 +362,23 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 		return r;
 	}
 	/* Not ours any more: cancelled, or another worker has it by now. Its word counts for nothing. */
-	if (!t || t->worker != w->id || bxc_json_get_u64(msg, "epoch", t->attempt) != t->attempt)
+	if (!t || t->worker != w->id || bxc_json_get_u64(msg, "epoch", t->attempt) != t->attempt) {
+		if (bxc_str_eq(type, "task.done"))
+			attempt_forget(w, name);
 		return 0;
+	}
+	if (bxc_str_eq(type, "task.log") && t->kind == TASK_RUN) {
+		/* One that was sent before the task was adopted comes again, in its place. */
+		if (bxc_json_get_u64(msg, "n", 0) != t->log_n + 1)
+			return 0;
+		t->log_n++;
+	}
+	if (bxc_str_eq(type, "task.adopted")) {
+		t->log_n = bxc_json_get_u64(msg, "first", 1) - 1;
+		if (bxc_json_get_bool(msg, "started", false))
+			report_task_started(e, t, w->name);
+		return 0;
+	}
 	if (bxc_str_eq(type, "task.started")) {
 		report_task_started(e, t, w->name);
 	} else if (bxc_str_eq(type, "task.log") || bxc_str_eq(type, "task.status")) {
@@ -362,6 +394,8 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 
 void bxc_build_session_left(bxc_build *e, const char *session)
 {
+	if (e->is_stopping)
+		return;
 	BXC_MAP_FOREACH (it, e->builds) {
 		build *b = it.value;
 		if (b->session && bxc_str_eq(bxc_sess_id(b->session), session)) {

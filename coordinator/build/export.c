@@ -141,7 +141,7 @@ static bxc_json *attestations(build *b, const result_platform *rp)
 		.target = rp->is_scratch ? BXC_DEF_NO_INPUT : rp->vertex,
 		.build_id = b->id,
 		.started_ns = b->created_ns,
-		.finished_ns = bxc_clock_wall_ns(),
+		.finished_ns = b->export_time_ns,
 		.builder = bxc_platform_host(),
 		.dockerfile_name = b->dockerfile_name,
 		.dockerfile = bxc_slice_of(b->dockerfile_text, b->dockerfile_len),

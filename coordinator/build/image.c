@@ -68,6 +68,7 @@ typedef struct wanted {
 	bool is_shown;               /* its vertex has begun and not ended */
 	image *found;                /* by the pool */
 	image *known;                /* copy of what is remembered for the name */
+	char *pinned;                /* what it was before a restart; NULL: to be found out */
 	bxc_err *err;
 } wanted;
 
@@ -123,8 +124,16 @@ static int resolve_image(wanted *q, bxc_err **err)
 	int r = bxc_ref_parse(n->ref, &ref, err);
 	if (r < 0)
 		return r;
+	/* The build goes on after a restart, with what the name stood for when it began. */
+	if (q->pinned) {
+		BXC_AUTOREF bxc_ref pinned = {0};
+		r = bxc_ref_parse(q->pinned, &pinned, err);
+		if (r < 0)
+			return r;
+		ref.digest = pinned.digest;
+	}
 	/* One small request tells whether what is remembered still holds. */
-	if (q->known) {
+	if (q->known && !q->pinned) {
 		BXC_AUTOREF bxc_ref pinned = {0};
 		r = bxc_reg_head(q->b->reg, &ref, q->b->cancel, &d, err);
 		if (r < 0)
@@ -182,6 +191,7 @@ static void resolve_free(struct resolve *q)
 		free(q->v[i].vertex.name);
 		image_free(q->v[i].found);
 		image_free(q->v[i].known);
+		free(q->v[i].pinned);
 		bxc_err_free(q->v[i].err);
 	}
 	free(q->v);
@@ -192,6 +202,18 @@ static char *cache_key(const need *n)
 {
 	BXC_AUTOFREE char *p = bxc_platform_str(&n->platform);
 	return bxc_str_fmt("%s %s", n->ref, p);
+}
+
+/* For the record: a build that goes on after a restart goes on with the same image. */
+static void report_pinned(build *b, const image *img)
+{
+	BXC_AUTOFREE char *platform = bxc_platform_str(&img->platform);
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "image");
+	bxc_json_set_str(j, "ref", img->ref);
+	bxc_json_set_str(j, "platform", platform);
+	bxc_json_set_str(j, "pinned", img->pinned);
+	report(b, j);
 }
 
 /* A name that is nearly that of a stage was most likely meant for it. */
@@ -257,6 +279,7 @@ static void resolve_done(void *ud)
 static void resolve_one(wanted *w)
 {
 	build *b = w->b;
+	w->pinned = bxc_strdup(told_pinned(b, w->need.ref, &w->need.platform));
 	BXC_AUTOFREE char *key = cache_key(&w->need);
 	const image *known = bxc_map_get(b->engine->images, key);
 	if (known)
@@ -285,6 +308,8 @@ static void resolve_more(struct resolve *q)
 	for (size_t i = 0; i < q->n; i++) {
 		BXC_AUTOFREE char *key = cache_key(&q->v[i].need);
 		bxc_map_set(b->engine->images, key, image_dup(q->v[i].found));
+		if (!q->v[i].pinned)
+			report_pinned(b, q->v[i].found);
 		*bxc_arr_push(&b->images) = BXC_TAKE(q->v[i].found);
 	}
 	resolve_free(q);

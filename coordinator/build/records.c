@@ -73,9 +73,15 @@ static char *record_to_text(const record *r)
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	if (r->context)
 		bxc_json_set_bool(j, "context", true);
-	bxc_json *a = bxc_json_add_array(j, "layers");
-	BXC_ARR_FOREACH (p, &r->layers) {
-		const layer *l = *p;
+	bxc_json_set_take(j, "layers", layers_to_json(r->layers.v, r->layers.n));
+	return bxc_json_print(j);
+}
+
+bxc_json *layers_to_json(layer *const *v, size_t n)
+{
+	bxc_json *a = bxc_json_array();
+	for (size_t i = 0; i < n; i++) {
+		const layer *l = v[i];
 		bxc_json *o = bxc_json_push_object(a);
 		bxc_json_set_str(o, "id", l->id);
 		bxc_json_set_u64(o, "size", l->size);
@@ -88,7 +94,7 @@ static char *record_to_text(const record *r)
 			bxc_json_set_take(o, "blob", bxc_descriptor_to_json(&l->blob));
 		}
 	}
-	return bxc_json_print(j);
+	return a;
 }
 
 int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err)
@@ -106,7 +112,7 @@ int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err)
 	return 0;
 }
 
-static int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err)
+int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err)
 {
 	const char *id, *registry = bxc_json_get_str(j, "registry", NULL);
 	int r = bxc_json_need_str(j, "id", &id, err);
@@ -148,6 +154,17 @@ static int record_from_text(bxc_build *e, uint64_t id, const char *text, record 
 	return 0;
 }
 
+bool record_load(bxc_build *e, uint64_t id, const char *text)
+{
+	record *r = record_find(e, id);
+	BXC_AUTOERR bxc_err *err = NULL;
+	if (!r && record_from_text(e, id, text, &r, &err) >= 0) {
+		BXC_AUTOFREE char *k = num_key(id);
+		bxc_map_set(e->records, k, r);
+	}
+	return r && record_is_available(e, r);
+}
+
 /* ---- look-up ---- */
 
 struct lookup {
@@ -179,13 +196,7 @@ static void lookup_done(void *ud)
 	bxc_build *e = q->e;
 	bool hit = false;
 	if (q->found) {
-		record *r = record_find(e, q->hit.record);
-		BXC_AUTOERR bxc_err *err = NULL;
-		if (!r && record_from_text(e, q->hit.record, q->row.result, &r, &err) >= 0) {
-			BXC_AUTOFREE char *k = num_key(r->id);
-			bxc_map_set(e->records, k, r);
-		}
-		hit = r && record_is_available(e, r);
+		hit = record_load(e, q->hit.record, q->row.result);
 		/* What can't be had any more is no hit; it stays recorded: its worker may come back. */
 	}
 	if (hit)
@@ -242,13 +253,35 @@ struct add {
 	record *rec;
 	uint64_t ticket;
 	bxc_state_record row;
+	bxc_state_attempt attempt;   /* task NULL: none */
 	bxc_err *err;
 };
+
+static int add_both(bxc_state *st, struct add *a, bxc_err **err)
+{
+	int r = bxc_state_record_add(st, &a->row, &a->rec->id, err);
+	/* Nobody resumes what is of no build: its keys are saved next. */
+	if (r >= 0 && !*a->attempt.build)
+		return bxc_state_attempt_delete(st, a->attempt.task, err);
+	a->attempt.record = a->rec->id;
+	return r < 0 ? r : bxc_state_attempt_put(st, &a->attempt, err);
+}
 
 static void add_work(bxc_state *st, void *ud)
 {
 	struct add *a = ud;
-	bxc_ignore(bxc_state_record_add(st, &a->row, &a->rec->id, &a->err));
+	if (!a->attempt.task) {
+		bxc_ignore(bxc_state_record_add(st, &a->row, &a->rec->id, &a->err));
+		return;
+	}
+	int r = bxc_state_begin(st, BXC_STATE_LAZY, &a->err);
+	if (r < 0)
+		return;
+	r = add_both(st, a, &a->err);
+	if (r >= 0)
+		bxc_ignore(bxc_state_commit(st, &a->err));
+	else
+		bxc_state_rollback(st);
 }
 
 static void add_done(void *ud)
@@ -266,12 +299,16 @@ static void add_done(void *ud)
 		bxc_map_set(e->records, k, a->rec);
 		bxc_solve_run_done(e->solve, a->ticket, a->rec->id);
 	}
+	bxc_wrk_worker *w = a->attempt.task ? bxc_wrk_by_name(e->c.workers, a->attempt.worker) : NULL;
+	if (w)
+		attempt_forget(w, a->attempt.task);
 	bxc_state_record_done(&a->row);
+	bxc_state_attempt_done(&a->attempt);
 	free(a);
 	pump(e);
 }
 
-void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns)
+void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns, bxc_state_attempt *attempt_take)
 {
 	struct add *a = bxc_calloc(1, sizeof(*a));
 	a->e = e;
@@ -280,6 +317,10 @@ void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns)
 	a->row.result = record_to_text(r);
 	a->row.created_ns = bxc_clock_wall_ns();
 	a->row.duration_ns = duration_ns;
+	if (attempt_take) {
+		a->attempt = *attempt_take;
+		*attempt_take = (bxc_state_attempt){0};
+	}
 	bxc_db_submit(e->c.db, add_work, add_done, a);
 }
 

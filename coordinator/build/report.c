@@ -41,6 +41,8 @@ bxc_err *err_from_json(const bxc_json *j)
 
 static void report_internal(build *b, const internal_vertex *v, bool done, const bxc_err *err)
 {
+	if (v->is_silent && !err)
+		return;
 	bxc_json *j = bxc_json_object();
 	bxc_json_set_str(j, "type", "vertex");
 	bxc_json_set_str(j, "digest", v->digest);
@@ -58,6 +60,16 @@ static void report_internal(build *b, const internal_vertex *v, bool done, const
 
 void internal_begin(build *b, internal_vertex *v, const char *name)
 {
+	const told_vertex *told = told_internal(b, name);
+	v->is_silent = false;
+	if (told && told->started_ns) {
+		/* Told by an earlier run of the coordinator: it goes on, or was over already. */
+		memcpy(v->digest, told->digest, BXC_MIN(strlen(told->digest) + 1, sizeof(v->digest) - 1));
+		v->name = bxc_strdup(name);
+		v->started_ns = told->started_ns;
+		v->is_silent = told->is_completed;
+		return;
+	}
 	uint8_t raw[32];
 	bxc_rand_bytes(raw, sizeof(raw));
 	bxc_digest d = bxc_digest_of(raw, sizeof(raw));
@@ -83,7 +95,8 @@ void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t
 
 void internal_status(build *b, const internal_vertex *v, const char *id, uint64_t current, uint64_t total, bool done)
 {
-	report_vertex_status(b, v->digest, id, current, total, v->started_ns, done);
+	if (!v->is_silent)
+		report_vertex_status(b, v->digest, id, current, total, v->started_ns, done);
 }
 
 void internal_end(build *b, internal_vertex *v, const bxc_err *err)
@@ -144,17 +157,43 @@ static bxc_json *vertex_json(build *b, uint32_t index, const char *worker)
 static void relay(run_sub *sub, const bxc_json *ev)
 {
 	char d[BXC_DIGEST_STR_MAX];
+	if (told_log(sub->build, ev))
+		return;
 	bxc_json *j = bxc_json_dup(ev);
 	if (!bxc_json_get_str(j, "vertex", NULL))
 		bxc_json_set_str(j, "vertex", bxc_digest_str(&sub->build->def->vertices.v[sub->def_index]->digest, d));
 	report(sub->build, j);
 }
 
+/* What an earlier run of the coordinator told of the vertex, or NULL. */
+static told_vertex *told_at(const build *b, uint32_t index)
+{
+	char d[BXC_DIGEST_STR_MAX];
+	return b->told ? told_step(b, bxc_digest_str(&b->def->vertices.v[index]->digest, d)) : NULL;
+}
+
+static void set_started(build *b, uint32_t index)
+{
+	const told_vertex *told = told_at(b, index);
+	if (!b->started_ns[index])
+		b->started_ns[index] = told && told->started_ns ? told->started_ns : bxc_clock_wall_ns();
+}
+
+/* Its end was told before the restart; what ends after that is told as ever. */
+static bool take_told_end(build *b, uint32_t index)
+{
+	told_vertex *told = told_at(b, index);
+	if (!told || !told->is_completed)
+		return false;
+	told->is_completed = false;
+	b->reported[index] = true;
+	return true;
+}
+
 static void report_started(build *b, uint32_t index, const char *worker)
 {
 	bxc_json *j = vertex_json(b, index, worker);
-	if (!b->started_ns[index])
-		b->started_ns[index] = bxc_clock_wall_ns();
+	set_started(b, index);
 	bxc_json_set_ns(j, "started_ns", b->started_ns[index]);
 	bxc_json_set_bool(j, "cached", false);
 	report(b, j);
@@ -167,6 +206,7 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 		return;
 	run_log *l = a->run ? run_get(e, a->run, a->event == BXC_SOLVE_STARTED) : NULL;
 	bxc_json *j = NULL;
+	const told_vertex *ran;
 	switch (a->event) {
 	case BXC_SOLVE_EVENT_NONE:
 		return;
@@ -187,18 +227,21 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 			relay(&l->subs.v[l->subs.n - 1], *ev);
 		return;
 	case BXC_SOLVE_CACHED:
-		if (b->reported[a->def_index])
+		if (b->reported[a->def_index] || take_told_end(b, a->def_index))
 			return;
 		j = vertex_json(b, a->def_index, NULL);
-		bxc_json_set_ns(j, "started_ns", bxc_clock_wall_ns());
+		/* It ran for this build before the restart, and only the telling was left. */
+		ran = told_at(b, a->def_index);
+		bxc_json_set_ns(j, "started_ns", ran && ran->started_ns ? ran->started_ns : bxc_clock_wall_ns());
 		bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
-		bxc_json_set_bool(j, "cached", true);
+		bxc_json_set_bool(j, "cached", !ran || !ran->started_ns);
 		break;
 	case BXC_SOLVE_DONE:
 	case BXC_SOLVE_FAILED:
 	case BXC_SOLVE_CANCELED:
-		if (!b->started_ns[a->def_index])
-			b->started_ns[a->def_index] = bxc_clock_wall_ns();
+		if (a->event == BXC_SOLVE_DONE && take_told_end(b, a->def_index))
+			break;
+		set_started(b, a->def_index);
 		j = vertex_json(b, a->def_index, l ? l->worker : NULL);
 		bxc_json_set_ns(j, "started_ns", b->started_ns[a->def_index]);
 		bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
@@ -214,7 +257,8 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 		break;
 	}
 	b->reported[a->def_index] = true;
-	report(b, j);
+	if (j)
+		report(b, j);
 	if (!l)
 		return;
 	for (size_t i = 0; i < l->subs.n; i++) {
@@ -243,7 +287,9 @@ void report_task_started(bxc_build *e, task *t, const char *worker)
 void report_task_event(bxc_build *e, task *t, bxc_json *j)
 {
 	bxc_json_set_str(j, "type", bxc_str_eq(bxc_json_get_str(j, "type", ""), "task.log") ? "log" : "status");
-	bxc_json_del(j, "task");
+	/* With these a log is not told twice, should the coordinator restart meanwhile. */
+	if (t->kind != TASK_RUN || !bxc_json_get(j, "n"))
+		bxc_json_del(j, "task");
 	bxc_json_del(j, "epoch");
 	if (t->kind == TASK_EXPORT) {
 		if (t->build && !bxc_json_get_str(j, "vertex", NULL))
@@ -284,6 +330,15 @@ void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run)
 		bxc_map_set(e->runs, k, l);
 		return;
 	}
+}
+
+build *run_other_build(bxc_build *e, uint64_t run, const build *b)
+{
+	run_log *l = run ? run_get(e, run, false) : NULL;
+	for (size_t i = 0; l && i < l->subs.n; i++)
+		if (l->subs.v[i].build != b)
+			return l->subs.v[i].build;
+	return NULL;
 }
 
 void runs_forget(bxc_build *e, build *b)

@@ -107,7 +107,7 @@ static int read_dockerfile(build *b, bxc_err **err)
 	return 0;
 }
 
-static int read_request(build *b, bxc_err **err)
+int build_read(build *b, bxc_err **err)
 {
 	if (!bxc_json_is_object(b->request))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the request is no object");
@@ -139,8 +139,6 @@ struct taking {
 	bxc_err *err;
 };
 
-static void build_start(build *b);
-
 void build_free(void *p)
 {
 	build *b = p;
@@ -154,6 +152,8 @@ void build_free(void *p)
 	bxc_ignore_free(b->ignore);
 	bxc_df_result_done(&b->checked);
 	bxc_arr_done(&b->platforms);
+	bxc_arr_done(&b->build_platforms);
+	told_free(b->told);
 	BXC_ARR_FOREACH (i, &b->images)
 		image_free(*i);
 	bxc_arr_done(&b->images);
@@ -201,9 +201,7 @@ static void add_done(void *ud)
 		t->done(NULL, BXC_TAKE(t->err), t->ud);
 		build_free(b);
 	} else {
-		BXC_AUTOFREE char *k = num_key(b->num);
-		bxc_map_set(b->engine->builds, b->id, b);
-		bxc_map_set(b->engine->by_num, k, b);
+		build_enter(b);
 		bxc_ev_open(b->engine->c.events, b->id);
 		bxc_log(BXC_LOG_INFO, "build.started", "build", b->id, "session", b->session ? bxc_sess_id(b->session) : "", NULL);
 		t->done(b->id, NULL, t->ud);
@@ -222,16 +220,51 @@ static int ask_client(const char *domain, const char *scope, const char *realm, 
 	return bxc_sess_token(b->session, domain, scope, realm, service, b->cancel, ret_token, ret_basic, err);
 }
 
-void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud)
+build *build_new(bxc_build *e, bxc_json *request_take, char *id_take)
 {
 	build *b = bxc_calloc(1, sizeof(*b));
-	bxc_err *err = NULL;
 	b->engine = e;
 	b->request = request_take;
 	b->failed_vertex = -1;
 	b->created_ns = bxc_clock_wall_ns();
 	b->cancel = bxc_cancel_new();
-	int r = read_request(b, &err);
+	b->num = ++e->last_num;
+	b->id = id_take;
+	const bxc_reg_config rc = {.hosts = e->c.hosts, .n_hosts = e->c.n_hosts, .credentials = ask_client, .ud = b};
+	b->reg = bxc_reg_new(e->c.http, &rc);
+	return b;
+}
+
+void build_enter(build *b)
+{
+	BXC_AUTOFREE char *k = num_key(b->num);
+	bxc_map_set(b->engine->builds, b->id, b);
+	bxc_map_set(b->engine->by_num, k, b);
+}
+
+/* What the cluster runs natively decides what the build is: it is kept with the request. */
+static void note_cluster(build *b)
+{
+	const bxc_wrk *workers = b->engine->c.workers;
+	for (size_t i = 0; i < bxc_wrk_count(workers); i++)
+		BXC_ARR_FOREACH (p, &bxc_wrk_at(workers, i)->platforms)
+			*bxc_arr_push(&b->build_platforms) = *p;
+	if (b->build_platforms.n == 0)
+		*bxc_arr_push(&b->build_platforms) = bxc_platform_host();
+	bxc_json_del(b->request, "build_platforms");
+	bxc_json *list = bxc_json_add_array(b->request, "build_platforms");
+	BXC_ARR_FOREACH (p, &b->build_platforms) {
+		BXC_AUTOFREE char *text = bxc_platform_str(p);
+		bxc_json_push_str(list, text);
+	}
+}
+
+void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud)
+{
+	BXC_AUTOFREE char *rand = bxc_rand_hex(8);
+	build *b = build_new(e, request_take, bxc_str_fmt("b-%s", rand));
+	bxc_err *err = NULL;
+	int r = build_read(b, &err);
 	const bxc_json *named = bxc_json_get(b->request, "session");
 	const char *session = bxc_json_string(named);
 	if (r >= 0 && named && !session && !bxc_json_is_null(named))
@@ -246,11 +279,7 @@ void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done
 		done(NULL, err, ud);
 		return;
 	}
-	BXC_AUTOFREE char *rand = bxc_rand_hex(8);
-	b->num = ++e->last_num;
-	b->id = bxc_str_fmt("b-%s", rand);
-	const bxc_reg_config rc = {.hosts = e->c.hosts, .n_hosts = e->c.n_hosts, .credentials = ask_client, .ud = b};
-	b->reg = bxc_reg_new(e->c.http, &rc);
+	note_cluster(b);
 	struct taking *t = bxc_calloc(1, sizeof(*t));
 	t->b = b;
 	t->done = done;
@@ -276,7 +305,7 @@ static void fail_canceled(build *b)
 	build_fail(b, err);
 }
 
-static void build_start(build *b)
+void build_start(build *b)
 {
 	internal_vertex v;
 	BXC_AUTOFREE char *name = bxc_str_fmt("[internal] load build definition from %s", b->dockerfile_name);
@@ -296,10 +325,8 @@ static void build_start(build *b)
 	if (call_parsed(b))
 		return;
 	/* Without a wish the platform is that of the first worker: what the cluster runs natively. */
-	if (b->platforms.n == 0) {
-		bxc_wrk_worker *w = bxc_wrk_at(b->engine->c.workers, 0);
-		*bxc_arr_push(&b->platforms) = w ? w->platforms.v[0] : bxc_platform_host();
-	}
+	if (b->platforms.n == 0)
+		*bxc_arr_push(&b->platforms) = b->build_platforms.n ? b->build_platforms.v[0] : bxc_platform_host();
 	build_lower(b);
 }
 
@@ -384,21 +411,14 @@ void build_lower(build *b)
 	needs all = {0};
 	bxc_err *err = NULL;
 	bool answered = false;
-	bxc_platform host = bxc_platform_host();
-	BXC_ARR(bxc_platform) build_platforms = {0};
-	for (size_t i = 0; i < bxc_wrk_count(b->engine->c.workers); i++)
-		BXC_ARR_FOREACH (p, &bxc_wrk_at(b->engine->c.workers, i)->platforms)
-			*bxc_arr_push(&build_platforms) = *p;
-	if (build_platforms.n == 0)
-		*bxc_arr_push(&build_platforms) = host;
 	BXC_ARR_FOREACH (p, &b->platforms) {
 		const bxc_df_opts o = {
 			.build_args = b->build_args,
 			.target = bxc_json_get_str(b->request, "target", NULL),
 			.platform = *p,
 			.platform_given = bxc_json_len(bxc_json_get(b->request, "platforms")) > 0,
-			.build_platforms = build_platforms.v,
-			.n_build_platforms = build_platforms.n,
+			.build_platforms = b->build_platforms.v,
+			.n_build_platforms = b->build_platforms.n,
 			.multi_platform = b->platforms.n > 1,
 			.labels = b->labels,
 			.no_cache = bxc_json_get_bool(b->request, "no_cache", false),
@@ -425,7 +445,6 @@ void build_lower(build *b)
 		if (k < 0 || b->call)
 			break;
 	}
-	bxc_arr_done(&build_platforms);
 	if (answered)
 		return;
 	if (!err && all.n == 0) {
@@ -487,7 +506,8 @@ static void end_work(bxc_state *st, void *ud)
 {
 	struct ending *x = ud;
 	BXC_AUTOERR bxc_err *err = NULL;
-	if (bxc_state_build_update(st, x->id, x->status, bxc_clock_wall_ns(), x->error, x->result, &err) < 0)
+	if (bxc_state_build_update(st, x->id, x->status, bxc_clock_wall_ns(), x->error, x->result, &err) < 0 ||
+		bxc_state_attempts_forget(st, x->id, &err) < 0)
 		bxc_log_err(BXC_LOG_ERROR, "build.not_recorded", err, "build", x->id, NULL);
 }
 
@@ -558,7 +578,7 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 		if (t->kind == TASK_EXPORT)
 			task_abort(e, t);
 		else
-			t->build = NULL;
+			t->build = run_other_build(e, t->run, b);
 	}
 	bxc_solve_release(e->solve, b->num);
 	b->in_solver = false;
@@ -570,6 +590,9 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 		context_unref(e, *c);
 	b->contexts.n = 0;
 	drop_contexts(e);
+	b->is_waiting = false;
+	if (b->told && --e->n_resumed == 0)
+		attempts_over(e);
 	/* The solver may still hold borrowed vertices in queued actions: they are drained before memory goes. */
 	pump(e);
 	bxc_loop_post(e->c.loop, build_reap, b);
@@ -593,36 +616,11 @@ void bxc_build_cancel(bxc_build *e, const char *id)
 		pump(e);
 		return;
 	}
+	if (b->is_waiting) {
+		fail_canceled(b);
+		return;
+	}
 	/* Before the solver: the pool job that runs ends by the token. After it: exports are stopped here. */
 	if (b->exports_left)
 		fail_canceled(b);
-}
-
-/* ---- after a crash ---- */
-
-#define INTERRUPTED                                                                                \
-	"{\"code\":\"UNAVAILABLE\",\"message\":\"the coordinator was restarted while the build ran: build again\"," \
-	"\"details\":{}}"
-
-int bxc_build_recover(bxc_build *e, bxc_err **err)
-{
-	bxc_state *st = bxc_db_state(e->c.db);
-	bxc_state_builds list = {0};
-	const bxc_state_build_filter f = {.status = "running", .without_request = true, .limit = BXC_STATE_LIMIT_LIST};
-	int r = bxc_state_build_list(st, &f, &list, err);
-	BXC_ARR_FOREACH (b, &list.items) {
-		static const char error[] = INTERRUPTED;
-		static const char event[] = "{\"type\":\"build.done\",\"status\":\"failed\",\"error\":" INTERRUPTED "}";
-		uint64_t last = 0;
-		if (r >= 0)
-			r = bxc_state_events_last(st, b->id, &last, err);
-		const bxc_state_event ev = {last + 1, (char *)(uintptr_t)event};
-		if (r >= 0)
-			r = bxc_state_events_append(st, b->id, &ev, 1, err);
-		if (r >= 0)
-			r = bxc_state_build_update(st, b->id, "failed", bxc_clock_wall_ns(), error, NULL, err);
-		bxc_log(BXC_LOG_WARN, "build.interrupted", "build", b->id, NULL);
-	}
-	bxc_state_builds_done(&list);
-	return r < 0 ? bxc_err_wrap(err, r, "builds of an earlier run") : 0;
 }

@@ -27,6 +27,7 @@ void task_free(void *p)
 	BXC_ARR_FOREACH (c, &t->caches)
 		free((void *)(uintptr_t)c->key);
 	bxc_arr_done(&t->caches);
+	bxc_arr_done(&t->adopted_base);
 	bxc_json_free(t->body);
 	free(t->name);
 	free(t->vertex_digest);
@@ -36,10 +37,16 @@ void task_free(void *p)
 
 task *task_new(bxc_build *e, task_kind kind, build *b)
 {
-	task *t = bxc_calloc(1, sizeof(*t));
 	BXC_AUTOFREE char *rand = bxc_rand_hex(6);
+	BXC_AUTOFREE char *name = bxc_str_fmt("t-%" PRIu64 "-%s", e->last_task + 1, rand);
+	return task_named(e, kind, b, name);
+}
+
+task *task_named(bxc_build *e, task_kind kind, build *b, const char *name)
+{
+	task *t = bxc_calloc(1, sizeof(*t));
 	t->id = ++e->last_task;
-	t->name = bxc_str_fmt("t-%" PRIu64 "-%s", t->id, rand);
+	t->name = bxc_strdup(name);
 	t->kind = kind;
 	t->build = b;
 	t->attempt = 1;
@@ -70,6 +77,8 @@ static void stop_waiting(task *t)
 void task_drop(bxc_build *e, task *t)
 {
 	stop_waiting(t);
+	if (t->is_recorded)
+		attempt_end(e, t->name);
 	bxc_wrk_worker *w = t->worker ? bxc_wrk_get(e->c.workers, t->worker) : NULL;
 	if (w && w->running && t->phase >= TASK_PUBLISHING)
 		w->running--;
@@ -86,11 +95,11 @@ void task_drop(bxc_build *e, task *t)
 	task_free(t);
 }
 
-static void send_to(bxc_wrk_worker *w, bxc_json *j)
+void worker_send(bxc_wrk_worker *w, bxc_json *j_take)
 {
-	BXC_AUTOFREE char *text = bxc_json_print(j);
+	BXC_AUTOFREE char *text = bxc_json_print(j_take);
 	BXC_AUTOERR bxc_err *err = NULL;
-	bxc_json_free(j);
+	bxc_json_free(j_take);
 	/* Reliable while the session lives; when it does not, the worker's leaving ends the task. */
 	if (w->chan && bxc_chan_send(w->chan, bxc_slice_of(text, strlen(text)), &err) < 0)
 		bxc_log_err(BXC_LOG_WARN, "worker.send_failed", err, "worker", w->name, NULL);
@@ -202,39 +211,6 @@ static void select_of_contexts(task *t, const bxc_solve_action *a)
 			selects_add(&in->selects, &all, 1);
 }
 
-static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
-{
-	char digest[BXC_DIGEST_STR_MAX];
-	t->ticket = a->ticket;
-	t->run = a->run;
-	t->vertex = a->vertex;
-	if (a->kind == BXC_SOLVE_RUN)
-		run_starts_over(e, a->vertex, a->run);
-	t->attempt = a->attempt;
-	t->remaining = a->remaining;
-	/* Only commands are of a platform: files are copied by any worker. */
-	if (a->def->kind == BXC_OP_EXEC)
-		t->platform = a->def->platform;
-	t->vertex_digest = bxc_strdup(bxc_digest_str(&a->def->digest, digest));
-	for (size_t i = 0; i < a->n_inputs; i++) {
-		if (add_input(e, t, a->inputs[i].record))
-			continue;
-		uint64_t ticket = t->ticket, rec = a->inputs[i].record;
-		task_drop(e, t);
-		bxc_solve_input_lost(e->solve, ticket, rec);
-		return;
-	}
-	select_of_contexts(t, a);
-	for (size_t i = 0; i < t->inputs.n; i++) {
-		if (t->inputs.v[i].ctx) {
-			t->phase = TASK_CONTEXT;
-			context_fetch(e, t);
-			return;
-		}
-	}
-	task_ready(e, t);
-}
-
 static void name_caches(bxc_build *e, task *t, const bxc_op_exec *op)
 {
 	static const bxc_sched_sharing sharing[] = {
@@ -256,6 +232,66 @@ static void name_caches(bxc_build *e, task *t, const bxc_op_exec *op)
 	}
 }
 
+void task_of_run(bxc_build *e, task *t, const bxc_solve_action *a)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	t->ticket = a->ticket;
+	t->run = a->run;
+	t->vertex = a->vertex;
+	t->remaining = a->remaining;
+	t->vertex_digest = bxc_strdup(bxc_digest_str(&a->def->digest, digest));
+	/* Only commands are of a platform: files are copied by any worker. */
+	if (a->def->kind == BXC_OP_EXEC)
+		t->platform = a->def->platform;
+	if (a->kind != BXC_SOLVE_RUN)
+		return;
+	t->key = a->key;
+	t->is_fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
+	if (a->def->kind == BXC_OP_EXEC)
+		name_caches(e, t, &a->def->op.exec);
+	run_starts_over(e, a->vertex, a->run);
+}
+
+void task_on_worker(bxc_build *e, task *t, bxc_wrk_worker *w)
+{
+	const bxc_sched_task s = {
+		.id = t->id,
+		.build = t->build ? t->build->num : 0,
+		.platform = t->platform,
+		.remaining = t->remaining,
+		.caches = t->caches.v,
+		.n_caches = t->caches.n,
+	};
+	bxc_check(bxc_sched_task_add(e->sched, &s, NULL) == 0);
+	bxc_check(bxc_sched_task_adopt(e->sched, t->id, w->id, NULL) == 0);
+	t->worker = w->id;
+	t->phase = TASK_RUNNING;
+	w->running++;
+}
+
+static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
+{
+	task_of_run(e, t, a);
+	t->attempt = a->attempt;
+	for (size_t i = 0; i < a->n_inputs; i++) {
+		if (add_input(e, t, a->inputs[i].record))
+			continue;
+		uint64_t ticket = t->ticket, rec = a->inputs[i].record;
+		task_drop(e, t);
+		bxc_solve_input_lost(e->solve, ticket, rec);
+		return;
+	}
+	select_of_contexts(t, a);
+	for (size_t i = 0; i < t->inputs.n; i++) {
+		if (t->inputs.v[i].ctx) {
+			t->phase = TASK_CONTEXT;
+			context_fetch(e, t);
+			return;
+		}
+	}
+	task_ready(e, t);
+}
+
 void task_run(bxc_build *e, const bxc_solve_action *a)
 {
 	if (a->def->kind != BXC_OP_EXEC && a->def->kind != BXC_OP_FILE) {
@@ -271,8 +307,6 @@ void task_run(bxc_build *e, const bxc_solve_action *a)
 	bxc_json_set_take(t->body, "op", bxc_def_vertex_to_json(a->def));
 	bxc_json_set_str(t->body, "output_layer", t->output_layer);
 	bxc_json_set_u64(t->body, "base_input", bxc_solve_chain_input(a->def));
-	if (a->def->kind == BXC_OP_EXEC)
-		name_caches(e, t, &a->def->op.exec);
 	begin(e, t, a);
 }
 
@@ -326,7 +360,7 @@ void task_abort(bxc_build *e, task *t)
 		bxc_json *j = bxc_json_object();
 		bxc_json_set_str(j, "type", "task.cancel");
 		bxc_json_set_str(j, "task", t->name);
-		send_to(w, j);
+		worker_send(w, j);
 	}
 	task_drop(e, t);
 }
@@ -415,7 +449,9 @@ static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 		bxc_json_set_take(j, "images", images);
 	}
 	t->phase = TASK_RUNNING;
-	send_to(w, j);
+	if (t->kind == TASK_RUN)
+		attempt_begin(e, t, w);
+	worker_send(w, j);
 }
 
 /* `l` is the i-th of the layers of an input: those below are what it is the difference to. */
@@ -434,7 +470,7 @@ static void publish_at(bxc_wrk_worker *holder, const task_input *in, size_t i)
 	bxc_json *ids = bxc_json_add_array(j, "layers");
 	for (size_t k = 0; k <= i; k++)
 		bxc_json_push_str(ids, in->layers.v[k]->id);
-	send_to(holder, j);
+	worker_send(holder, j);
 }
 
 void task_dispatch(bxc_build *e, task *t, uint64_t worker)
@@ -525,17 +561,22 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 	layer_held(e, w, l);
 	record *rec = bxc_calloc(1, sizeof(*rec));
 	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
-	if (base < t->inputs.n) {
-		BXC_ARR_FOREACH (p, &t->inputs.v[base].layers) {
-			layer *below = *p;
-			*bxc_arr_push(&rec->layers) = below;
-			layer_held(e, w, below);
-		}
+	layer *const *below = t->adopted_base.v;
+	size_t n_below = t->adopted_base.n;
+	if (!t->is_adopted && base < t->inputs.n) {
+		below = t->inputs.v[base].layers.v;
+		n_below = t->inputs.v[base].layers.n;
+	}
+	for (size_t i = 0; i < n_below; i++) {
+		*bxc_arr_push(&rec->layers) = below[i];
+		layer_held(e, w, below[i]);
 	}
 	*bxc_arr_push(&rec->layers) = l;
 	uint64_t ticket = t->ticket;
+	bxc_state_attempt ended = attempt_row(t, w->name);
+	t->is_recorded = false;
 	task_drop(e, t);
-	record_new(e, rec, ticket, bxc_json_get_i64(result, "duration_ns", 0));
+	record_new(e, rec, ticket, bxc_json_get_i64(result, "duration_ns", 0), &ended);
 	return 0;
 }
 
@@ -576,6 +617,8 @@ int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *
 			export_done(e, t, bxc_json_get(result, "response"), NULL);
 		return r;
 	}
+	if (t->kind == TASK_RUN)
+		attempt_forget(w, t->name);
 	const bxc_json *lost = bxc_json_get(msg, "lost");
 	if (bxc_json_len(lost)) {
 		BXC_AUTOFREE char *first = bxc_strdup(bxc_json_string(bxc_json_first(lost)));

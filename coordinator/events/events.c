@@ -195,6 +195,18 @@ void bxc_ev_open(bxc_ev *ev, const char *build)
 	bxc_map_set(ev->logs, build, l);
 }
 
+void bxc_ev_reopen(bxc_ev *ev, const char *build, bxc_state_events *recorded)
+{
+	bxc_ev_open(ev, build);
+	struct log *l = bxc_map_get(ev->logs, build);
+	BXC_ARR_FOREACH (e, &recorded->items) {
+		bxc_check(e->seq == l->texts.n + 1);
+		*bxc_arr_push(&l->texts) = BXC_TAKE(e->text);
+	}
+	l->committed = l->texts.n;
+	bxc_state_events_done(recorded);
+}
+
 void bxc_ev_append(bxc_ev *ev, const char *build, bxc_json *j)
 {
 	struct log *l = bxc_map_get(ev->logs, build);

@@ -20,6 +20,8 @@ BXC_DEFINE_CLEANUP(bxc_ev, bxc_ev_free);
 
 /* Starts the log of a build whose row is in the store (or was submitted to it before). */
 void bxc_ev_open(bxc_ev *ev, const char *build);
+/* The same for a build of an earlier run, with all its recorded events in order (emptied). */
+void bxc_ev_reopen(bxc_ev *ev, const char *build, bxc_state_events *recorded);
 /* Appends; owns j. No-op for a build that is not open. */
 void bxc_ev_append(bxc_ev *ev, const char *build, bxc_json *j);
 /* No more events follow: subscribers get `on_end` after the last one, and the log leaves memory. */

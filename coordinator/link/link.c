@@ -19,6 +19,7 @@ struct peer {
 	bxc_chan *chan;
 	bool is_worker;
 	char *name;
+	char *session;               /* of an earlier run of the coordinator, which it continues; NULL: only its own */
 	BXC_ARR(struct follow *) follows;
 };
 
@@ -26,6 +27,7 @@ struct bxc_clink {
 	bxc_clink_config c;
 	bxc_chan_server *server;
 	BXC_ARR(struct peer *) peers;
+	bool will_be_back;           /* peers are to wait for the next start */
 	char *own_uid_peer;          /* "ipc:uid=<ours>" */
 };
 
@@ -82,6 +84,15 @@ static void attach(struct peer *p, const char *build, uint64_t after)
 	f->sub = bxc_ev_subscribe(p->link->c.events, build, after, on_event, on_events_end, f);
 }
 
+/* A client whose session began with an earlier run of the coordinator serves its build again. */
+static void come_back(struct peer *p, const char *build, const char *session)
+{
+	if (!session || p->session || !bxc_sess_return(p->link->c.sessions, session, p->chan))
+		return;
+	p->session = bxc_strdup(session);
+	bxc_build_session_back(p->link->c.build, build, session);
+}
+
 static bool is_build_id(const char *s)
 {
 	return *s && strlen(s) <= 64 && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(s);
@@ -99,6 +110,7 @@ static int client_message(struct peer *p, const char *type, const bxc_json *msg,
 		if (p->follows.n >= 256)
 			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than 256 builds are followed");
 		attach(p, build, bxc_json_get_u64(msg, "after", 0));
+		come_back(p, build, bxc_json_get_str(msg, "session", NULL));
 		return 0;
 	}
 	if (bxc_str_eq(type, "cancel")) {
@@ -158,9 +170,12 @@ static int worker_message(struct peer *p, const char *type, const bxc_json *msg,
 			return r;
 		welcome(p);
 		bxc_log(BXC_LOG_NOTICE, "worker.joined", "worker", p->name, "address", bxc_chan_peer(p->chan), NULL);
-		bxc_build_worker_joined(p->link->c.build, w);
+		bxc_build_worker_joined(p->link->c.build, w, msg);
 		return 0;
 	}
+	/* Sent to the coordinator that was here before, of a task that hello tells of. */
+	if (!w && bxc_str_has_prefix(type, "task."))
+		return 0;
 	if (!w)
 		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "the first message of a worker is its hello");
 	return bxc_build_worker_message(p->link->c.build, w, type, msg, err);
@@ -213,6 +228,7 @@ static void peer_free(struct peer *p)
 	}
 	bxc_arr_done(&p->follows);
 	free(p->name);
+	free(p->session);
 	free(p);
 }
 
@@ -225,6 +241,10 @@ static void peer_gone(struct peer *p, const char *why)
 		BXC_AUTOFREE char *session = bxc_strdup(bxc_chan_session_id(p->chan));
 		bxc_sess_remove(l->c.sessions, session);
 		bxc_build_session_left(l->c.build, session);
+		if (p->session) {
+			bxc_sess_remove(l->c.sessions, p->session);
+			bxc_build_session_left(l->c.build, p->session);
+		}
 	}
 	for (size_t i = 0; i < l->peers.n; i++) {
 		if (l->peers.v[i] == p) {
@@ -234,7 +254,10 @@ static void peer_gone(struct peer *p, const char *why)
 	}
 	bxc_chan *chan = p->chan;
 	peer_free(p);
-	bxc_chan_close(chan);
+	if (l->will_be_back)
+		bxc_chan_drop(chan);
+	else
+		bxc_chan_close(chan);
 }
 
 static void on_message(bxc_chan *c, bxc_slice text, void *ud)
@@ -352,10 +375,11 @@ void bxc_clink_shutdown_workers(bxc_clink *l)
 	}
 }
 
-void bxc_clink_stop(bxc_clink *l)
+void bxc_clink_stop(bxc_clink *l, bool will_be_back)
 {
 	if (!l)
 		return;
+	l->will_be_back = will_be_back;
 	while (l->peers.n)
 		peer_gone(l->peers.v[l->peers.n - 1], "the coordinator stops");
 	bxc_arr_done(&l->peers);

@@ -30,4 +30,5 @@ BXC_MUST_CHECK int bxc_clink_start(const bxc_clink_config *c, bxc_clink **ret, b
 uint16_t bxc_clink_port(const bxc_clink *l, size_t address);
 /* For embedded clusters: tells the workers to leave. */
 void bxc_clink_shutdown_workers(bxc_clink *l);
-void bxc_clink_stop(bxc_clink *l);
+/* `will_be_back`: peers are left without a goodbye, so that they wait for the next start. */
+void bxc_clink_stop(bxc_clink *l, bool will_be_back);

@@ -73,6 +73,7 @@ struct coordinator {
 	int lock_fd;
 	bxc_loop_timer *idle;
 	int64_t idle_ns, idle_since_ns;
+	bool is_idle;                /* it leaves because nobody needs it */
 };
 
 static void on_signal(int signo, void *ud)
@@ -90,6 +91,7 @@ static void on_idle_check(void *ud)
 		c->idle_since_ns = now;
 	if (now - c->idle_since_ns >= c->idle_ns) {
 		bxc_log(BXC_LOG_NOTICE, "coordinator.idle", NULL);
+		c->is_idle = true;
 		bxc_clink_shutdown_workers(c->link);
 		bxc_loop_quit(c->loop);
 		return;
@@ -205,6 +207,7 @@ static int start_build(struct coordinator *c, bxc_err **err)
 		.http = c->http,
 		.hosts = c->hosts.v,
 		.n_hosts = c->hosts.n,
+		.peer_grace_ns = bxc_cfg_duration_ns(c->cfg, "peer_grace"),
 		.no_worker_grace_ns = bxc_cfg_duration_ns(c->cfg, "no_worker_grace"),
 	};
 	c->build = bxc_build_new(&bc);
@@ -338,8 +341,12 @@ static int start(struct coordinator *c, bxc_err **err)
 /* Two phases: everything that calls into the loop stops first, then memory goes from the top down. */
 static void stop(struct coordinator *c)
 {
+	/* Builds of a cluster go on after the next start; one person's own ends with its coordinator. */
+	bool will_be_back = c->build && !bxc_cfg_bool(c->cfg, "embedded") && !c->is_idle;
+	if (will_be_back)
+		bxc_build_stop(c->build);
 	bxc_api_stop(c->api);
-	bxc_clink_stop(c->link);
+	bxc_clink_stop(c->link, will_be_back);
 	bxc_pool_free(c->pool);
 	bxc_db_stop(c->db);
 	bxc_build_free(c->build);

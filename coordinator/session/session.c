@@ -55,6 +55,32 @@ void bxc_sess_add(bxc_sess *s, bxc_chan *c)
 	bxc_map_set(s->by_id, r->id, r);
 }
 
+bxc_sess_ref *bxc_sess_expect(bxc_sess *s, const char *session_id)
+{
+	bxc_sess_ref *r = bxc_map_get(s->by_id, session_id);
+	if (!r) {
+		r = bxc_calloc(1, sizeof(*r));
+		r->refs = 1;
+		r->id = bxc_strdup(session_id);
+		pthread_mutex_init(&r->lock, NULL);
+		bxc_map_set(s->by_id, r->id, r);
+	}
+	return bxc_sess_ref_ref(r);
+}
+
+bool bxc_sess_return(bxc_sess *s, const char *session_id, bxc_chan *c)
+{
+	bxc_sess_ref *r = bxc_map_get(s->by_id, session_id);
+	if (!r)
+		return false;
+	pthread_mutex_lock(&r->lock);
+	bool expected = !r->chan;
+	if (expected)
+		r->chan = c;
+	pthread_mutex_unlock(&r->lock);
+	return expected;
+}
+
 void bxc_sess_remove(bxc_sess *s, const char *session_id)
 {
 	bxc_sess_ref *r = bxc_map_get(s->by_id, session_id);

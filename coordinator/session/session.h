@@ -22,6 +22,10 @@ BXC_DEFINE_CLEANUP(bxc_sess, bxc_sess_free);
 
 /* ---- loop ---- */
 void bxc_sess_add(bxc_sess *s, bxc_chan *c);                 /* c is borrowed until removed */
+/* A session of an earlier run of the coordinator, whose client may come back: a new reference. */
+bxc_sess_ref *bxc_sess_expect(bxc_sess *s, const char *session_id);
+/* It did, by this channel (borrowed until removed). False: it was not expected. */
+bool bxc_sess_return(bxc_sess *s, const char *session_id, bxc_chan *c);
 void bxc_sess_remove(bxc_sess *s, const char *session_id);   /* streams under way fail with UNAVAILABLE */
 /* A new reference, or NULL when there is no such session. */
 bxc_sess_ref *bxc_sess_find(bxc_sess *s, const char *session_id);

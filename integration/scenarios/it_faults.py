@@ -62,19 +62,6 @@ def test_a_restarted_coordinator_keeps_cache_and_history(fresh, reg, tmp_path):
     assert c.events(before)[-1]["type"] == "build.done"
 
 
-def test_a_build_interrupted_by_the_coordinators_death_is_told(fresh, reg, tmp_path):
-    c = fresh(workers=1)
-    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s\nRUN echo started; sleep 30\n" % reg.ref("base:latest")})
-    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
-    read_until(p, r"\d started\n")
-    chan, http = c.api("/v1/info")["channel"][0], c.http
-    c.coordinator.kill()
-    c.start_coordinator(listen=http, channel=chan)
-    out = p.communicate(timeout=60)[0].decode()
-    assert p.returncode != 0 and "restarted" in out
-    assert c.builds()[0]["status"] == "failed"
-
-
 def test_steps_that_no_worker_serves_fail_in_time_and_the_coordinator_goes_on(fresh, reg, ctx):
     c = fresh(workers=0)
     base = reg.ref("base:latest")
