@@ -250,3 +250,17 @@ def test_attributes_of_an_output_are_read_before_the_build_runs(two, reg, ctx):
         r = two.build("-o", spec, d, check=False)
         assert r.rc in (1, 2) and text in r.text, (spec, r.text)
         assert len(two.builds()) == n, spec
+
+
+def test_layers_of_equal_content_travel(two, reg, ctx, tmp_path):
+    """Twenty steps that change no file have one blob; the worker that fetches them all is not confused by that."""
+    u = unique()
+    mount = "RUN --mount=type=cache,target=/c,id=%s-" % u
+    d = ctx("FROM {0} AS a\n{1}a [ ! -e /c/x ]; sleep 0.7\n{2}RUN echo a > /a\n"
+            "FROM {0} AS b\n{1}b [ ! -e /c/x ]; sleep 0.7; echo b > /b\nFROM b\nCOPY --from=a /a /\nRUN cat /a /b > /ab\n"
+            .format(reg.ref("base:latest"), mount, "".join(mount + "a [ ! -e /c/%d ]\n" % i for i in range(20))))
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), d)
+    assert (tmp_path / "o/ab").read_text() == "a\nb\n"
+    ran = {w for n, w in two.workers_of().items() if "--mount=type=cache" in n}
+    assert ran == {"worker-1", "worker-2"}, ran
+    assert len([e for e in two.events() if e["type"] == "vertex" and "RUN echo a" in e["name"] and e.get("completed_ns")]) == 1

@@ -286,7 +286,7 @@ int bxc_src_registry_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_
 	return blob_from_registry(s, l, reg, cancel, NULL, NULL, err);
 }
 
-static int fetch_layer(struct fetch *f, bxc_err **err)
+static int fetch_blob(struct fetch *f, bxc_err **err)
 {
 	const bxc_src_layer *l = f->l;
 	bxc_src *s = f->e->s;
@@ -302,10 +302,27 @@ static int fetch_layer(struct fetch *f, bxc_err **err)
 	if (r < 0)
 		return bxc_err_wrap(err, r, "unpack layer %s", d);
 	tell(f, what, 0, 0, true);
-	/* A registry's blob may be exported again; a peer's form is of no more use. */
-	if (!l->registry)
-		bxc_ignore(bxc_blob_remove(bxc_content_store(s->content), &l->blob.digest, NULL));
 	return 0;
+}
+
+static int fetch_layer(struct fetch *f, bxc_err **err)
+{
+	const bxc_src_layer *l = f->l;
+	bxc_src *s = f->e->s;
+	char d[BXC_DIGEST_STR_MAX], key[BXC_DIGEST_STR_MAX + 8];
+	/* A registry's blob may be exported again; a peer's form is of no more use. */
+	if (l->registry)
+		return fetch_blob(f, err);
+	/* Layers of equal content, such as of steps that changed nothing, share a blob: one after another. */
+	snprintf(key, sizeof(key), "blob %s", bxc_digest_str(&l->blob.digest, d));
+	src_claim(s, key);
+	bool is_ours = bxc_blob_has(bxc_content_store(s->content), &l->blob.digest);
+	int r = fetch_blob(f, err);
+	/* One that was here before serves others. */
+	if (r >= 0 && !is_ours)
+		bxc_ignore(bxc_blob_remove(bxc_content_store(s->content), &l->blob.digest, NULL));
+	src_release(s, key);
+	return r;
 }
 
 static void fetch_work(void *ud)
