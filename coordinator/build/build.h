@@ -65,7 +65,7 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w);
 /* Any task.* or layer.* message. INVALID_ARGUMENT: the worker speaks nonsense. */
 BXC_MUST_CHECK int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err);
 void bxc_build_session_left(bxc_build *e, const char *session);
-/* The client of a build of an earlier run is back with this session; false: the build has another one. */
-bool bxc_build_session_back(bxc_build *e, const char *id, const char *session);
+/* The client of a build of an earlier run is back with this session; no-op when the build has another one. */
+void bxc_build_session_back(bxc_build *e, const char *id, const char *session);
 /* The program ends: peers that leave from now on have not left their builds, which go on after the next start. */
 void bxc_build_stop(bxc_build *e);

@@ -377,6 +377,7 @@ bool told_log(const build *b, const bxc_json *ev);                       /* was 
 bool told_warning(const build *b, const char *text);
 const char *told_pinned(const build *b, const char *ref, const bxc_platform *p);
 void resume_grace_over(void *ud);
+void resume_ended(build *b);                                             /* one of an earlier run */
 void workers_changed(bxc_build *e);                                      /* who is connected is kept for the next start */
 void worker_is_back(bxc_build *e, const char *name);
 

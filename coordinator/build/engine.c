@@ -369,7 +369,7 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 	}
 	if (bxc_str_eq(type, "task.log") && t->kind == TASK_RUN) {
 		/* One that was sent before the task was adopted comes again, in its place. */
-		if (bxc_json_get_u64(msg, "n", 0) != t->log_n + 1)
+		if (bxc_json_get_u64(msg, "n", t->log_n + 1) != t->log_n + 1)
 			return 0;
 		t->log_n++;
 	}

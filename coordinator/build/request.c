@@ -590,9 +590,8 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 		context_unref(e, *c);
 	b->contexts.n = 0;
 	drop_contexts(e);
-	b->is_waiting = false;
-	if (b->told && --e->n_resumed == 0)
-		attempts_over(e);
+	if (b->told)
+		resume_ended(b);
 	/* The solver may still hold borrowed vertices in queued actions: they are drained before memory goes. */
 	pump(e);
 	bxc_loop_post(e->c.loop, build_reap, b);

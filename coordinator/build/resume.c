@@ -197,14 +197,30 @@ void worker_is_back(bxc_build *e, const char *name)
 		settle(e);
 }
 
-bool bxc_build_session_back(bxc_build *e, const char *id, const char *session)
+void bxc_build_session_back(bxc_build *e, const char *id, const char *session)
 {
 	build *b = bxc_map_get(e->builds, id);
 	if (!b || !b->session || !bxc_str_eq(bxc_sess_id(b->session), session))
-		return false;
+		return;
 	b->awaits_client = false;
 	go_on(b);
-	return true;
+}
+
+void resume_ended(build *b)
+{
+	bxc_build *e = b->engine;
+	bool other = false;
+	b->is_waiting = false;
+	BXC_MAP_FOREACH (it, e->builds) {
+		const build *o = it.value;
+		other |= o != b && o->session && b->session &&
+			 bxc_str_eq(bxc_sess_id(o->session), bxc_sess_id(b->session));
+	}
+	/* Nobody waits for that client any more. */
+	if (b->awaits_client && !other)
+		bxc_sess_remove(e->c.sessions, bxc_sess_id(b->session));
+	if (--e->n_resumed == 0)
+		attempts_over(e);
 }
 
 void resume_grace_over(void *ud)

@@ -87,10 +87,12 @@ static void attach(struct peer *p, const char *build, uint64_t after)
 /* A client whose session began with an earlier run of the coordinator serves its build again. */
 static void come_back(struct peer *p, const char *build, const char *session)
 {
-	if (!session || p->session || !bxc_sess_return(p->link->c.sessions, session, p->chan))
+	if (!session)
 		return;
-	p->session = bxc_strdup(session);
-	bxc_build_session_back(p->link->c.build, build, session);
+	if (!p->session && bxc_sess_return(p->link->c.sessions, session, p->chan))
+		p->session = bxc_strdup(session);
+	if (bxc_str_eq(p->session, session))
+		bxc_build_session_back(p->link->c.build, build, session);
 }
 
 static bool is_build_id(const char *s)

@@ -2,12 +2,14 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 from harness import procs
+from harness.cluster import context
 
 
 def unique():
@@ -57,26 +59,34 @@ def test_a_running_step_goes_on(fresh, reg, ctx, tmp_path, how):
     assert c.builds()[0]["status"] == "done"
 
 
-def test_it_died_several_times_in_a_long_build(fresh, reg, ctx, tmp_path):
-    """Every step counts its runs in a cache mount: each runs once."""
+@pytest.mark.parametrize("flags", [[], ["--no-cache"]])
+def test_it_died_at_many_moments_of_a_long_build(fresh, reg, tmp_path, flags):
+    """Every step counts its runs in a cache mount: each runs once, and every line is told once."""
     c = fresh(workers=2)
-    u, n = unique(), 24
-    steps = "".join("RUN --mount=type=cache,target=/c,id={0} echo s{1} >> /c/log; echo said-{1}; sleep 0.15\n".format(u, i) for i in range(n))
-    d = ctx("FROM {0}\n{1}RUN --mount=type=cache,target=/c,id={2} cp /c/log /log\n".format(reg.ref("base:latest"), steps, u))
-    p = c.popen("--no-cache", "-o", "type=local,dest=%s" % (tmp_path / "o"), d)
+    u, n, base = unique(), 20, reg.ref("base:latest")
+    run = "RUN --mount=type=cache,target=/c,id=%s-{0} echo {0}{1} >> /c/log; for k in 1 2 3; do echo said-{0}{1}-$k; sleep 0.05; done\n" % u
+    text = "FROM %s AS side\n" % base + "".join(run.format("s", i) for i in range(n // 2))
+    text += "RUN --mount=type=cache,target=/c,id=%s-s cp /c/log /side\nFROM %s\n" % (u, base)
+    for i in range(n):
+        text += ("COPY f%d /\n" % i if i % 5 == 4 else "") + run.format("m", i)
+    text += "RUN --mount=type=cache,target=/c,id=%s-m cp /c/log /main\nCOPY --from=side /side /\n" % u
+    d = context(tmp_path / "ctx", dict({"f%d" % i: os.urandom(20000) for i in range(n)}, Dockerfile=text))
+    p = c.popen(*flags, "-o", "type=local,dest=%s" % (tmp_path / "o"), d)
     out = []
-    reader = threading.Thread(target=lambda: out.append(p.communicate(timeout=120)[0].decode()))
+    reader = threading.Thread(target=lambda: out.append(p.communicate(timeout=240)[0].decode()))
     reader.start()
     procs.wait_for("the build is recorded", lambda: c.builds())
-    delays = [0.05, 0.9, 0.37, 1.21, 0.6]
-    for delay in delays:
-        time.sleep(delay)    # the moment is what is tested
+    for i in range(10):
+        time.sleep((0.05, 0.9, 0.37, 1.21, 0.6)[i % 5])     # the moment is what is tested
         restart(c)
-        procs.wait_for("the workers are back", lambda: len(c.api("/v1/workers")["workers"]) == 2)
     reader.join()
     assert p.returncode == 0, out[0]
-    assert (tmp_path / "o/log").read_text().split() == ["s%d" % i for i in range(n)]
-    assert lines_of(out[0], "said-[0-9]+") == ["said-%d" % i for i in range(n)], out[0]
+    assert (tmp_path / "o/main").read_text().split() == ["m%d" % i for i in range(n)]
+    assert (tmp_path / "o/side").read_text().split() == ["s%d" % i for i in range(n // 2)]
+    for letter, count in (("m", n), ("s", n // 2)):
+        told = ["said-%s%d-%d" % (letter, i, k) for i in range(count) for k in (1, 2, 3)]
+        assert lines_of(out[0], "said-%s[0-9-]+" % letter) == told, out[0]
+    assert "CACHED" not in out[0]
 
 
 def test_a_worker_that_dies_meanwhile_costs_its_step(fresh, reg, ctx, tmp_path):
@@ -106,7 +116,6 @@ def test_without_its_client_a_build_ends(fresh, reg, ctx):
     c.start_coordinator(listen=http, channel=channel)
     procs.wait_for("the build is over", lambda: c.builds()[0]["status"] == "canceled")
     procs.wait_for("no slot is taken", lambda: not any(w["running"] for w in c.api("/v1/workers")["workers"]))
-    import subprocess
     procs.wait_for("the step is gone", lambda: subprocess.run(["pgrep", "-f", "sleep " + secs], capture_output=True).returncode == 1)
 
 
