@@ -259,6 +259,7 @@ typedef struct run_log {             /* what a run has said, for those who come 
 	BXC_ARR(bxc_json *) events;
 	size_t bytes;
 	char *worker;                /* name; NULL until it was placed */
+	BXC_ARR(uint64_t) avoid;     /* workers on which an attempt failed by no fault of the step */
 } run_log;
 
 struct bxc_build {
@@ -403,6 +404,9 @@ void report_vertex_status(build *b, const char *vertex, const char *id, uint64_t
 void run_log_free(void *p);
 build *run_other_build(bxc_build *e, uint64_t run, const build *b);      /* another one that watches the run; NULL: none */
 void runs_forget(bxc_build *e, build *b);
+/* An attempt failed by no fault of the step: told to those who watch; `worker` (0: none) is avoided by the next. */
+void run_attempt_failed(bxc_build *e, uint64_t run, uint64_t worker, const bxc_err *err);
+void run_avoid(bxc_build *e, task *t);                               /* t->avoid */
 void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);

@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "common/base/rand.h"
 #include "common/base/str.h"
+#include "common/codec/base64.h"
 
 #define RUN_LOG_MAX (8u << 20)       /* bytes of events kept for builds that join a run later */
 
@@ -127,6 +128,7 @@ void run_log_free(void *p)
 		bxc_json_free(*j);
 	bxc_arr_done(&l->events);
 	bxc_arr_done(&l->subs);
+	bxc_arr_done(&l->avoid);
 	free(l->worker);
 	free(l);
 }
@@ -330,6 +332,32 @@ void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run)
 		bxc_map_set(e->runs, k, l);
 		return;
 	}
+}
+
+void run_attempt_failed(bxc_build *e, uint64_t run, uint64_t worker, const bxc_err *err)
+{
+	run_log *l = run ? run_get(e, run, false) : NULL;
+	if (!l)
+		return;
+	if (worker)
+		*bxc_arr_push(&l->avoid) = worker;
+	BXC_AUTOFREE char *text = bxc_str_fmt("%s\n", bxc_err_text(err));
+	BXC_AUTOFREE char *data = bxc_base64_encode(text, strlen(text));
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "log");
+	bxc_json_set_i64(j, "stream", 2);
+	bxc_json_set_str(j, "data", data);
+	bxc_json_set_ns(j, "time_ns", bxc_clock_wall_ns());
+	BXC_ARR_FOREACH (s, &l->subs)
+		relay(s, j);
+	*bxc_arr_push(&l->events) = j;
+}
+
+void run_avoid(bxc_build *e, task *t)
+{
+	const run_log *l = t->run ? run_get(e, t->run, false) : NULL;
+	for (size_t i = 0; l && i < l->avoid.n; i++)
+		*bxc_arr_push(&t->avoid) = l->avoid.v[i];
 }
 
 build *run_other_build(bxc_build *e, uint64_t run, const build *b)

@@ -112,6 +112,8 @@ void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra)
 		export_failed(e, t, err_take, infra);
 		return;
 	}
+	if (infra)
+		run_attempt_failed(e, t->run, t->worker, err_take);
 	task_drop(e, t);
 	bxc_solve_fail(e->solve, ticket, err_take, infra);
 	pump(e);
@@ -272,6 +274,7 @@ void task_on_worker(bxc_build *e, task *t, bxc_wrk_worker *w)
 static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
 {
 	task_of_run(e, t, a);
+	run_avoid(e, t);
 	t->attempt = a->attempt;
 	for (size_t i = 0; i < a->n_inputs; i++) {
 		if (add_input(e, t, a->inputs[i].record))

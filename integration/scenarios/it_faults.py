@@ -28,6 +28,7 @@ def test_a_worker_killed_in_a_step_costs_only_that_step(fresh, reg, tmp_path):
     c.workers[victims[0]].kill()
     rest = p.communicate(timeout=90)[0].decode()
     assert p.returncode == 0, out + rest
+    assert "the worker that ran it was lost" in rest, rest
     assert (tmp_path / "o/done").read_text() == "finished\n" and (tmp_path / "o/early").read_text() == "early\n"
     other = ({"worker-1", "worker-2"} - set(victims)).pop()
     ran = [e for e in c.events() if e["type"] == "vertex" and "finished" in e["name"]]

@@ -136,3 +136,17 @@ def test_full_disk_of_a_worker(small_disk, fresh, reg, tmp_path, ctx):
         c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN dd if=/dev/zero of=/less bs=1M count=8\n" % reg.ref("base:latest")))
     finally:
         w.stop()
+
+
+def test_a_worker_whose_disk_is_full_is_avoided(small_disk, fresh, reg, tmp_path, ctx):
+    """What it can't hold is made by another one, and the log says why it began twice."""
+    c = fresh(workers=0)
+    w = c.add_worker("tiny", state=str(small_disk / "worker"))
+    c.add_worker("large")
+    try:
+        # The first to join is the first to be asked.
+        r = c.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY big /\n", big=os.urandom(32 << 20)))
+        assert "No space left on device" in r.text, r.text
+        assert [n for n in c.workers_of().values()] == ["large"]
+    finally:
+        w.stop()

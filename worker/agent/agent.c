@@ -243,7 +243,8 @@ static void work(void *ud)
 		bxc_ignore(bxc_snap_empty_trash(j->a->c.snap, NULL));
 	/* The step's own failure is UNKNOWN with an exit code, or a mistake in what was asked; the rest is ours or the network's. */
 	if (r < 0)
-		j->infra = bxc_err_get_detail(j->err, "infra") || bxc_code_is_transient(bxc_err_code(j->err));
+		j->infra = bxc_err_get_detail(j->err, "infra") || bxc_code_is_transient(bxc_err_code(j->err)) ||
+			bxc_err_code(j->err) == BXC_RESOURCE_EXHAUSTED;     /* another one may have room */
 	if (j->is_step)
 		spool_add(j, done_message(j), false);
 }
