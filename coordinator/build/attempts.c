@@ -192,7 +192,8 @@ static int read_facts(bxc_build *e, task *t, const attempt *at, bxc_err **err)
 		return r;
 	t->output_layer = bxc_strdup(output);
 	BXC_JSON_FOREACH (l, bxc_json_get(j, "layers")) {
-		r = layer_from_json(e, l, bxc_arr_push(&t->adopted_base), err);
+		size_t n_below = t->adopted_base.n;
+		r = layer_from_json(e, l, n_below, bxc_arr_push(&t->adopted_base), err);
 		if (r < 0) {
 			t->adopted_base.n--;
 			return r;

@@ -16,6 +16,7 @@
 typedef struct layer {
 	char *id;
 	uint64_t size;               /* bytes */
+	uint32_t n_below;            /* built here: how many right below it, in every stack, it was made upon */
 	int64_t created_ns;          /* when it was built; 0: image layers */
 	bxc_digest diff_id;          /* known for image layers and published ones */
 	char *registry;              /* "docker.io/library/busybox": can be pulled from there; NULL: built here */
@@ -317,9 +318,13 @@ void layers_vanished(bxc_build *e);                              /* checks every
 
 /* {"id","size",...} of each, as records and attempts keep them. */
 bxc_json *layers_to_json(layer *const *v, size_t n);
-BXC_MUST_CHECK int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err);
+/* `n_below`: when it says nothing of that, as records from before there were merges: all below it. */
+BXC_MUST_CHECK int layer_from_json(bxc_build *e, const bxc_json *j, size_t n_below, layer **ret, bxc_err **err);
 /* The record of the text, known from now on; false: it can't be read or had any more. */
 bool record_load(bxc_build *e, uint64_t id, const char *text);
+
+/* merge.c */
+void merge_run(bxc_build *e, const bxc_solve_action *a);         /* stacks the inputs; nothing runs */
 
 /* image.c */
 void image_free(void *p);

@@ -125,6 +125,8 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 	case BXC_SOLVE_RUN:
 		if (a->def->kind == BXC_OP_SOURCE)
 			run_source(e, a);
+		else if (a->def->kind == BXC_OP_MERGE)
+			merge_run(e, a);
 		else if (!attempt_take(e, a))
 			task_run(e, a);
 		break;

@@ -67,7 +67,7 @@ static bool record_is_available(bxc_build *e, const record *r)
 	return true;
 }
 
-/* {"layers":[{"id","size","diff_id"?,"registry"?,"blob"?}]} or {"context":true}: never loaded again. */
+/* {"layers":[{"id","size","below"?,"diff_id"?,"registry"?,"blob"?}]} or {"context":true}: never loaded again. */
 static char *record_to_text(const record *r)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
@@ -85,6 +85,7 @@ bxc_json *layers_to_json(layer *const *v, size_t n)
 		bxc_json *o = bxc_json_push_object(a);
 		bxc_json_set_str(o, "id", l->id);
 		bxc_json_set_u64(o, "size", l->size);
+		bxc_json_set_u64(o, "below", l->n_below);
 		if (l->created_ns)
 			bxc_json_set_i64(o, "created_ns", l->created_ns);
 		if (l->registry) {
@@ -112,7 +113,7 @@ int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err)
 	return 0;
 }
 
-int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err)
+int layer_from_json(bxc_build *e, const bxc_json *j, size_t n_below, layer **ret, bxc_err **err)
 {
 	const char *id, *registry = bxc_json_get_str(j, "registry", NULL);
 	int r = bxc_json_need_str(j, "id", &id, err);
@@ -121,6 +122,7 @@ int layer_from_json(bxc_build *e, const bxc_json *j, layer **ret, bxc_err **err)
 	layer *l = layer_get(e, id);
 	l->size = bxc_json_get_u64(j, "size", l->size);
 	l->created_ns = bxc_json_get_i64(j, "created_ns", l->created_ns);
+	l->n_below = (uint32_t)bxc_json_get_u64(j, "below", n_below);
 	if (registry && !l->registry) {
 		r = layer_set_blob(l, j, err);
 		if (r < 0)
@@ -143,7 +145,7 @@ static int record_from_text(bxc_build *e, uint64_t id, const char *text, record 
 	rec->id = id;
 	BXC_JSON_FOREACH (l, bxc_json_get(j, "layers")) {
 		layer *lay = NULL;
-		r = layer_from_json(e, l, &lay, err);
+		r = layer_from_json(e, l, rec->layers.n, &lay, err);
 		if (r < 0) {
 			record_free(rec);
 			return r;

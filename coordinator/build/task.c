@@ -299,7 +299,7 @@ void task_run(bxc_build *e, const bxc_solve_action *a)
 {
 	if (a->def->kind != BXC_OP_EXEC && a->def->kind != BXC_OP_FILE) {
 		bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_UNIMPLEMENTED, "merge and diff operations are not supported by this version of bxc"));
+		bxc_ignore(bxc_err_set(&err, BXC_UNIMPLEMENTED, "diff operations are not supported by this version of bxc"));
 		bxc_solve_fail(e->solve, a->ticket, err, false);
 		return;
 	}
@@ -389,6 +389,7 @@ static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker
 	bxc_json_set_str(j, "id", l->id);
 	bxc_json_set_u64(j, "size", l->size);
 	bxc_json_set_str(j, "vertex", l->vertex);
+	bxc_json_set_u64(j, "below", l->n_below);
 	if (l->created_ns)
 		bxc_json_set_i64(j, "created_ns", l->created_ns);
 	if (bxc_digest_is_set(&l->diff_id))
@@ -471,7 +472,7 @@ static void publish_at(bxc_wrk_worker *holder, const task_input *in, size_t i)
 	bxc_json_set_str(j, "kind", "publish");
 	bxc_json_set_str(j, "compression", "zstd");
 	bxc_json *ids = bxc_json_add_array(j, "layers");
-	for (size_t k = 0; k <= i; k++)
+	for (size_t k = i - BXC_MIN(i, (size_t)l->n_below); k <= i; k++)
 		bxc_json_push_str(ids, in->layers.v[k]->id);
 	worker_send(holder, j);
 }
@@ -574,6 +575,7 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 		*bxc_arr_push(&rec->layers) = below[i];
 		layer_held(e, w, below[i]);
 	}
+	l->n_below = (uint32_t)n_below;
 	*bxc_arr_push(&rec->layers) = l;
 	uint64_t ticket = t->ticket;
 	bxc_state_attempt ended = attempt_row(t, w->name);

@@ -5,13 +5,18 @@
 static bool parse_id(const char *s, uint32_t *ret)
 {
 	uint64_t n = 0;
+	if (bxc_str_eq(s, "root")) {
+		*ret = 0;
+		return true;
+	}
 	if (bxc_str_to_u64(s, 0, UINT32_MAX, &n, NULL) < 0)
 		return false;
 	*ret = (uint32_t)n;
 	return true;
 }
 
-/* "user[:group]", each a number or a name; an empty part is root. */
+/* "user[:group]", each a number or a name; an empty part is root, and so is that name, whatever the
+ * tree says. */
 void df_owner_parse(const char *text, bxc_def_owner *ret)
 {
 	const char *colon = strchr(text, ':');
@@ -66,6 +71,7 @@ typedef struct copy {
 	char *dest; /* as written, expanded */
 	char *to;   /* absolute */
 	int32_t mode;
+	bxc_def_owner owner;
 	df_list paths; /* sources as written, expanded */
 	df_list docs;  /* bodies, expanded */
 	BXC_ARR(const df_source *) doc_of;
@@ -77,6 +83,8 @@ static void copy_done(copy *c)
 	free(c->chmod);
 	free(c->dest);
 	free(c->to);
+	free(c->owner.user_name);
+	free(c->owner.group_name);
 	df_list_done(&c->paths);
 	df_list_done(&c->docs);
 	bxc_arr_done(&c->doc_of);
@@ -131,13 +139,32 @@ static int check_source(const df_instr *i, const char *path, bxc_err **err)
 		git ? "source can't be a git ref for COPY" : "source can't be a URL for COPY");
 }
 
+/* Onto an empty tree, or with --chmod (which undoes it), --link makes a plain copy. */
+static bool is_linked(const df_stage *s, const df_instr *i, const copy *cp)
+{
+	return i->link && s->tree != BXC_DEF_NO_INPUT && bxc_str_empty(cp->chmod);
+}
+
+/* Names of owners are looked up in the tree that is changed: an empty one has none. */
+static int check_owner(bool on_scratch, const bxc_def_owner *o, bxc_err **err)
+{
+	const char *name = o->user_name ? o->user_name : o->group_name;
+	if (!on_scratch || !name)
+		return 0;
+	return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+		"invalid user index: \"%.64s\" is looked up in /etc of the files below, and there "
+		"are none (FROM scratch and --link start from nothing): give numbers",
+		name);
+}
+
 static int check_flags(const df_stage *s, const df_instr *i, const copy *cp, bxc_err **err)
 {
 	if (i->parents)
 		return df_unsupported("COPY --parents", err);
-	/* Onto an empty tree, or with --chmod (which undoes it), it is a plain copy. */
-	if (i->link && s->tree != BXC_DEF_NO_INPUT && bxc_str_empty(cp->chmod))
-		return df_unsupported(i->kind == DF_ADD ? "ADD --link" : "COPY --link", err);
+	bool on_scratch = s->tree == BXC_DEF_NO_INPUT || is_linked(s, i, cp);
+	int r = check_owner(on_scratch, &cp->owner, err);
+	if (r < 0)
+		return r;
 	if (!i->checksum)
 		return 0;
 	if (i->sources.n != 1)
@@ -190,6 +217,8 @@ static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *
 	int r = 0;
 	if (i->chown)
 		r = df_expand(lw, s, i->chown, &cp->chown, err);
+	if (r == 0 && !bxc_str_empty(cp->chown))
+		df_owner_parse(cp->chown, &cp->owner);
 	if (r == 0 && i->chmod)
 		r = df_expand(lw, s, i->chmod, &cp->chmod, err);
 	if (r == 0)
@@ -257,7 +286,8 @@ static int add_actions(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 {
 	uint32_t tree = BXC_DEF_NO_INPUT;
 	int r = source_tree(lw, s, c, cp, &tree, err);
-	uint32_t target = df_out_input(v, s->tree), source = df_out_input(v, tree);
+	uint32_t target = is_linked(s, c->i, cp) ? BXC_DEF_NO_INPUT : df_out_input(v, s->tree);
+	uint32_t source = df_out_input(v, tree);
 	BXC_ARR(uint32_t) docs = {0};
 	for (size_t k = 0; r == 0 && k < cp->docs.n; k++) {
 		uint32_t doc = BXC_DEF_NO_INPUT;
@@ -317,6 +347,23 @@ static char *copy_text(const df_instr *i, const copy *cp)
 	return bxc_buf_steal(&b);
 }
 
+/* What --link made apart lies above the stage's tree from here on; it is the same step. */
+static int stack(
+	df_lower *lw, df_stage *s, const df_cmd *c, const char *text, uint32_t made, bxc_err **err)
+{
+	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_MERGE);
+	BXC_AUTOFREE char *link_text = bxc_str_fmt("LINK %s", text);
+	/* Not bxc_def_add_input(): the same layer twice is two layers of the image. */
+	*bxc_arr_push(&v->inputs) = (bxc_def_input){.vertex = s->tree};
+	*bxc_arr_push(&v->inputs) = (bxc_def_input){.vertex = made};
+	if (s->n_steps)
+		s->n_named--;
+	v->meta.name = df_step_name(lw, s, c->on_build, link_text);
+	df_step_meta(v, lw, s, c->line, c->line_end);
+	v->meta.ignore_cache = s->ignore_cache;
+	return df_out_add(lw, v, &s->tree, err);
+}
+
 static int lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, copy *cp, bxc_err **err)
 {
 	int r = expand_all(lw, s, c->i, cp, err);
@@ -326,11 +373,15 @@ static int lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, copy *cp, bxc_
 	r = add_actions(lw, s, c, cp, v, err);
 	if (r < 0)
 		return r;
+	bool linked = is_linked(s, c->i, cp);
 	BXC_AUTOFREE char *text = df_step_text(lw, s, c->i->text, false);
 	v->meta.name = df_step_name(lw, s, c->on_build, text);
 	df_step_meta(v, lw, s, c->line, c->line_end);
 	v->meta.ignore_cache = s->ignore_cache;
-	r = df_out_add(lw, BXC_TAKE(v), &s->tree, err);
+	uint32_t made = BXC_DEF_NO_INPUT;
+	r = df_out_add(lw, BXC_TAKE(v), linked ? &made : &s->tree, err);
+	if (r == 0 && linked)
+		r = stack(lw, s, c, text, made, err);
 	return r == 0 ? df_history(lw, s, true, copy_text(c->i, cp), err) : r;
 }
 
@@ -353,6 +404,11 @@ static int make_dir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
 	a->make_parents = true;
 	if (!bxc_str_empty(s->image->user))
 		df_owner_parse(s->image->user, &a->owner);
+	int r = check_owner(target == BXC_DEF_NO_INPUT, &a->owner, err);
+	if (r < 0) {
+		bxc_def_vertex_free(v);
+		return r;
+	}
 	if (lw->res->has_epoch)
 		a->timestamp_ns = lw->res->epoch_ns;
 	BXC_AUTOFREE char *text = df_step_text(lw, s, c->i->text, false);

@@ -166,6 +166,34 @@ static int wait_stored(struct exporting *x, bxc_err **err)
 	return r;
 }
 
+static bool is_tree(const char *type)
+{
+	return bxc_str_eq(type, "local") || bxc_str_eq(type, "tar");
+}
+
+/*
+ * The layers that an export must have unpacked, as an INPUT. An image takes those of its base as the
+ * registry has them: only what lies below a layer that is to be packed counts.
+ */
+static bxc_json *unpacked_input(const bxc_json *doc, const bxc_src_layers *layers, bool tree)
+{
+	size_t n = layers->items.n;
+	BXC_AUTOFREE bool *want = bxc_calloc(n, sizeof(*want));
+	for (size_t i = 0; i < n; i++) {
+		const bxc_src_layer *l = &layers->items.v[i];
+		size_t below = tree || l->registry ? 0 : BXC_MIN(l->n_below, i);
+		for (size_t k = i - below; k <= i; k++)
+			want[k] |= k < i || tree || !l->registry;
+	}
+	bxc_json *ret = bxc_json_object();
+	bxc_json *list = bxc_json_add_array(ret, "layers");
+	size_t i = 0;
+	BXC_JSON_FOREACH (l, bxc_json_get(doc, "layers"))
+		if (want[i++])
+			bxc_json_push_take(list, bxc_json_dup(l));
+	return ret;
+}
+
 static int read_images(job *j, bxc_exp_request *q, input **ret_inputs, bxc_err **err)
 {
 	const bxc_json *images;
@@ -184,9 +212,11 @@ static int read_images(job *j, bxc_exp_request *q, input **ret_inputs, bxc_err *
 		if (r >= 0)
 			r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &img->layers, err);
 		img->attestations = bxc_json_get(doc, "attestations");
+		if (r < 0)
+			return r;
 		/* Made present and pinned as any input. */
-		if (r >= 0)
-			r = input_open(j, doc, &(*ret_inputs)[q->images.n - 1], err);
+		BXC_AUTOJSON bxc_json *needed = unpacked_input(doc, &img->layers, is_tree(q->type));
+		r = input_open(j, needed, &(*ret_inputs)[q->images.n - 1], err);
 		if (r < 0)
 			return r;
 	}

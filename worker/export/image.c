@@ -143,7 +143,8 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 			n_base++;
 		} else {
 			q->status("exporting layers", 0, 0, false, q->ud);
-			r = bxc_src_image_blob(src, ids, bxc_strv_len(ids), c, level, q->cancel, d, &diff_id, err);
+			size_t i_layer = bxc_strv_len(ids) - 1, below = BXC_MIN(l->n_below, i_layer);
+			r = bxc_src_image_blob(src, ids + i_layer - below, below + 1, c, level, q->cancel, d, &diff_id, err);
 			if (r < 0)
 				break;
 			*bxc_arr_push(&created) = l->created_ns ? l->created_ns : q->now_ns;

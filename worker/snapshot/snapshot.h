@@ -117,7 +117,7 @@ BXC_MUST_CHECK int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void
 	bxc_cancel *cancel, bxc_digest *ret_diff_id, uint64_t *ret_size, bxc_err **err);
 
 /* ---- mounts: detached (seen nowhere), used through *at() calls, gone with the descriptor ---- */
-/* Layers are listed bottom first; n may be 0. BXC_NOT_FOUND with the detail "layer" for one that is
+/* Layers are listed bottom first, one may be there several times; n may be 0. BXC_NOT_FOUND with the detail "layer" for one that is
  * absent. The caller pins them. A read-only mount of a single layer shows its folder as it is, with
  * whiteouts, which is what bxc_diff_write() takes as an upper. */
 BXC_MUST_CHECK int bxc_snap_mount_ro(

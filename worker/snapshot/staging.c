@@ -191,6 +191,8 @@ static int lower_paths(bxc_snap *s, const char *const *ids, size_t n, char ***re
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
 			"%zu layers are more than the %u that can be mounted", n,
 			BXC_LIMIT_IMAGE_LAYERS);
+	/* Of a layer that is there twice the upper one covers the lower, and overlayfs takes it once. */
+	BXC_CLEANUP(bxc_map_freep) bxc_map *seen = bxc_map_new(NULL);
 	BXC_AUTOSTRV char **paths = NULL;
 	int64_t now = bxc_clock_wall_ns();
 	int r = 0;
@@ -201,6 +203,9 @@ static int lower_paths(bxc_snap *s, const char *const *ids, size_t n, char ***re
 		if (r < 0)
 			break;
 		l->used_ns = now;
+		if (bxc_map_has(seen, l->id))
+			continue;
+		bxc_map_set(seen, l->id, l);
 		BXC_AUTOFREE char *name = bxc_snap__dir_name(l->id);
 		bxc_strv_pushf(&paths, "%s/layers/%s/fs", s->root, name);
 	}
@@ -217,7 +222,7 @@ int bxc_snap_mount_ro(
 	int r = lower_paths(s, ids, n, &lowers, err);
 	if (r < 0)
 		return r;
-	r = bxc_mnt_overlay((const char *const *)lowers, n, NULL, NULL, 0, ret_mount_fd, err);
+	r = bxc_mnt_overlay((const char *const *)lowers, bxc_strv_len(lowers), NULL, NULL, 0, ret_mount_fd, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "mount %zu layers", n);
 	return 0;
@@ -259,7 +264,7 @@ int bxc_snap_mount_rw(bxc_snap *s, const char *const *ids, size_t n, bxc_snap_st
 {
 	BXC_AUTOSTRV char **lowers = NULL;
 	int r = lower_paths(s, ids, n, &lowers, err);
-	return r < 0 ? r : mount_over(s, lowers, n, g, ret_mount_fd, err);
+	return r < 0 ? r : mount_over(s, lowers, bxc_strv_len(lowers), g, ret_mount_fd, err);
 }
 
 int bxc_snap_mount_rw_dir(

@@ -40,6 +40,7 @@ static int parse_layer(const bxc_json *j, bxc_src_layer *l, bxc_err **err)
 	l->vertex = bxc_strdup(bxc_json_get_str(j, "vertex", NULL));
 	l->size = bxc_json_get_u64(j, "size", 0);
 	l->created_ns = bxc_json_get_i64(j, "created_ns", 0);
+	l->n_below = (size_t)bxc_json_get_u64(j, "below", SIZE_MAX);
 	const char *diff_id = bxc_json_get_str(j, "diff_id", NULL);
 	if (diff_id)
 		r = bxc_digest_parse(diff_id, &l->diff_id, err);

@@ -18,6 +18,7 @@ typedef struct bxc_src_layer {
 	char *id;
 	char *vertex;                /* digest text of the source vertex; NULL: none */
 	uint64_t size;
+	size_t n_below;              /* how many right below it, it was made upon; SIZE_MAX: all of them */
 	int64_t created_ns;          /* when it was built; 0: not known (image layers) */
 	bxc_digest diff_id;          /* alg 0: not known */
 	bxc_descriptor blob;         /* digest alg 0: none */
