@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tar streams. Reading on libarchive (the only place that sees it): ustar, pax, GNU; the input is
- * already decompressed. Writing by ourselves: pax, the bytes that Go's archive/tar gives, which depend
+ * Tar streams. Reading on libarchive (the only place that sees it): ustar, pax, GNU. Writing by ourselves: pax, the bytes that Go's archive/tar gives, which depend
  * on nothing but the entries. Paths are bytes, not text; nothing here touches the file system.
  */
 #pragma once
@@ -50,6 +49,11 @@ typedef ssize_t (*bxc_tar_source_fn)(void *p, size_t n, void *ud, bxc_err **err)
 ssize_t bxc_tar_slice_source(void *p, size_t n, void *ud, bxc_err **err);
 typedef struct bxc_tar_reader bxc_tar_reader;
 BXC_MUST_CHECK int bxc_tar_reader_new(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err);
+/*
+ * The same for a tar that may be compressed as a whole, which its first bytes tell: gzip, bzip2, xz, zstd.
+ * Only one compression is undone, so a file that holds something else is no tar (DATA_LOSS, or no entry).
+ */
+BXC_MUST_CHECK int bxc_tar_reader_new_any(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err);
 /* 1: an entry (borrowed until the next call); 0: the end; negative: DATA_LOSS for a damaged archive. */
 /* After the end the source may hold more bytes (padding): who needs all of them reads on. */
 BXC_MUST_CHECK int bxc_tar_reader_next(bxc_tar_reader *r, const bxc_tar_entry **ret, bxc_err **err);
@@ -57,8 +61,6 @@ BXC_MUST_CHECK int bxc_tar_reader_next(bxc_tar_reader *r, const bxc_tar_entry **
 BXC_MUST_CHECK ssize_t bxc_tar_reader_read(bxc_tar_reader *r, void *p, size_t n, bxc_err **err);
 void bxc_tar_reader_free(bxc_tar_reader *r);
 BXC_DEFINE_CLEANUP(bxc_tar_reader, bxc_tar_reader_free);
-/* True when the first bytes (up to 1 MiB of decompressed data) parse as the header of a tar. */
-bool bxc_tar_looks_like(bxc_slice head);
 
 /* ---- writer (push) ---- */
 typedef struct bxc_tar_writer bxc_tar_writer;

@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t out[65536];
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
 	const bxc_tar_entry *e = NULL;
-	if (bxc_tar_reader_new(bxc_tar_slice_source, &s, &r, NULL) < 0)
+	if (bxc_tar_reader_new_any(bxc_tar_slice_source, &s, &r, NULL) < 0)
 		return 0;
 	for (int i = 0; i < ENTRIES_MAX && bxc_tar_reader_next(r, &e, NULL) > 0; i++) {
 		bxc_check(e->path && *e->path);

@@ -26,6 +26,7 @@ struct bxc_tar_reader {
 	bxc_err *source_err; /* what the source failed with */
 	int source_r;
 	uint8_t *in;
+	size_t n_head; /* bytes of `in` that were read ahead */
 	bxc_tar_entry entry;
 	char *path; /* without trailing slashes */
 	BXC_ARR(bxc_tar_xattr) xattrs;
@@ -36,6 +37,12 @@ struct bxc_tar_reader {
 static la_ssize_t read_cb(struct archive *a, void *ud, const void **ret)
 {
 	bxc_tar_reader *r = ud;
+	if (r->n_head) {
+		size_t head = r->n_head;
+		r->n_head = 0;
+		*ret = r->in;
+		return (la_ssize_t)head;
+	}
 	ssize_t n = r->source(r->in, IN_BUF, r->ud, r->source_err ? NULL : &r->source_err);
 	if (n < 0) {
 		r->source_r = (int)n;
@@ -64,7 +71,48 @@ static int invalid(const char *what, bxc_err **err)
 	return bxc_err_set(err, BXC_DATA_LOSS, "damaged tar: %s", what);
 }
 
-int bxc_tar_reader_new(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err)
+static bool starts_with(const bxc_tar_reader *r, const char *magic, size_t n)
+{
+	return r->n_head >= n && memcmp(r->in, magic, n) == 0;
+}
+
+/* zstd: a frame, or one to be skipped before it. */
+static bool is_zstd(const bxc_tar_reader *r)
+{
+	return starts_with(r, "\x28\xb5\x2f\xfd", 4) ||
+	       (r->n_head >= 4 && (r->in[0] & 0xf0) == 0x50 &&
+		       memcmp(r->in + 1, "\x2a\x4d\x18", 3) == 0);
+}
+
+/* Reads ahead to see how the whole is compressed. */
+static int choose_filter(bxc_tar_reader *r, bxc_err **err)
+{
+	static const size_t want = 6;
+	while (r->n_head < want) {
+		ssize_t n = r->source(r->in + r->n_head, IN_BUF - r->n_head, r->ud, err);
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			break;
+		r->n_head += (size_t)n;
+	}
+	int filter = ARCHIVE_FILTER_NONE;
+	if (starts_with(r, "BZh", 3))
+		filter = ARCHIVE_FILTER_BZIP2;
+	else if (starts_with(r, "\xfd\x37\x7a\x58\x5a\x00", 6))
+		filter = ARCHIVE_FILTER_XZ;
+	else if (starts_with(r, "\x1f\x8b\x08", 3))
+		filter = ARCHIVE_FILTER_GZIP;
+	else if (is_zstd(r))
+		filter = ARCHIVE_FILTER_ZSTD;
+	if (filter != ARCHIVE_FILTER_NONE && archive_read_append_filter(r->a, filter) != ARCHIVE_OK)
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"libarchive cannot undo this compression: %s", archive_error_string(r->a));
+	return 0;
+}
+
+static int reader_new(
+	bxc_tar_source_fn source, void *ud, bool any, bxc_tar_reader **ret, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = bxc_calloc(1, sizeof(*r));
 	r->source = source;
@@ -72,13 +120,27 @@ int bxc_tar_reader_new(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret,
 	r->in = bxc_malloc(IN_BUF);
 	r->a = archive_read_new();
 	bxc_check(r->a != NULL);
-	/* No filters: a tar within a compressed tar must not be seen through. */
+	/* Filters are never found by libarchive: a tar within a compressed tar must not be seen
+	 * through. */
+	int rc = any ? choose_filter(r, err) : 0;
+	if (rc < 0)
+		return rc;
 	bxc_check(archive_read_support_format_tar(r->a) == ARCHIVE_OK);
 	bxc_check(archive_read_support_format_empty(r->a) == ARCHIVE_OK);
 	if (archive_read_open(r->a, r, NULL, read_cb, NULL) != ARCHIVE_OK)
 		return damaged(r, err);
 	*ret = BXC_TAKE(r);
 	return 0;
+}
+
+int bxc_tar_reader_new(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err)
+{
+	return reader_new(source, ud, false, ret, err);
+}
+
+int bxc_tar_reader_new_any(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err)
+{
+	return reader_new(source, ud, true, ret, err);
 }
 
 static bool is_conversion(const char *text)
@@ -237,19 +299,10 @@ ssize_t bxc_tar_slice_source(void *p, size_t n, void *ud, bxc_err **err)
 	(void)err;
 	bxc_slice *s = ud;
 	n = BXC_MIN(n, s->n);
-	if (n)
-		memcpy(p, s->p, n);
+	if (n == 0)
+		return 0;
+	memcpy(p, s->p, n);
 	s->p += n;
 	s->n -= n;
 	return (ssize_t)n;
-}
-
-bool bxc_tar_looks_like(bxc_slice head)
-{
-	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
-	const bxc_tar_entry *e = NULL;
-	if (head.n < 512)
-		return false;
-	return bxc_tar_reader_new(bxc_tar_slice_source, &head, &r, NULL) == 0 &&
-	       bxc_tar_reader_next(r, &e, NULL) > 0;
 }

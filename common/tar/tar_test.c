@@ -365,20 +365,64 @@ static void the_error_of_the_source_comes_through(void **state)
 	assert_string_equal(bxc_err_text(err), "line is down");
 }
 
-static void tars_are_told_from_other_files(void **state)
+static bool is_archive(bxc_slice s)
+{
+	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
+	const bxc_tar_entry *e = NULL;
+	return bxc_tar_reader_new_any(bxc_tar_slice_source, &s, &r, NULL) == 0 &&
+	       bxc_tar_reader_next(r, &e, NULL) > 0;
+}
+
+static void only_tars_have_entries(void **state)
 {
 	(void)state;
 	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BUF_MAX);
 	write_samples(&b);
-	assert_true(bxc_tar_looks_like(bxc_buf_slice(&b)));
-	assert_true(bxc_tar_looks_like(bxc_slice_of(b.data, 512)));
-	assert_false(bxc_tar_looks_like(bxc_slice_of(b.data, 511)));
-	assert_false(bxc_tar_looks_like(bxc_slice_of(NULL, 0)));
+	assert_true(is_archive(bxc_buf_slice(&b)));
+	assert_true(is_archive(bxc_slice_of(b.data, 512)));
+	assert_false(is_archive(bxc_slice_of(b.data, 511)));
+	assert_false(is_archive(bxc_slice_of(NULL, 0)));
 	static const uint8_t zeroes[2048];
-	assert_false(bxc_tar_looks_like(bxc_slice_of(zeroes, sizeof(zeroes))));
+	assert_false(is_archive(bxc_slice_of(zeroes, sizeof(zeroes))));
 	char text[4096];
 	memset(text, 'x', sizeof(text));
-	assert_false(bxc_tar_looks_like(bxc_slice_of(text, sizeof(text))));
+	assert_false(is_archive(bxc_slice_of(text, sizeof(text))));
+	assert_false(is_archive(bxc_slice_of("BZh91AY&SY", 10)));
+}
+
+static void any_compression_is_undone_once(void **state)
+{
+	(void)state;
+	static const char *const kinds[] = {
+		"plain", "gzip", "bzip2", "xz", "zstd", "zstd-skippable"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(kinds); i++) {
+		BXC_AUTOFREE char *path =
+			bxc_str_fmt("%s/common/tar/testdata/any/%s", BXC_SOURCE_DIR, kinds[i]);
+		size_t n = 0;
+		BXC_AUTOFREE char *data = bxc_test_read_file(path, &n);
+		/* However the bytes come in. */
+		feed f = {.left = bxc_slice_of(data, n), .step = i % 2 ? 3 : 4096};
+		BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
+		BXC_AUTOERR bxc_err *err = NULL;
+		const bxc_tar_entry *e = NULL;
+		char got[16] = "";
+		assert_ok(bxc_tar_reader_new_any(from_feed, &f, &r, &err), err);
+		if (bxc_tar_reader_next(r, &e, &err) != 1 || strcmp(e->path, "d") != 0)
+			fail_msg("%s: %s", kinds[i], bxc_err_text(err));
+		assert_int_equal(bxc_tar_reader_next(r, &e, &err), 1);
+		assert_string_equal(e->path, "d/f");
+		assert_int_equal(bxc_tar_reader_read(r, got, sizeof(got), &err), 5);
+		assert_string_equal(got, "hello");
+		assert_int_equal(bxc_tar_reader_next(r, &e, &err), 0);
+		/* Twice compressed, it is no tar. */
+		BXC_AUTOBUF bxc_buf twice = BXC_BUF_INIT(BUF_MAX);
+		BXC_CLEANUP(bxc_compressor_freep) bxc_compressor *c = NULL;
+		assert_ok(
+			bxc_compressor_new(BXC_COMPRESSION_GZIP, 0, to_buf, &twice, &c, &err), err);
+		assert_ok(bxc_compressor_write(c, data, n, &err), err);
+		assert_ok(bxc_compressor_finish(c, &err), err);
+		assert_true(is_archive(bxc_buf_slice(&twice)) == (i == 0));
+	}
 }
 
 /* GNU sparse 1.0 as `tar -S` writes it: 1 MiB with 4 bytes in the middle and a hole at the end. */
@@ -422,7 +466,8 @@ int main(void)
 		cmocka_unit_test(a_cut_archive_is_damaged),
 		cmocka_unit_test(an_empty_archive_has_no_entries),
 		cmocka_unit_test(the_error_of_the_source_comes_through),
-		cmocka_unit_test(tars_are_told_from_other_files),
+		cmocka_unit_test(only_tars_have_entries),
+		cmocka_unit_test(any_compression_is_undone_once),
 		cmocka_unit_test(holes_are_read_as_zeroes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,3 +63,30 @@ def test_a_linked_image_needs_no_base_on_the_worker(fresh, reg, ctx):
     cluster.build("-t", reg.ref("nobase:v1"), "--push", ctx("FROM %s\nCOPY --link f /f\n" % reg.ref("base:latest"), f="x"))
     held = os.listdir(os.path.join(cluster.states["worker-1"], "snapshots", "layers"))
     assert len(held) == 1, held
+
+
+# ---- ADD of archives
+
+def archive(mode):
+    b = io.BytesIO()
+    with tarfile.open(fileobj=b, mode=mode) as t:
+        d = tarfile.TarInfo("d")
+        d.type, d.mode, d.uid, d.gid, d.mtime = tarfile.DIRTYPE, 0o751, 5, 6, 1000
+        t.addfile(d)
+        f = tarfile.TarInfo("d/f")
+        f.size, f.mode, f.uid, f.gid, f.mtime = 5, 0o4640, 5, 6, 2000
+        t.addfile(f, io.BytesIO(b"hello"))
+    return b.getvalue()
+
+
+def test_archives_of_a_context_and_of_a_stage_are_unpacked(two, reg, ctx, tmp_path):
+    c = ctx("FROM scratch AS a\nCOPY t.gz /stage.tar\n"
+            "FROM %s\nADD t.gz t.bz2 /many/\nADD --chown=12:34 t.xz /owned\nADD --unpack=false t.tar /plain/\nADD no.tar /plain/\n"
+            "ADD --link t.tar /many/linked\nRUN stat -c '%%n %%a %%u:%%g %%Y' /many/d /many/d/f /owned/d/f /many/linked/d/f > /seen\n" % reg.ref("base:latest"),
+            **{"t.gz": archive("w:gz"), "t.bz2": archive("w:bz2"), "t.xz": archive("w:xz"), "t.tar": archive("w"), "no.tar": "text"})
+    out = tmp_path / "o"
+    two.build("-o", "type=local,dest=%s" % out, c)
+    assert (out / "seen").read_text().splitlines() == [
+        "/many/d 751 5:6 1000", "/many/d/f 4640 5:6 2000", "/owned/d/f 4640 12:34 2000", "/many/linked/d/f 4640 5:6 2000"]
+    assert sorted(os.listdir(out / "plain")) == ["no.tar", "t.tar"]
+    assert (out / "plain" / "t.tar").read_bytes() == archive("w")

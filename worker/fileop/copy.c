@@ -10,7 +10,6 @@
 
 #include "common/base/limits.h"
 #include "common/os/fs.h"
-#include "common/tar/tar.h"
 #include "worker/fileop/fileop_internal.h"
 
 typedef struct copier {
@@ -345,12 +344,9 @@ static int copy_match(copier *c, bxc_fsop__dest *d, const char *src, bxc_err **e
 	if (r < 0)
 		return r;
 	if (a->unpack && S_ISREG(n.mode)) {
-		r = bxc_fsop__is_archive(c->view, &n, err);
-		if (r < 0)
-			return r;
-		if (r == 1)
-			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"unpacking of archives is not supported: '%s'", src);
+		r = bxc_fsop__unpack(c->view, &n, a, d, &c->owner, c->cancel, err);
+		if (r != 0)
+			return r < 0 ? r : 0;
 	}
 	const char *base = last_component(src);
 	/* What a pattern matched may be excluded by name; below a folder, copy_children looks. */
@@ -441,46 +437,4 @@ int bxc_fsop__copy(const bxc_file_action *a, int root_fd, const bxc_fsop_source 
 	bxc_ignore_free(c.exclude);
 	bxc_fsop__view_done(&view);
 	return r;
-}
-
-/* ---- archives ---- */
-
-#define HEAD_BYTES (64u << 10)
-
-/* Fills the buffer and then ends the stream. */
-static int take_head(const void *p, size_t n, void *ud, bxc_err **err)
-{
-	bxc_buf *b = ud;
-	size_t room = b->max_bytes - b->len;
-	int r = bxc_buf_append(b, p, BXC_MIN(n, room), err);
-	if (r == 0 && n >= room)
-		return bxc_err_set(err, BXC_OUT_OF_RANGE, "enough");
-	return r;
-}
-
-int bxc_fsop__is_archive(bxc_fsop__view *v, const bxc_fsop__node *n, bxc_err **err)
-{
-	BXC_AUTOBUF bxc_buf head = BXC_BUF_INIT(HEAD_BYTES);
-	int r = bxc_fsop__view_head(v, n, &head, err);
-	if (r < 0)
-		return r;
-	if (head.len < 10)
-		return 0;
-	/* bzip2 and xz: what is inside cannot be told here, so it is taken for a tar. */
-	if (memcmp(head.data, "BZh", 3) == 0 || memcmp(head.data,
-							"\xfd"
-							"7zXZ",
-							6) == 0)
-		return 1;
-	bxc_compression kind = bxc_compression_detect(bxc_buf_slice(&head));
-	if (kind == BXC_COMPRESSION_NONE)
-		return bxc_tar_looks_like(bxc_buf_slice(&head));
-	BXC_AUTOBUF bxc_buf plain = BXC_BUF_INIT(HEAD_BYTES);
-	BXC_CLEANUP(bxc_decompressor_freep) bxc_decompressor *dec = NULL;
-	r = bxc_decompressor_new(kind, UINT64_MAX, take_head, &plain, &dec, err);
-	if (r < 0)
-		return r;
-	/* A failure is the cut end of the head, or damage: what came before it decides. */
-	bxc_ignore(bxc_decompressor_write(dec, head.data, head.len, NULL));
-	return bxc_tar_looks_like(bxc_buf_slice(&plain));
 }

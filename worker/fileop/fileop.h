@@ -4,8 +4,7 @@
  * (COPY and ADD rest on copy). Module prefix: bxc_fsop.
  *
  * Every path is resolved beneath the root of its tree, as after chroot: nothing outside is read or
- * written whatever links the trees hold. Any thread; blocks on disk. Not supported: unpacking of
- * archives (BXC_UNIMPLEMENTED when the source is one).
+ * written whatever links the trees hold. Any thread; blocks on disk.
  */
 #pragma once
 

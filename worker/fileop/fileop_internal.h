@@ -52,9 +52,15 @@ BXC_MUST_CHECK int bxc_fsop__view_readlink(
 	bxc_fsop__view *v, const bxc_fsop__node *n, char **ret, bxc_err **err);
 BXC_MUST_CHECK int bxc_fsop__view_copy_data(
 	bxc_fsop__view *v, const bxc_fsop__node *n, int out_fd, bxc_err **err);
-/* The first bytes of a file, up to the maximum of `ret`. */
-BXC_MUST_CHECK int bxc_fsop__view_head(
-	bxc_fsop__view *v, const bxc_fsop__node *n, bxc_buf *ret, bxc_err **err);
+/* A file for pread. */
+typedef struct bxc_fsop__data {
+	int fd;		 /* -1: empty */
+	int own_fd;	 /* the same when it is to be closed, else -1 */
+	uint64_t offset; /* where the content begins */
+	uint64_t size;
+} bxc_fsop__data;
+BXC_MUST_CHECK int bxc_fsop__view_open(
+	bxc_fsop__view *v, const bxc_fsop__node *n, bxc_fsop__data *ret, bxc_err **err);
 /* Best effort. */
 void bxc_fsop__view_copy_xattrs(bxc_fsop__view *v, const bxc_fsop__node *n, int out_fd);
 /* Equal for the names of one inode; NULL when it has one name only. Owned. */
@@ -104,5 +110,9 @@ struct timespec bxc_fsop__timespec(int64_t ns);
 /* ---- copy.c ---- */
 BXC_MUST_CHECK int bxc_fsop__copy(const bxc_file_action *a, int root_fd,
 	const bxc_fsop_source *source, const bxc_fsop_env *env, bxc_err **err);
-/* 1: a tar, plain or compressed; 0: not. */
-BXC_MUST_CHECK int bxc_fsop__is_archive(bxc_fsop__view *v, const bxc_fsop__node *n, bxc_err **err);
+
+/* ---- unpack.c ---- */
+/* Unpacks the file into the destination when it is a tar, plain or compressed (1); 0: it is not. */
+BXC_MUST_CHECK int bxc_fsop__unpack(bxc_fsop__view *v, const bxc_fsop__node *n,
+	const bxc_file_action *a, const bxc_fsop__dest *d, const bxc_fsop__ids *owner,
+	bxc_cancel *cancel, bxc_err **err);

@@ -532,43 +532,6 @@ static void without_create_dest_the_parent_must_exist(void **state)
 	assert_ok(perform(w, &a, &err), err);
 }
 
-static void archives_are_refused_plainly(void **state)
-{
-	world *w = *state;
-	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_AUTOFREE char *tar = bxc_calloc(1, 2049);
-	memcpy(tar, "name", 5);
-	memcpy(tar + 100,
-		"0000644\0"
-		"0000000\0"
-		"0000000\0"
-		"00000000000\0"
-		"00000000000\0",
-		48);
-	memset(tar + 148, ' ', 8);
-	tar[156] = '0';
-	memcpy(tar + 257,
-		"ustar\0"
-		"00",
-		8);
-	unsigned sum = 0;
-	for (int i = 0; i < 512; i++)
-		sum += (unsigned char)tar[i];
-	(void)snprintf(tar + 148, 8, "%06o", sum);
-	BXC_AUTOCLOSE int fd = openat(w->src, "a.bin", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	assert_int_equal(write(fd, tar, 2048), 2048);
-	put(w->src, "text.tar", "no tar at all, whatever its name");
-	bxc_file_action a = copy_of("/a.bin", "/out/");
-	a.unpack = true;
-	assert_err_text(perform(w, &a, &err), BXC_UNIMPLEMENTED, err, "'/a.bin'");
-	a.unpack = false;
-	assert_ok(perform(w, &a, &err), err);
-	bxc_file_action b = copy_of("/text.tar", "/out/");
-	b.unpack = true;
-	assert_ok(perform(w, &b, &err), err);
-	assert_file(w->dst, "out/text.tar", "no tar at all, whatever its name");
-}
-
 static void small_actions_do_as_they_say(void **state)
 {
 	world *w = *state;
@@ -784,7 +747,6 @@ int main(void)
 		T(special_files_xattrs_and_times_are_kept),
 		T(include_and_exclude_choose_below_the_source),
 		T(without_create_dest_the_parent_must_exist),
-		T(archives_are_refused_plainly),
 		T(small_actions_do_as_they_say),
 		T(contexts_are_copied_from_their_packs),
 		T(chains_of_actions_run_on_one_tree),

@@ -269,51 +269,32 @@ int bxc_fsop__view_readlink(bxc_fsop__view *v, const bxc_fsop__node *n, char **r
 	return 0;
 }
 
-int bxc_fsop__view_copy_data(bxc_fsop__view *v, const bxc_fsop__node *n, int out_fd, bxc_err **err)
+int bxc_fsop__view_open(
+	bxc_fsop__view *v, const bxc_fsop__node *n, bxc_fsop__data *ret, bxc_err **err)
 {
+	*ret = (bxc_fsop__data){.fd = -1, .own_fd = -1};
 	if (is_folder(v)) {
-		if (n->size == 0)
-			return 0;
-		BXC_AUTOCLOSE int fd = -1;
-		int r = folder_open_data(n, &fd, err);
-		return r < 0 ? r : bxc_fd_copy(fd, 0, out_fd, n->size, err);
+		int r = n->size ? folder_open_data(n, &ret->own_fd, err) : 0;
+		ret->fd = ret->own_fd;
+		ret->size = n->size;
+		return r;
 	}
 	const bxc_tree_entry *e = NULL;
-	int pack_fd = -1;
-	int r = tree_open_pack(v, n, &e, &pack_fd, err);
-	if (r < 0 || e->size == 0)
-		return r;
-	return bxc_fd_copy(pack_fd, e->pack_off, out_fd, e->size, err);
+	int r = tree_open_pack(v, n, &e, &ret->fd, err);
+	if (r == 0) {
+		ret->offset = e->pack_off;
+		ret->size = e->size;
+	}
+	return r;
 }
 
-int bxc_fsop__view_head(bxc_fsop__view *v, const bxc_fsop__node *n, bxc_buf *ret, bxc_err **err)
+int bxc_fsop__view_copy_data(bxc_fsop__view *v, const bxc_fsop__node *n, int out_fd, bxc_err **err)
 {
-	size_t want = (size_t)BXC_MIN(n->size, (uint64_t)ret->max_bytes), got = 0;
-	uint64_t offset = 0;
-	BXC_AUTOCLOSE int own_fd = -1;
-	int fd = -1;
-	int r = 0;
-	if (is_folder(v)) {
-		r = folder_open_data(n, &own_fd, err);
-		fd = own_fd;
-	} else {
-		const bxc_tree_entry *e = NULL;
-		r = tree_open_pack(v, n, &e, &fd, err);
-		if (r == 0) {
-			offset = e->pack_off;
-			want = (size_t)BXC_MIN(e->size, (uint64_t)ret->max_bytes);
-		}
-	}
-	bxc_buf_clear(ret);
-	if (r < 0 || want == 0)
-		return r;
-	r = bxc_buf_reserve(ret, want, err);
-	if (r == 0)
-		r = bxc_fd_pread_full(fd, ret->data, want, offset, &got, err);
-	if (r == 0) {
-		ret->len = got;
-		ret->data[got] = '\0';
-	}
+	bxc_fsop__data data;
+	int r = bxc_fsop__view_open(v, n, &data, err);
+	if (r == 0 && data.size)
+		r = bxc_fd_copy(data.fd, data.offset, out_fd, data.size, err);
+	bxc_cleanup_close(&data.own_fd);
 	return r;
 }
 
