@@ -238,6 +238,7 @@ static int action_from_json(const bxc_json *j, bxc_def_vertex *v, bxc_err **err)
 		a->replace_existing = get_bool(&rd, "replace_existing");
 		get_strv(&rd, "include", &a->include);
 		get_strv(&rd, "exclude", &a->exclude);
+		get_strv(&rd, "required", &a->required);
 		get_str(&rd, "mode_text", &a->mode_text);
 	} else if (a->kind == BXC_FILE_MKFILE) {
 		data_from_json(&rd, a);

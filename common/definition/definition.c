@@ -101,6 +101,7 @@ static void file_done(bxc_op_file *f)
 		free(a->src);
 		bxc_strv_free(a->include);
 		bxc_strv_free(a->exclude);
+		bxc_strv_free(a->required);
 		free(a->dest);
 		free(a->mode_text);
 		free(a->owner.user_name);

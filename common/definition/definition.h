@@ -136,8 +136,9 @@ typedef struct bxc_file_action {
 	bool create_dest;            /* make missing parents of dest */
 	bool unpack;                 /* unpack archives */
 	bool replace_existing;       /* alwaysReplaceExistingDestPaths */
-	char **include;
+	char **include;              /* of what lies below src; NULL: all */
 	char **exclude;
+	char **required;             /* paths within the source that must be there; no patterns */
 	/* all */
 	char *dest;                  /* absolute; a trailing slash means "into"; mkdir, mkfile, rm, symlink: the path */
 	int32_t mode;                /* -1: as in the source (copy) or the default */

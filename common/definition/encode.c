@@ -176,6 +176,7 @@ static void copy_to_json(
 	put_bool(j, "replace_existing", a->replace_existing);
 	put_strv(j, "include", a->include);
 	put_strv(j, "exclude", a->exclude);
+	put_strv(j, "required", a->required);
 	put_str(j, "mode_text", a->mode_text);
 }
 

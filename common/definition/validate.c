@@ -261,8 +261,12 @@ static int check_copy(const bxc_def_vertex *v, const bxc_file_action *a, size_t 
 		return bad(err, "source", "no such tree");
 	if ((r = check_path(a->src, false, "src", err)) < 0 ||
 		(r = check_list(a->include, BXC_LIMIT_PATH, "include", err)) < 0 ||
-		(r = check_list(a->exclude, BXC_LIMIT_PATH, "exclude", err)) < 0)
+		(r = check_list(a->exclude, BXC_LIMIT_PATH, "exclude", err)) < 0 ||
+		(r = check_list(a->required, BXC_LIMIT_PATH, "required", err)) < 0)
 		return r;
+	for (char *const *p = a->required; p && *p; p++)
+		if ((r = check_path(*p, false, "required", err)) < 0)
+			return r;
 	if (a->mode_text && (!*a->mode_text || strlen(a->mode_text) > DEF_MAX_NAME ||
 				    !only(a->mode_text, "ugoa+-=rwxXst,01234567")))
 		return bad(err, "mode_text", "not a mode");

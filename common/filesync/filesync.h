@@ -30,6 +30,8 @@ bool bxc_ignore_may_include_below(const bxc_ignore *g, const char *path);
 /* Is all of `path` left out, whatever lies below it? "." is the root. For warnings about sources
  * that cannot be there. */
 bool bxc_ignore_leaves_out(const bxc_ignore *g, const char *path);
+/* May a pattern that is no '!' rule match anything below the directory `path`? */
+bool bxc_ignore_may_match_below(const bxc_ignore *g, const char *path);
 
 /* Go's filepath.Match for one whole path: '*' and '?' stop at '/'. INVALID_ARGUMENT for a bad
  * pattern. */

@@ -216,6 +216,14 @@ bool bxc_ignore_leaves_out(const bxc_ignore *g, const char *path)
 	return bxc_ignore_match(g, path) && !bxc_ignore_may_include_below(g, path);
 }
 
+bool bxc_ignore_may_match_below(const bxc_ignore *g, const char *path)
+{
+	BXC_ARR_FOREACH (u, &g->rules)
+		if (!u->negated && reaches_below(u, path))
+			return true;
+	return false;
+}
+
 static void push_token(rule *u, token_type type, uint32_t rune, const char *class)
 {
 	*bxc_arr_push(&u->tokens) = (token){type, rune, class};

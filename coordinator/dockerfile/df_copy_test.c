@@ -98,6 +98,103 @@ static void owners(void **state)
 		"Dockerfile:3: invalid user index: \"app\"");
 }
 
+/* 10.1-19: what follows the pivot is a pattern below what comes before it. */
+static void parents_are_an_include_pattern(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	static const struct {
+		const char *src, *dir, *include, *required, *context;
+	} vectors[] = {
+		{"a/b", "/", "a/b", "/a/b", "/a/b"},
+		{"./a/../b/.", "/", "b", "/b", "/b"},
+		{"/a/./b/c", "/a", "b/c", "/a/b/c", "/a/b/c"},
+		{"a/./b/./c", "/a", "b/c", "/a/b/c", "/a/b/c"},
+		{"a/*.c", "/", "a/*.c", NULL, "/a/*.c"},
+		{"a*/./b", "/a*", "b", NULL, "/a*/b"},
+		{"a/./x/**/y", "/a", "x/**/y", NULL, "/a/x"},
+		{"**/y", "/", "**/y", NULL, "/"},
+		{"a/b**/y", "/", "a/b**/y", NULL, "/a"},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(vectors); i++) {
+		BXC_AUTOFREE char *text =
+			bxc_str_fmt("FROM busybox\nCOPY --parents %s /d/\n", vectors[i].src);
+		lower(&w, text);
+		const bxc_file_action *a = &target(&w)->op.file.actions.v[0];
+		assert_string_equal(a->src, vectors[i].dir);
+		assert_strv(a->include, LIST(vectors[i].include, NULL));
+		assert_strv(a->required, LIST(vectors[i].required, NULL));
+		BXC_AUTOFREE char *paths = bxc_str_fmt("[\"%s\"]", vectors[i].context);
+		const bxc_def_vertex *context = w.def->vertices.v[w.res.context];
+		assert_string_equal(bxc_env_get(context->op.source.attrs, "followpaths"), paths);
+	}
+	lower(&w,
+		"FROM busybox\nCOPY --parents --exclude=*.o --exclude=!x.o --chmod=0711 a b /d/\n");
+	assert_int_equal(target(&w)->op.file.actions.n, 2);
+	assert_strv(target(&w)->op.file.actions.v[1].exclude, LIST("*.o", "!x.o", NULL));
+	assert_history(&w, "COPY --parents --chmod=0711 a b /d/ # buildkit");
+}
+
+/* Variables count in --chown, --chmod and paths, not in --exclude; 10.2-26: the text says neither
+ * --exclude nor --from nor --link. */
+static void flags_and_variables(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	lower(&w, "FROM busybox\nENV M=u+x,g= U=5 N=f\n"
+		  "COPY --exclude=$N --chmod=$M --chown=$U:$U $N /$N\n");
+	const bxc_file_action *a = &target(&w)->op.file.actions.v[0];
+	assert_strv(a->exclude, LIST("$N", NULL));
+	assert_string_equal(a->mode_text, "u+x,g=");
+	assert_int_equal(a->mode, -1);
+	assert_int_equal(a->owner.uid, 5);
+	assert_string_equal(a->src, "/f");
+	assert_history(
+		&w, "-ENV M=u+x,g= U=5 N=f\nCOPY --chown=5:5 --chmod=u+x,g= f /f # buildkit");
+	/* An empty value is no flag. */
+	lower(&w, "FROM busybox\nCOPY --chmod=$NO --chown=$NO f /f\n");
+	a = &target(&w)->op.file.actions.v[0];
+	assert_true(!a->owner.is_set && a->mode == -1 && !a->mode_text);
+	static const char *const good[] = {
+		"0", "7777", "0755", "u+x", "a=rX,u-w", "go=u", "+x", "=", "u+rwxXst,g-s", "ug=o"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(good); i++) {
+		BXC_AUTOFREE char *text =
+			bxc_str_fmt("FROM busybox\nCOPY --chmod=%s f /f\n", good[i]);
+		lower(&w, text);
+	}
+	static const char *const bad[] = {
+		"10000", "8", "-1", "u", "u+y", "rwx", "u+x,", "0x1f", "u+x g+x"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(bad); i++) {
+		BXC_AUTOFREE char *text =
+			bxc_str_fmt("FROM busybox\nENV M=\"%s\"\nCOPY --chmod=$M f /f\n", bad[i]);
+		assert_fails(
+			&w, text, BXC_INVALID_ARGUMENT, "Dockerfile:3: invalid chmod parameter");
+	}
+}
+
+static void add_unpacks_unless_told_not_to(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	lower(&w, "FROM busybox\nADD a /d/\n");
+	assert_true(target(&w)->op.file.actions.v[0].unpack);
+	lower(&w, "FROM busybox\nADD --unpack=true a /d/\n");
+	assert_true(target(&w)->op.file.actions.v[0].unpack);
+	lower(&w, "FROM busybox\nADD --unpack=false a /d/\n");
+	assert_false(target(&w)->op.file.actions.v[0].unpack);
+	lower(&w, "FROM busybox\nCOPY a /d/\n");
+	assert_false(target(&w)->op.file.actions.v[0].unpack);
+	assert_fails(&w, "FROM busybox\nADD --unpack=x a /d/\n", BXC_INVALID_ARGUMENT,
+		"expecting boolean value for flag");
+	assert_fails(
+		&w, "FROM busybox\nCOPY --unpack a /d/\n", BXC_INVALID_ARGUMENT, "unknown flag");
+	assert_fails(
+		&w, "FROM busybox\nADD --parents a /d/\n", BXC_INVALID_ARGUMENT, "unknown flag");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +203,9 @@ int main(void)
 		cmocka_unit_test(link_may_be_a_plain_copy),
 		cmocka_unit_test(link_may_be_repeated),
 		cmocka_unit_test(owners),
+		cmocka_unit_test(parents_are_an_include_pattern),
+		cmocka_unit_test(flags_and_variables),
+		cmocka_unit_test(add_unpacks_unless_told_not_to),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,8 +108,6 @@ static void copies_and_adds_refuse_what_they_cannot_do(void **state)
 			"Dockerfile:2: invalid user index: \"app\""},
 		{"ADD --link --chown=7:staff a b", BXC_INVALID_ARGUMENT,
 			"Dockerfile:2: invalid user index: \"staff\""},
-		{"COPY --parents a b", BXC_UNIMPLEMENTED,
-			"Dockerfile:2: COPY --parents is not supported by this version of bxc"},
 		{"ADD https://x/y /z", BXC_UNIMPLEMENTED,
 			"Dockerfile:2: ADD of a URL is not supported by this version of bxc"},
 		{"ADD https://x/y.git#v1 /z", BXC_UNIMPLEMENTED,

@@ -159,8 +159,6 @@ static int check_owner(bool on_scratch, const bxc_def_owner *o, bxc_err **err)
 
 static int check_flags(const df_stage *s, const df_instr *i, const copy *cp, bxc_err **err)
 {
-	if (i->parents)
-		return df_unsupported("COPY --parents", err);
 	bool on_scratch = s->tree == BXC_DEF_NO_INPUT || is_linked(s, i, cp);
 	int r = check_owner(on_scratch, &cp->owner, err);
 	if (r < 0)
@@ -242,6 +240,41 @@ static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *
 
 /* ---- the operation ---- */
 
+/* "**" is known to --parents only: all that it may reach is asked for. */
+static char *context_path(const df_instr *i, const char *src)
+{
+	char *path = df_path_clean("/", src);
+	const char *stars = i->parents ? strstr(path, "**") : NULL;
+	if (!stars)
+		return path;
+	size_t n = (size_t)(stars - path);
+	while (n > 1 && path[n - 1] != '/')
+		n--;
+	if (n > 1)
+		n--;
+	path[n] = '\0';
+	return path;
+}
+
+static bool has_wildcards(const char *s)
+{
+	return strpbrk(s, "*?[\\") != NULL;
+}
+
+/* --parents: what follows "/./", or all of the path, is a pattern in the folder before it. */
+static void set_parents(bxc_file_action *a, const char *src)
+{
+	const char *pivot = strstr(src, "/./");
+	BXC_AUTOFREE char *dir = pivot ? bxc_strndup(src, (size_t)(pivot - src)) : bxc_strdup("/");
+	BXC_AUTOFREE char *pattern = df_path_clean("/", pivot ? pivot + 3 : src);
+	a->src = df_path_clean("/", dir);
+	bxc_strv_push(&a->include, pattern + 1);
+	if (!has_wildcards(a->src) && !has_wildcards(pattern)) {
+		BXC_AUTOFREE char *whole = bxc_str_fmt("%s/%s", a->src, pattern);
+		bxc_strv_push_take(&a->required, df_path_clean("/", whole));
+	}
+}
+
 static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const copy *cp,
 	uint32_t *ret, bxc_err **err)
 {
@@ -257,7 +290,7 @@ static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 		return 0;
 	}
 	for (size_t k = 0; k < cp->paths.n; k++) {
-		BXC_AUTOFREE char *path = df_path_clean("/", cp->paths.v[k]);
+		BXC_AUTOFREE char *path = context_path(c->i, cp->paths.v[k]);
 		int r = df_out_context(lw, path, ret, err);
 		if (r < 0)
 			return r;
@@ -300,7 +333,10 @@ static int add_actions(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 	for (size_t k = 0; r == 0 && k < cp->paths.n; k++, n++) {
 		bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_COPY);
 		common_action(lw, cp, a, n ? n_inputs + n - 1 : target, source);
-		a->src = df_path_clean("/", cp->paths.v[k]);
+		if (c->i->parents)
+			set_parents(a, cp->paths.v[k]);
+		else
+			a->src = df_path_clean("/", cp->paths.v[k]);
 		a->src_dir_contents = a->follow_symlink = a->wildcard = a->allow_empty_wildcard =
 			true;
 		a->unpack = c->i->kind == DF_ADD && c->i->unpack != DF_FALSE;
@@ -326,6 +362,8 @@ static char *copy_text(const df_instr *i, const copy *cp)
 		bytes += strlen((*d)->doc_name) + 3;
 	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(bytes);
 	bxc_buf_adds(&b, df_kind_name(i->kind));
+	if (i->parents)
+		bxc_buf_adds(&b, " --parents");
 	const char *const flags[][2] = {{" --chown=", cp->chown}, {" --chmod=", cp->chmod}};
 	for (size_t k = 0; k < BXC_ARRAY_SIZE(flags); k++) {
 		if (bxc_str_empty(flags[k][1]))

@@ -90,3 +90,68 @@ def test_archives_of_a_context_and_of_a_stage_are_unpacked(two, reg, ctx, tmp_pa
         "/many/d 751 5:6 1000", "/many/d/f 4640 5:6 2000", "/owned/d/f 4640 12:34 2000", "/many/linked/d/f 4640 5:6 2000"]
     assert sorted(os.listdir(out / "plain")) == ["no.tar", "t.tar"]
     assert (out / "plain" / "t.tar").read_bytes() == archive("w")
+
+
+# ---- --parents, --exclude
+
+def tree(folder):
+    return sorted(os.path.relpath(os.path.join(d, n), folder) for d, _, names in os.walk(folder) for n in names)
+
+
+TREE = "mkdir -p a/b/c/d/e a/b2/c/d/e a/b/c2/d/e a/b/c2/d/e2 && touch a/b/c/d/foo a/b/c/d/e/bay a/b2/c/d/e/bar a/b/c2/d/e/baz a/b/c2/d/e2/baz && " \
+       "chmod 711 a/b2 && chown 3:4 a/b2"
+
+
+def test_parents_of_a_stage(two, reg, ctx, tmp_path):
+    cases = {
+        "/t/a/b/./c/d": ["c/d/e/bay", "c/d/foo"],
+        "/t/a/b/c/d/.": ["t/a/b/c/d/e/bay", "t/a/b/c/d/foo"],
+        "./t/a/b/c/d": ["t/a/b/c/d/e/bay", "t/a/b/c/d/foo"],
+        "/t/a/./b/./c": ["b/c/d/e/bay", "b/c/d/foo"],
+        "/t/a/./*/c": ["b/c/d/e/bay", "b/c/d/foo", "b2/c/d/e/bar"],
+        "/t/a/b*/./c/**/e": ["c/d/e/bar", "c/d/e/bay"],
+        "/t/a/b/c*/./d/**/baz /t/a/b*/./c/**/bar": ["c/d/e/bar", "d/e/baz", "d/e2/baz"],
+        "/t/nope/*.c": [],
+        "--exclude=**/e /t/a/b/./c/d": ["c/d/foo"],
+        "--exclude=** --exclude=!b2/**/bar /t/a/./b2": ["b2/c/d/e/bar"],
+    }
+    stages = "".join("FROM scratch AS s%d\nCOPY --from=base --parents %s /\n" % (i, c) for i, c in enumerate(cases))
+    ends = "".join("COPY --from=s%d / /s%d/\n" % (i, i) for i in range(len(cases)))
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"),
+              ctx("FROM %s AS base\nWORKDIR /t\nRUN %s\n%sFROM scratch\n%s" % (reg.ref("base:latest"), TREE, stages, ends)))
+    assert {c: tree(tmp_path / "o" / ("s%d" % i)) for i, c in enumerate(cases)} == cases
+    st = os.stat(tmp_path / "o" / "s4" / "b2")
+    assert stat.S_IMODE(st.st_mode) == 0o711
+
+
+def test_parents_of_a_context_send_what_they_need(two, ctx, tmp_path):
+    files = {"x/y/a.c": "a", "x/y/a.o": "o", "x/z/deep/b.c": "b", "other": "o" * 100000, "w/c.c": "c"}
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM scratch\nCOPY --parents x/**/*.c ./w/c.c /p/\n", **files))
+    assert tree(tmp_path / "o") == ["p/w/c.c", "p/x/y/a.c", "p/x/z/deep/b.c"]
+    sent = max(int(e["current"]) for e in two.events() if e["type"] == "status" and e["id"] == "transferring context:")
+    assert sent < 10000
+    # A change beside what is copied is no change.
+    (tmp_path / "ctx" / "x" / "y" / "a.o").write_text("new")
+    again = two.build("-o", "type=local,dest=%s" % (tmp_path / "o2"), str(tmp_path / "ctx"))
+    assert any("COPY --parents" in n for n in again.cached()), again.text
+    r = two.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY --parents x/missing /p/\n"), check=False)
+    r.fails(1, '"/x/missing": not found', "Dockerfile:2")
+
+
+def test_exclude_by_all_kinds_of_patterns(two, ctx, tmp_path):
+    files = {"d/a.txt": "1", "d/b.md": "2", "d/sub/a.txt": "3", "d/sub/keep.txt": "4", "d/[x]": "5", "d/sub/more/z": "6", "top.txt": "7", "top.md": "8"}
+    cases = {
+        "--exclude=*.txt d": ["[x]", "b.md", "sub/a.txt", "sub/keep.txt", "sub/more/z"],
+        "--exclude=**/*.txt d": ["[x]", "b.md", "sub/more/z"],
+        "--exclude=**/*.txt --exclude=!**/keep.txt d": ["[x]", "b.md", "sub/keep.txt", "sub/more/z"],
+        "--exclude=sub d": ["[x]", "a.txt", "b.md"],
+        "--exclude=sub --exclude=!sub/more d": ["[x]", "a.txt", "b.md", "sub/more/z"],
+        "--exclude=/sub/ --exclude=[[]x] d": ["a.txt", "b.md"],
+        "--exclude=[ab].* d": ["[x]", "sub/a.txt", "sub/keep.txt", "sub/more/z"],
+        "--exclude=* d": [],
+        "--exclude=*.txt top*": ["top.md"],
+    }
+    stages = "".join("FROM scratch AS s%d\nCOPY %s /o/\n" % (i, c) for i, c in enumerate(cases))
+    ends = "".join("COPY --from=s%d /o /s%d/\n" % (i, i) for i in range(len(cases)))
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx(stages + "FROM scratch\n" + ends, **files))
+    assert {c: tree(tmp_path / "o" / ("s%d" % i)) for i, c in enumerate(cases)} == cases

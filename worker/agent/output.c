@@ -38,6 +38,41 @@ static int one_selection(const bxc_tree *t, const bxc_json *j, bxc_digest *ret, 
 	return bxc_tree_checksum(t, &s, ret, err);
 }
 
+/* Without patterns that bring back what others take, only the fixed beginnings of what is included of the root matter. */
+static bool is_bounded(char *const *include)
+{
+	bool any = false;
+	for (; include && *include; include++) {
+		const char *p = *include;
+		size_t meta = strcspn(p, "*?[\\");
+		if (*p == '!' || !*p || (p[meta] && meta <= strcspn(p, "/")))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+/* What a selection can cover, as paths and patterns of a walk: what is not walked is not hashed. */
+static void add_walked(const bxc_json *selection, char ***paths)
+{
+	const char *path = bxc_json_get_str(selection, "path", NULL);
+	BXC_AUTOSTRV char **include = NULL;
+	if (!path)
+		return;
+	bxc_ignore(bxc_json_get_strv(selection, "include", &include, NULL));
+	if (!bxc_str_eq(path, "/") || !is_bounded(include)) {
+		bxc_strv_push(paths, path);
+		return;
+	}
+	for (char **p = include; *p; p++) {
+		size_t n = strcspn(*p, "*?[\\");
+		/* A pattern begins in the middle of a name: the folder of that counts. */
+		while ((*p)[n] && n && (*p)[n - 1] != '/')
+			n--;
+		bxc_strv_pushf(paths, "/%.*s", (int)n, *p);
+	}
+}
+
 int run_checksum(job *j, bxc_err **err)
 {
 	const bxc_json *selections;
@@ -54,8 +89,7 @@ int run_checksum(job *j, bxc_err **err)
 		r = bxc_snap_mount_ro(j->a->c.snap, (const char *const *)in.ids, in.n_ids, &root_fd, err);
 	if (r >= 0) {
 		BXC_JSON_FOREACH (s, selections)
-			if (bxc_json_get_str(s, "path", NULL))
-				bxc_strv_push(&include, bxc_json_get_str(s, "path", NULL));
+			add_walked(s, &include);
 		const bxc_tree_walk_opts w = {.include = include, .hash = true, .want_xattrs = true};
 		r = bxc_tree_walk(root_fd, &w, j->cancel, &tree, err);
 	}

@@ -31,6 +31,7 @@ typedef struct level {
 	const char *name; /* in up's folder */
 	char *rel;	  /* below top_fd, "" for itself; owned */
 	int dst_fd;	  /* -1: not made yet; owned when up is set */
+	bool is_on_way;	  /* not selected itself, only something in it */
 	bool was_created;
 } level;
 
@@ -197,9 +198,10 @@ static bool is_selected(const copier *c, const char *below)
 /* May anything below a folder that is not selected itself be? */
 static bool may_select_below(const copier *c, const char *below)
 {
-	if (c->exclude && bxc_ignore_match(c->exclude, below))
-		return bxc_ignore_may_include_below(c->exclude, below);
-	return c->include != NULL;
+	if (c->include && !bxc_ignore_may_match_below(c->include, below))
+		return false;
+	return !c->exclude || !bxc_ignore_match(c->exclude, below) ||
+	       bxc_ignore_may_include_below(c->exclude, below);
 }
 
 static int copy_children(copier *c, level *l, const char *below, unsigned depth, bxc_err **err)
@@ -258,6 +260,9 @@ static int enter(copier *c, level *l, bxc_err **err)
 	l->dst_fd = openat(l->up->dst_fd, l->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (l->dst_fd < 0)
 		return bxc_err_errno(err, errno, "open folder '%s'", l->name);
+	/* Of one that is there already and lies on the way, only the mode becomes the source's. */
+	if (l->is_on_way && !l->was_created && fchmod(l->dst_fd, l->node->mode & 07777) < 0)
+		return bxc_err_errno(err, errno, "change mode of '%s'", l->name);
 	return 0;
 }
 
@@ -276,8 +281,12 @@ static int copy_dir(copier *c, level *up, const bxc_fsop__node *n, const char *n
 	bool selected = is_selected(c, below);
 	if (!selected && !may_select_below(c, below))
 		return 0;
-	level l = {
-		.up = up, .node = n, .name = name, .rel = below_path(up->rel, name), .dst_fd = -1};
+	level l = {.up = up,
+		.node = n,
+		.name = name,
+		.rel = below_path(up->rel, name),
+		.dst_fd = -1,
+		.is_on_way = !selected};
 	int r = selected ? enter(c, &l, err) : 0;
 	if (r == 0)
 		r = copy_children(c, &l, below, depth, err);
@@ -403,6 +412,10 @@ static int copy_all(copier *c, bxc_fsop__dest *d, bxc_err **err)
 		r = bxc_ignore_from_patterns(a->include, &c->include, err);
 	if (r == 0 && a->exclude)
 		r = bxc_ignore_from_patterns(a->exclude, &c->exclude, err);
+	for (char **p = a->required; r == 0 && p && *p; p++) {
+		BXC_FSOP__AUTONODE bxc_fsop__node n = BXC_FSOP__NODE_INIT;
+		r = bxc_fsop__view_resolve(c->view, *p, true, &n, err);
+	}
 	if (r < 0)
 		return r;
 	BXC_AUTOSTRV char **matches = NULL;

@@ -532,6 +532,35 @@ static void without_create_dest_the_parent_must_exist(void **state)
 	assert_ok(perform(w, &a, &err), err);
 }
 
+/* 10.1-19 (--parents): folders on the way to what is included are made as the source has them;
+ * those that are there take its mode only. */
+static void folders_on_the_way_keep_their_attributes(void **state)
+{
+	world *w = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	put(w->src, "a/b/f", "f");
+	put(w->src, "a/b/other", "o");
+	put(w->src, "a/c/f", "f");
+	put(w->src, "z/f", "f");
+	assert_int_equal(fchmodat(w->src, "a", 0711, 0) | fchownat(w->src, "a", 3, 4, 0), 0);
+	assert_int_equal(fchmodat(w->src, "a/b", 02750, 0) | fchownat(w->src, "a/b", 5, 6, 0), 0);
+	char *include[] = {(char[]){"a/*/f"}, NULL}, *required[] = {(char[]){"/a/b/f"}, NULL};
+	bxc_file_action a = copy_of("/", "/d/");
+	a.include = include;
+	a.required = required;
+	assert_int_equal(mkdirat(w->dst, "d", 0755) | mkdirat(w->dst, "d/a", 0700), 0);
+	assert_ok(perform(w, &a, &err), err);
+	assert_file(w->dst, "d/a/b/f", "f");
+	assert_file(w->dst, "d/a/c/f", "f");
+	assert_true(is_absent(w->dst, "d/a/b/other") && is_absent(w->dst, "d/z"));
+	struct stat st = stat_of(w->dst, "d/a/b");
+	assert_true(st.st_mode == (S_IFDIR | 02750) && st.st_uid == 5 && st.st_gid == 6);
+	st = stat_of(w->dst, "d/a");
+	assert_true(st.st_mode == (S_IFDIR | 0711) && st.st_uid == 0);
+	required[0] = (char[]){"/a/nope"};
+	assert_err_text(perform(w, &a, &err), BXC_NOT_FOUND, err, "\"/a/nope\": not found");
+}
+
 static void small_actions_do_as_they_say(void **state)
 {
 	world *w = *state;
@@ -747,6 +776,7 @@ int main(void)
 		T(special_files_xattrs_and_times_are_kept),
 		T(include_and_exclude_choose_below_the_source),
 		T(without_create_dest_the_parent_must_exist),
+		T(folders_on_the_way_keep_their_attributes),
 		T(small_actions_do_as_they_say),
 		T(contexts_are_copied_from_their_packs),
 		T(chains_of_actions_run_on_one_tree),
