@@ -37,6 +37,8 @@ bool bxc_ignore_may_match_below(const bxc_ignore *g, const char *path);
  * pattern. */
 BXC_MUST_CHECK int bxc_glob_match(const char *pattern, const char *path, bool *ret, bxc_err **err);
 bool bxc_glob_has_meta(const char *pattern);
+/* Bytes of the first component of a pattern: up to the next '/' that is not within brackets. */
+size_t bxc_glob_component(const char *pattern);
 /* path.Clean beneath "/": "a//b/../c" -> "/a/c"; always absolute; owned. */
 char *bxc_path_clean(const char *p);
 

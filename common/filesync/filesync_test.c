@@ -44,6 +44,8 @@ static void ignore_rules_match_as_docker_does(void **state)
 		{"?b", "/b", false},
 		{"[a-c]x", "bx", true},
 		{"[^a-c]x", "bx", false},
+		{"[c/a]/x", "a/x", true},
+		{"[c/a]/x", "b/x", false},
 		{"\\*", "*", true},
 		{"\\*", "a", false},
 		{"**", "a/b", true},
@@ -81,6 +83,32 @@ static void ignore_rules_match_as_docker_does(void **state)
 	assert_false(bxc_ignore_match(NULL, "a"));
 	assert_false(bxc_ignore_may_include_below(NULL, "a"));
 	assert_false(bxc_ignore_leaves_out(NULL, "."));
+}
+
+/* Where a walk that looks for matches must go on. */
+static void folders_that_lead_to_matches_are_known(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *path;
+		bool may;
+	} t[] = {
+		{"a/b/c", "a", true},
+		{"a/b/c", "a/b", true},
+		{"a/b/c", "a/b/c", true},
+		{"a/b/c", "ab", false},
+		{"a/b/c", "x", false},
+		{"a/*/c", "a/x", true},
+		{"a/*/c", "a/x/y", false},
+		{"**/c", "x/y/z", true},
+		{"!a", "a", false},
+		{"!a\nb/c", "b", true},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(t); i++) {
+		BXC_CLEANUP(bxc_ignore_freep) bxc_ignore *g = rules(t[i].text);
+		if (bxc_ignore_may_match_below(g, t[i].path) != t[i].may)
+			fail_msg("'%s' below '%s' should be %d", t[i].text, t[i].path, t[i].may);
+	}
 }
 
 static void excluded_folders_are_entered_only_for_exceptions(void **state)
@@ -345,6 +373,8 @@ static void walk_includes_named_paths_and_what_links_lead_to(void **state)
 	ASSERT_INCLUDES("a/../b/x.c", "/ /b /b/x.c");
 	ASSERT_INCLUDES("/*/?.c", "/ /b /b/x.c /b/y.c");
 	ASSERT_INCLUDES("/*/one", "/");
+	ASSERT_INCLUDES("/[c/a]/two", "/ /a /a/two");
+	ASSERT_INCLUDES("/b/z[[/]1]", "/ /b /b/z[1]");
 	ASSERT_INCLUDES("/b/c*", "/ /a /a/two /b /b/chain /toa");
 	ASSERT_INCLUDES("/toa/deep", "/ /a /a/deep /a/deep/one /toa");
 	ASSERT_INCLUDES("/circle", "/ /circle");
@@ -497,6 +527,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ignore_rules_match_as_docker_does),
+		cmocka_unit_test(folders_that_lead_to_matches_are_known),
 		cmocka_unit_test(excluded_folders_are_entered_only_for_exceptions),
 		cmocka_unit_test(sources_that_cannot_be_there_are_told),
 		cmocka_unit_test(bad_ignore_rules_name_their_line),

@@ -142,6 +142,19 @@ bool bxc_glob_has_meta(const char *pattern)
 	return strpbrk(pattern, "*?[\\") != NULL;
 }
 
+size_t bxc_glob_component(const char *pattern)
+{
+	const char *p = pattern;
+	while (*p && *p != '/') {
+		bool in;
+		const char *end = *p == '[' ? fsync_class(p + 1, 0, &in) : NULL;
+		if (*p == '\\' && p[1])
+			p++;
+		p = end ? end : p + 1;
+	}
+	return (size_t)(p - pattern);
+}
+
 char *fsync_clean(const char *p)
 {
 	size_t n = strlen(p);

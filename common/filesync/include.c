@@ -144,7 +144,7 @@ static int open_at(search *s, const char *path, int *ret_fd, bxc_err **err)
 static int advance(search *s, const item *i, bxc_err **err)
 {
 	const char *p = i->rest + strspn(i->rest, "/");
-	size_t n = strcspn(p, "/");
+	size_t n = bxc_glob_component(p);
 	BXC_AUTOFREE char *comp = bxc_strndup(p, n);
 	const char *rest = p + n;
 	if (n == 0) {

@@ -124,7 +124,7 @@ static char *fixed_part(const char *pattern, const char **ret_rest)
 	const char *p = pattern;
 	for (;;) {
 		const char *comp = p + 1;
-		size_t n = strcspn(comp, "/");
+		size_t n = bxc_glob_component(comp);
 		BXC_AUTOFREE char *text = bxc_strndup(comp, n);
 		if (bxc_glob_has_meta(text) || !comp[n]) {
 			*ret_rest = comp;

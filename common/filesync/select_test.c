@@ -153,6 +153,7 @@ void selections_cover_what_copy_takes(void **state)
 	assert_selects(t, SEL(.path = "/tofile", .follow = true), "/a/one.txt");
 	assert_selects(t, SEL(.path = "/hard"), "/a/one.txt /hard");
 	assert_selects(t, SEL(.path = "/a/*.txt", .wildcard = true), "/a/one.txt /a/two.txt");
+	assert_selects(t, SEL(.path = "/[q/a]/[/t]*.txt", .wildcard = true), "/a/two.txt");
 	assert_selects(t, SEL(.path = "/toa/d/?.go", .wildcard = true), "/a/d/x.go");
 	assert_selects(t, SEL(.path = "/t*", .wildcard = true, .follow = true),
 		"/a /a/d /a/d/x.go /a/d/y.md /a/one.txt /a/two.txt");

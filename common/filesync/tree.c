@@ -88,8 +88,7 @@ size_t fsync_find(const bxc_tree *t, const char *path)
 size_t fsync_find_parent(const bxc_tree *t, const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	BXC_AUTOFREE char *parent =
-		bxc_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	BXC_AUTOFREE char *parent = bxc_strndup(path, slash == path ? 1 : (size_t)(slash - path));
 	return fsync_find(t, parent);
 }
 

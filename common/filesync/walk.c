@@ -21,8 +21,8 @@
 #define HASH_TRIES 3
 
 typedef struct frame {
-	char *path; /* "" is the root */
-	int fd;	    /* -1: closed for now */
+	char *path;   /* "" is the root */
+	int fd;	      /* -1: closed for now */
 	char **names; /* NULL: not read yet */
 	size_t next;
 	bool inherited; /* everything below is included */

@@ -155,3 +155,9 @@ def test_exclude_by_all_kinds_of_patterns(two, ctx, tmp_path):
     ends = "".join("COPY --from=s%d /o /s%d/\n" % (i, i) for i in range(len(cases)))
     two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx(stages + "FROM scratch\n" + ends, **files))
     assert {c: tree(tmp_path / "o" / ("s%d" % i)) for i, c in enumerate(cases)} == cases
+
+
+def test_a_slash_within_brackets_ends_no_component(two, ctx, tmp_path):
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM scratch\nCOPY [x/a]b/f[/1] /d/\n", **{"ab/f1": "1", "ab/f2": "2", "xb/f1": "x"}))
+    assert tree(tmp_path / "o") == ["d/f1"]
+    assert (tmp_path / "o" / "d" / "f1").read_text() == "x"

@@ -331,6 +331,9 @@ static void patterns_match_one_component_each(void **state)
 	/* A matched folder gives its contents. */
 	copy(w, "/su[ab]", "/three/");
 	assert_file(w->dst, "three/deep/c.txt", "c");
+	/* A '/' within brackets ends no component. */
+	copy(w, "/[x/s]ub/[/b].txt", "/five/");
+	assert_file(w->dst, "five/b.txt", "b");
 	copy(w, "/no*match", "/four/");
 	assert_true(is_absent(w->dst, "four"));
 	BXC_AUTOERR bxc_err *err = NULL;

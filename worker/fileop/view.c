@@ -372,20 +372,31 @@ static int match_below(bxc_fsop__view *v, const bxc_fsop__node *dir, char *const
 	return r;
 }
 
+static char **split_pattern(const char *pattern)
+{
+	char **parts = NULL;
+	for (const char *p = pattern; *(p += strspn(p, "/"));) {
+		size_t n = bxc_glob_component(p);
+		bxc_strv_push_take(&parts, bxc_strndup(p, n));
+		p += n;
+	}
+	return parts;
+}
+
 int bxc_fsop__view_match(
 	bxc_fsop__view *v, const char *src, bool wildcard, char ***ret, bxc_err **err)
 {
-	BXC_AUTOSTRV char **parts = bxc_strv_split(src + strspn(src, "/"), '/');
+	BXC_AUTOSTRV char **parts = wildcard ? split_pattern(src) : NULL;
 	BXC_AUTOSTRV char **out = NULL;
 	size_t first = 0;
 	BXC_AUTOFREE char *base = bxc_strdup("");
-	while (wildcard && parts[first] && !bxc_glob_has_meta(parts[first])) {
+	while (parts && parts[first] && !bxc_glob_has_meta(parts[first])) {
 		char *next = bxc_str_fmt("%s/%s", base, parts[first]);
 		free(base);
 		base = next;
 		first++;
 	}
-	if (!wildcard || !parts[first]) {
+	if (!parts || !parts[first]) {
 		bxc_strv_push(&out, src);
 		*ret = BXC_TAKE(out);
 		return 0;
