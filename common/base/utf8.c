@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/base/utf8.h"
 
+#include <string.h>
+
 size_t bxc_utf8_next(const uint8_t *p, size_t n, uint32_t *ret_rune)
 {
 	if (n == 0)
@@ -43,7 +45,18 @@ bool bxc_utf8_valid(const void *p, size_t n)
 {
 	const uint8_t *b = p;
 	uint32_t rune;
+	uint64_t eight;
 	while (n) {
+		/* Nearly all text is ASCII. */
+		while (n >= sizeof(eight)) {
+			memcpy(&eight, b, sizeof(eight));
+			if (eight & UINT64_C(0x8080808080808080))
+				break;
+			b += sizeof(eight);
+			n -= sizeof(eight);
+		}
+		if (n == 0)
+			break;
 		size_t k = bxc_utf8_next(b, n, &rune);
 		if (k == 0)
 			return false;

@@ -139,18 +139,32 @@ void bxc_def_vertex_free(bxc_def_vertex *v)
 	free(v);
 }
 
-int bxc_def_add(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)
+static int check_new(const bxc_def *d, bxc_def_vertex *v, bxc_err **err)
 {
-	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
 	if (v->kind == BXC_OP_SOURCE)
 		bxc_strv_sort(v->op.source.attrs);
 	if (d->vertices.n >= BXC_LIMIT_DEF_NODES)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "definition of more than %u vertices",
 			BXC_LIMIT_DEF_NODES);
 	int r = def_check_vertex(v, err);
+	return r == 0 ? def_check_inputs(d, v, d->vertices.n, err) : r;
+}
+
+int bxc_def_append(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
+	int r = check_new(d, v, err);
 	if (r < 0)
 		return r;
-	r = def_check_inputs(d, v, d->vertices.n, err);
+	*bxc_arr_push(&d->vertices) = BXC_TAKE(v);
+	*ret_index = (uint32_t)(d->vertices.n - 1);
+	return 0;
+}
+
+int bxc_def_add(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
+	int r = check_new(d, v, err);
 	if (r < 0)
 		return r;
 

@@ -205,6 +205,12 @@ BXC_DEFINE_CLEANUP(bxc_def_vertex, bxc_def_vertex_free);
  * its index is returned and `v` freed. Inputs must be in `d` already. */
 BXC_MUST_CHECK int bxc_def_add(bxc_def *d, bxc_def_vertex *v, uint32_t *ret_index, bxc_err **err);
 
+/*
+ * As bxc_def_add, for a definition that is only gathered in, to be handed over vertex by vertex: no
+ * digest is made (it is not set) and equal vertices stay apart.
+ */
+BXC_MUST_CHECK int bxc_def_append(bxc_def *d, bxc_def_vertex *v, uint32_t *ret_index, bxc_err **err);
+
 /* Everything that must hold of a definition from outside: indices, acyclic by order, paths clean, limits. */
 BXC_MUST_CHECK int bxc_def_validate(const bxc_def *d, bxc_err **err);
 

@@ -42,5 +42,5 @@ void merge_run(bxc_build *e, const bxc_solve_action *a)
 			bxc_solve_input_lost(e->solve, a->ticket, a->inputs[i].record);
 		return;
 	}
-	record_new(e, r, a->ticket, 0);
+	record_new(e, r, a->ticket, 0, NULL);
 }

@@ -81,3 +81,56 @@ uint64_t df_env_bytes(const df_env *e)
 {
 	return e ? e->bytes : 0;
 }
+
+struct df_vars {
+	df_list list;
+	bxc_map *index; /* key -> position + 1, of the first entry with it */
+};
+
+static void index_last(df_vars *v)
+{
+	const char *kv = v->list.v[v->list.n - 1];
+	BXC_AUTOFREE char *key = bxc_strndup(kv, strcspn(kv, "="));
+	if (!bxc_map_has(v->index, key))
+		bxc_map_set(v->index, key, (void *)(uintptr_t)v->list.n);
+}
+
+df_vars *df_vars_open(char **strv_take)
+{
+	df_vars *v = bxc_calloc(1, sizeof(*v));
+	v->index = bxc_map_new(NULL);
+	for (char **kv = strv_take; kv && *kv; kv++) {
+		*bxc_arr_push(&v->list) = *kv;
+		index_last(v);
+	}
+	free(strv_take);
+	return v;
+}
+
+size_t df_vars_len(const df_vars *v)
+{
+	return v->list.n;
+}
+
+void df_vars_set(df_vars *v, const char *key, const char *value)
+{
+	char *kv = bxc_str_fmt("%s=%s", key, value);
+	size_t i = (size_t)(uintptr_t)bxc_map_get(v->index, key);
+	if (i) {
+		free(v->list.v[i - 1]);
+		v->list.v[i - 1] = kv;
+		return;
+	}
+	*bxc_arr_push(&v->list) = kv;
+	index_last(v);
+}
+
+char **df_vars_close(df_vars *v)
+{
+	if (!v)
+		return NULL;
+	char **strv = v->list.n ? df_list_finish(&v->list) : NULL;
+	bxc_map_free(v->index);
+	free(v);
+	return strv;
+}

@@ -51,17 +51,13 @@ static int too_many(const char *what, bxc_err **err)
 	return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u %s", DF_MAX_VARS, what);
 }
 
-/* Sets in a list that is walked each time, and pays for the walk. */
-static int set_in_list(df_lower *lw, char ***list, const char *key, const char *value,
-	const char *what, bxc_err **err)
+static int set_in_list(
+	df_vars *list, const char *key, const char *value, const char *what, bxc_err **err)
 {
-	size_t n = bxc_strv_len(*list);
-	if (n >= DF_MAX_VARS)
+	if (df_vars_len(list) >= DF_MAX_VARS)
 		return too_many(what, err);
-	int r = df_charge(&lw->work, n, err);
-	if (r == 0)
-		bxc_env_set(list, key, value);
-	return r;
+	df_vars_set(list, key, value);
+	return 0;
 }
 
 /* ---- ENV, LABEL, ARG ---- */
@@ -123,8 +119,8 @@ static int lower_env(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **err
 		df_check_secret(lw, i, pairs.v[k].key);
 		r = set_var(s, pairs.v[k].key, pairs.v[k].value, err);
 		if (r == 0)
-			r = set_in_list(lw, &s->image->env, pairs.v[k].key, pairs.v[k].value,
-				"variables", err);
+			r = set_in_list(
+				s->config_env, pairs.v[k].key, pairs.v[k].value, "variables", err);
 	}
 	return r == 0 ? df_history(lw, s, false, pairs_text(i, &pairs), err) : r;
 }
@@ -136,8 +132,7 @@ static int lower_label(df_lower *lw, df_stage *s, const df_instr *i, bxc_err **e
 	if (r == 0)
 		df_check_legacy(lw, i);
 	for (size_t k = 0; r == 0 && k < pairs.n; k++)
-		r = set_in_list(
-			lw, &s->image->labels, pairs.v[k].key, pairs.v[k].value, "labels", err);
+		r = set_in_list(s->labels, pairs.v[k].key, pairs.v[k].value, "labels", err);
 	return r == 0 ? df_history(lw, s, false, pairs_text(i, &pairs), err) : r;
 }
 
@@ -259,12 +254,20 @@ static int begin_stage(df_lower *lw, df_stage *s, bxc_err **err)
 	if (!bxc_env_get(s->image->env, "PATH"))
 		bxc_strv_push(&s->image->env, "PATH=" DF_DEFAULT_PATH);
 	df_env_set_strv(s->env, s->image->env);
+	s->config_env = df_vars_open(BXC_TAKE(s->image->env));
+	s->labels = df_vars_open(BXC_TAKE(s->image->labels));
 	if (!bxc_str_empty(s->image->working_dir)) {
 		char *clean = df_path_clean("/", s->image->working_dir);
 		free(s->image->working_dir);
 		s->image->working_dir = clean;
 	}
 	return 0;
+}
+
+static void end_stage(df_stage *s)
+{
+	s->image->env = df_vars_close(BXC_TAKE(s->config_env));
+	s->image->labels = df_vars_close(BXC_TAKE(s->labels));
 }
 
 static int lower_stage(df_lower *lw, df_stage *s, bxc_err **err)
@@ -279,6 +282,7 @@ static int lower_stage(df_lower *lw, df_stage *s, bxc_err **err)
 		if (r < 0)
 			return df_place(err, r, lw->ast->name, c->line, c->line_end);
 	}
+	end_stage(s);
 	return 0;
 }
 
@@ -513,6 +517,8 @@ static void lower_done(df_lower *lw)
 		df_stage_free(*s);
 	bxc_arr_done(&lw->stages);
 	bxc_map_free(lw->by_name);
+	bxc_map_free(lw->by_image);
+	bxc_map_free(lw->needs);
 	BXC_ARR_FOREACH (t, &lw->triggers)
 		bxc_df_ast_free(*t);
 	bxc_arr_done(&lw->triggers);
@@ -537,6 +543,8 @@ int bxc_df_lower(
 		.build_args = df_env_new(),
 		.global = df_env_new(),
 		.by_name = bxc_map_new(NULL),
+		.by_image = bxc_map_new(NULL),
+		.needs = bxc_map_new(NULL),
 		.context_paths = bxc_map_new(NULL),
 		.tmp = bxc_def_new()};
 	return lower(&lw, def, err);

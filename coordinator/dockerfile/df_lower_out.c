@@ -103,16 +103,15 @@ void df_step_meta(
 		v->meta.stage = bxc_strdup(s->name);
 		return;
 	}
-	for (size_t i = 0; i < lw->n_file_stages; i++)
-		if (lw->stages.v[i] == s)
-			v->meta.stage = bxc_str_fmt("%zu", i);
+	if (s->index < lw->n_file_stages)
+		v->meta.stage = bxc_str_fmt("%zu", s->index);
 }
 
 /* ---- vertices ---- */
 
 int df_out_add(df_lower *lw, bxc_def_vertex *v_take, uint32_t *ret, bxc_err **err)
 {
-	return bxc_def_add(lw->tmp, v_take, ret, err);
+	return bxc_def_append(lw->tmp, v_take, ret, err);
 }
 
 uint32_t df_out_input(bxc_def_vertex *v, uint32_t vertex)

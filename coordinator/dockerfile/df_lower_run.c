@@ -242,8 +242,14 @@ static char **env_of(const df_env *e)
 {
 	df_list list = {0};
 	for (size_t i = 0; i < df_env_len(e); i++) {
+		/* Every RUN has all of them: not worth a format each. */
 		const df_pair *kv = df_env_at(e, i);
-		*bxc_arr_push(&list) = bxc_str_fmt("%s=%s", kv->key, kv->value);
+		size_t key = strlen(kv->key), value = strlen(kv->value);
+		char *text = bxc_malloc(key + value + 2);
+		memcpy(text, kv->key, key);
+		text[key] = '=';
+		memcpy(text + key + 1, kv->value, value + 1);
+		*bxc_arr_push(&list) = text;
 	}
 	return df_list_finish(&list);
 }

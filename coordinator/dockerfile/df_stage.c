@@ -19,6 +19,8 @@ void df_stage_free(df_stage *s)
 	free(s->pinned);
 	free(s->base_ref);
 	df_env_free(s->env);
+	bxc_strv_free(df_vars_close(s->config_env));
+	bxc_strv_free(df_vars_close(s->labels));
 	bxc_oci_config_free(s->image);
 	df_pairs_done(&s->args);
 	df_env_free(s->bare);
@@ -98,6 +100,7 @@ static df_stage *push_stage(df_lower *lw, uint32_t line, uint32_t line_end)
 	s->tree = BXC_DEF_NO_INPUT;
 	s->line = line;
 	s->line_end = line_end;
+	s->index = lw->stages.n;
 	*bxc_arr_push(&lw->stages) = s;
 	return s;
 }
@@ -162,14 +165,18 @@ static int too_many_images(bxc_err **err)
 
 static int image_stage(df_lower *lw, const char *name, const df_cmd *c, size_t *ret, bxc_err **err)
 {
-	for (*ret = lw->n_file_stages; *ret < lw->stages.n; ++*ret)
-		if (bxc_str_eq(lw->stages.v[*ret]->base, name))
-			return 0;
+	size_t known = (size_t)(uintptr_t)bxc_map_get(lw->by_image, name);
+	if (known) {
+		*ret = known - 1;
+		return 0;
+	}
 	if (lw->stages.n - lw->n_file_stages >= DF_MAX_IMAGES)
 		return too_many_images(err);
 	df_stage *s = push_stage(lw, c->line, c->line_end);
 	s->base = bxc_strdup(name);
 	s->label = bxc_strdup("");
+	bxc_map_set(lw->by_image, name, (void *)(uintptr_t)lw->stages.n);
+	*ret = s->index;
 	return 0;
 }
 
@@ -372,11 +379,13 @@ static void mark_reachable(df_lower *lw)
 static int add_need(
 	df_lower *lw, const df_stage *s, const char *ref, const bxc_platform *p, bxc_err **err)
 {
-	BXC_ARR_FOREACH (n, &lw->res->needs)
-		if (bxc_str_eq(n->ref, ref) && bxc_platform_eq(&n->platform, p))
-			return 0;
+	BXC_AUTOFREE char *platform = bxc_platform_str(p);
+	BXC_AUTOFREE char *key = bxc_str_fmt("%s %s", ref, platform);
+	if (bxc_map_has(lw->needs, key))
+		return 0;
 	if (lw->res->needs.n >= DF_MAX_IMAGES)
 		return too_many_images(err);
+	bxc_map_set(lw->needs, key, lw);
 	*bxc_arr_push(&lw->res->needs) = (bxc_df_need){
 		.ref = bxc_strdup(ref), .platform = *p, .line = s->line, .line_end = s->line_end};
 	return 0;

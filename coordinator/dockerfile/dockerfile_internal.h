@@ -189,6 +189,16 @@ size_t df_env_len(const df_env *e);
 const df_pair *df_env_at(const df_env *e, size_t i);
 uint64_t df_env_bytes(const df_env *e); /* what a copy of it costs */
 
+/*
+ * A list of "K=V" that keeps its order and its odd entries, with a quick look-up: the environment
+ * and the labels of a configuration while they change.
+ */
+typedef struct df_vars df_vars;
+df_vars *df_vars_open(char **strv_take);
+size_t df_vars_len(const df_vars *v);
+void df_vars_set(df_vars *v, const char *key, const char *value);
+char **df_vars_close(df_vars *v); /* the list, owned; frees v. NULL gives NULL */
+
 /* ---- df_glob.c: patterns of ${v#p} and the like ---- */
 typedef struct df_glob df_glob;
 BXC_MUST_CHECK int df_glob_new(const char *pattern, df_glob **ret, bxc_err **err);
@@ -296,6 +306,7 @@ typedef struct df_cmd {
 typedef struct df_stage {
 	const df_instr *instr; /* NULL: an image that only COPY --from or a mount names */
 	const char *name;      /* borrowed; NULL: none */
+	size_t index;	       /* in stages */
 	char *label;	       /* shown in the names of steps; "" none */
 	char *base;	       /* after expansion */
 	size_t base_stage;
@@ -320,6 +331,8 @@ typedef struct df_stage {
 	bool workdir_is_set;
 	df_env *bare;	     /* names that ARG declared without a value; NULL: none */
 	df_outline *outline; /* NULL: not asked for */
+	/* of image, while the stage's commands are gone through */
+	df_vars *config_env, *labels;
 } df_stage;
 
 typedef struct df_lower {
@@ -330,7 +343,9 @@ typedef struct df_lower {
 	df_env *global;
 	BXC_ARR(df_stage *) stages;
 	size_t n_file_stages;
-	bxc_map *by_name; /* -> index + 1 */
+	bxc_map *by_name;  /* -> index + 1 */
+	bxc_map *by_image; /* those without instr: what they name -> index + 1 */
+	bxc_map *needs;	   /* what lw->res->needs holds: "ref platform" */
 	size_t target;
 	BXC_ARR(bxc_df_ast *) triggers;
 	bxc_def *tmp; /* the vertices until it is known that all is well */
