@@ -18,6 +18,7 @@ static bxc_ignore *rules(const char *text)
 	return g;
 }
 
+/* 10.1-20 */
 static void ignore_rules_match_as_docker_does(void **state)
 {
 	(void)state;

@@ -174,6 +174,25 @@ static void flags_and_variables(void **state)
 	}
 }
 
+/* 10.1-10: a source is cleaned against the root. 10.1-1: a slash at its end changes
+ * nothing. 10.1-11: USER is nothing to COPY. */
+static void sources_stay_in_their_root(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	static const char *const vectors[][2] = {{"../x", "/x"}, {"/../../x/", "/x"},
+		{"a/../../x/.", "/x"}, {".", "/"}, {"d/", "/d"}, {"\\*", "/*"}};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(vectors); i++) {
+		BXC_AUTOFREE char *text =
+			bxc_str_fmt("FROM busybox\nUSER 7:8\nCOPY %s /d/\n", vectors[i][0]);
+		lower(&w, text);
+		const bxc_file_action *a = &target(&w)->op.file.actions.v[0];
+		assert_string_equal(a->src, vectors[i][1]);
+		assert_false(a->owner.is_set);
+	}
+}
+
 static void add_unpacks_unless_told_not_to(void **state)
 {
 	(void)state;
@@ -191,6 +210,8 @@ static void add_unpacks_unless_told_not_to(void **state)
 		"expecting boolean value for flag");
 	assert_fails(
 		&w, "FROM busybox\nCOPY --unpack a /d/\n", BXC_INVALID_ARGUMENT, "unknown flag");
+	assert_fails(&w, "FROM busybox\nCOPY a\n", BXC_INVALID_ARGUMENT,
+		"COPY requires at least two arguments");
 	assert_fails(
 		&w, "FROM busybox\nADD --parents a /d/\n", BXC_INVALID_ARGUMENT, "unknown flag");
 }
@@ -205,6 +226,7 @@ int main(void)
 		cmocka_unit_test(owners),
 		cmocka_unit_test(parents_are_an_include_pattern),
 		cmocka_unit_test(flags_and_variables),
+		cmocka_unit_test(sources_stay_in_their_root),
 		cmocka_unit_test(add_unpacks_unless_told_not_to),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

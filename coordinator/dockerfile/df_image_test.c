@@ -63,6 +63,7 @@ static void copy_of_quoted_words_and_destinations(void **state)
 	}
 }
 
+/* heredoc sources */
 static void inline_files_are_copied(void **state)
 {
 	(void)state;
@@ -205,6 +206,7 @@ static void no_cache_marks_steps(void **state)
 
 /* ---- the image ---- */
 
+/* 10.2-26, 10.2-29 */
 static void configuration_is_inherited_and_told_in_history(void **state)
 {
 	(void)state;
@@ -244,6 +246,7 @@ static void configuration_is_inherited_and_told_in_history(void **state)
 			   "\"-c\" \"run it\"]\n-MAINTAINER me");
 }
 
+/* 10.2-29 */
 static void entrypoint_resets_an_inherited_command_only(void **state)
 {
 	(void)state;

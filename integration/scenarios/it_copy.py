@@ -161,3 +161,47 @@ def test_a_slash_within_brackets_ends_no_component(two, ctx, tmp_path):
     two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM scratch\nCOPY [x/a]b/f[/1] /d/\n", **{"ab/f1": "1", "ab/f2": "2", "xb/f1": "x"}))
     assert tree(tmp_path / "o") == ["d/f1"]
     assert (tmp_path / "o" / "d" / "f1").read_text() == "x"
+
+
+# ---- owners, ignored files, layers and history
+
+def test_files_belong_to_root_or_keep_the_owner_of_their_stage(two, reg, ctx, tmp_path):
+    """10.1-11, 10.1-12"""
+    c = ctx("FROM {b} AS a\nRUN touch /f /g && chown 5:6 /f && chmod 4751 /g\n"
+            "FROM {b}\nRUN echo 'app:x:41:42::/:/bin/sh' >> /etc/passwd && echo 'staff:x:50:' >> /etc/group\nUSER 9\n"
+            "COPY f /from/context\nCOPY --from=a /f /g /from/\nCOPY --chown=app f /by/name\nCOPY --chown=app:staff f /by/both\nCOPY --chown=55 f /by/id\n"
+            "COPY --chown=nobody-here f /by/unknown\nCOPY --chown=root:staff <<doc /by/\nx\ndoc\n"
+            "USER 0\nRUN stat -c '%n %u:%g %a' /from/context /from/f /from/g /by /by/name /by/both /by/id /by/unknown /by/doc > /tmp/seen\n".format(b=reg.ref("base:latest")), f="x")
+    os.chown(os.path.join(c, "f"), 1234, 1234)
+    os.chmod(os.path.join(c, "f"), 0o640)
+    out = tmp_path / "o"
+    two.build("-o", "type=local,dest=%s" % out, c)
+    assert (out / "tmp" / "seen").read_text().splitlines() == [
+        "/from/context 0:0 640", "/from/f 5:6 644", "/from/g 0:0 4751", "/by 41:42 755", "/by/name 41:42 640", "/by/both 41:50 640", "/by/id 55:55 640",
+        "/by/unknown 0:0 640", "/by/doc 0:50 644"]
+
+
+def test_ignored_files_are_not_found(two, ctx):
+    """10.1-20"""
+    r = two.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY a/b /\n", **{"a/b": "x", ".dockerignore": "a\n"}), check=False)
+    r.fails(1, '"/a/b": not found', "Dockerfile:2")
+
+
+def test_steps_that_change_nothing_are_layers_too(two, reg, ctx):
+    """10.2-25, 10.2-26, 10.2-27"""
+    c = ctx("FROM %s\nENV A=1\nRUN true\nCOPY none* /x/\nCOPY f /f\nCOPY f /f\nWORKDIR /\nWORKDIR /w\nWORKDIR /w\nLABEL l=1\nCMD [\"x\", \"y\"]\n"
+            "COPY --link --chmod=600 <<one <<two f /d/\n1\none\n2\ntwo\nONBUILD RUN true\nEXPOSE 80 70/UDP\nVOLUME /a /b\nSHELL [\"/bin/sh\", \"-c\"]\n" % reg.ref("base:latest"), f="x")
+    two.build("-t", reg.ref("layers:v1"), "--push", c)
+    base = len(reg.manifest("base", "latest")["layers"])
+    cfg = reg.config("layers", "v1")
+    history = cfg["history"][-14:]
+    assert [(h["created_by"], h.get("empty_layer", False)) for h in history] == [
+        ("ENV A=1", True), ("RUN /bin/sh -c true # buildkit", False), ("COPY none* /x/ # buildkit", False), ("COPY f /f # buildkit", False),
+        ("COPY f /f # buildkit", False), ("WORKDIR /", True), ("WORKDIR /w", False), ("WORKDIR /w", False), ("LABEL l=1", True), ('CMD ["x" "y"]', True),
+        ("COPY --chmod=600 f <<one <<two /d/ # buildkit", False), ("EXPOSE [70/udp 80/tcp]", True), ("VOLUME [/a /b]", True), ("SHELL [/bin/sh -c]", True)]
+    made = [h for h in history if not h.get("empty_layer")]
+    assert len(reg.manifest("layers", "v1")["layers"]) == base + 7 == base + len(made)
+    assert all(h["comment"] == "buildkit.dockerfile.v0" for h in history)
+    # What makes no layer takes the time of the layer before it, or of the first one; the image that of the last entry.
+    times = [h["created"] for h in history]
+    assert times[0] == times[1] and times[8] == times[9] == times[7] and times[13] == times[10] == cfg["created"]

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each test names the rule of BuildKit's copy that it holds to (features.md of the design notes).
- */
+/* BuildKit's copy, rule by rule; the numbers are those of the inventory of features. */
 #include "common/testing/testing.h"
 
 #include <sys/sysmacros.h>
@@ -119,6 +118,7 @@ static void copy(world *w, const char *src, const char *dest)
 	assert_ok(perform(w, &a, &err), err);
 }
 
+/* 10.1-1 */
 static void a_folder_stands_for_its_contents(void **state)
 {
 	world *w = *state;
@@ -134,6 +134,7 @@ static void a_folder_stands_for_its_contents(void **state)
 	assert_file(w->dst, "all/a/x", "1");
 }
 
+/* 10.1-2 */
 static void files_go_into_folders_and_to_names(void **state)
 {
 	world *w = *state;
@@ -153,6 +154,7 @@ static void files_go_into_folders_and_to_names(void **state)
 	assert_file(w->dst, "f", "f");
 }
 
+/* 10.1-3, 10.1-4 */
 static void the_top_folder_keeps_its_own_attributes(void **state)
 {
 	world *w = *state;
@@ -190,6 +192,7 @@ static void the_top_folder_keeps_its_own_attributes(void **state)
 	}
 }
 
+/* 10.1-5 */
 static void implicit_parents_are_plain(void **state)
 {
 	world *w = *state;
@@ -212,6 +215,7 @@ static void implicit_parents_are_plain(void **state)
 	assert_int_equal(stat_of(w->dst, "r/f").st_mode & 07777, 0700);
 }
 
+/* 10.1-6 */
 static void types_that_clash_are_refused(void **state)
 {
 	world *w = *state;
@@ -236,6 +240,7 @@ static void types_that_clash_are_refused(void **state)
 		"cannot copy to non-directory: /a/x");
 }
 
+/* 10.1-6 */
 static void existing_files_are_unlinked_first(void **state)
 {
 	world *w = *state;
@@ -252,6 +257,7 @@ static void existing_files_are_unlinked_first(void **state)
 	assert_file(w->dst, "target", "kept");
 }
 
+/* 10.1-7 */
 static void named_source_links_are_followed_and_met_ones_copied(void **state)
 {
 	world *w = *state;
@@ -274,6 +280,7 @@ static void named_source_links_are_followed_and_met_ones_copied(void **state)
 	assert_true(S_ISLNK(stat_of(w->dst, "d").st_mode));
 }
 
+/* 10.1-7, 10.1-8 */
 static void links_cannot_lead_out_of_either_tree(void **state)
 {
 	world *w = *state;
@@ -295,6 +302,7 @@ static void links_cannot_lead_out_of_either_tree(void **state)
 	assert_file(w->dst, inside, "f");
 }
 
+/* 10.1-8 */
 static void links_in_the_destination_path_are_followed(void **state)
 {
 	world *w = *state;
@@ -315,6 +323,7 @@ static void links_in_the_destination_path_are_followed(void **state)
 	assert_true(S_ISLNK(stat_of(w->dst, "dlink").st_mode));
 }
 
+/* 10.1-9 */
 static void patterns_match_one_component_each(void **state)
 {
 	world *w = *state;
@@ -344,6 +353,7 @@ static void patterns_match_one_component_each(void **state)
 	assert_err_text(perform(w, &b, &err), BXC_NOT_FOUND, err, "\"/missing\": not found");
 }
 
+/* 10.1-12 */
 static void owners_are_numbers_or_names_of_the_destination(void **state)
 {
 	world *w = *state;
@@ -383,6 +393,7 @@ static void owners_are_numbers_or_names_of_the_destination(void **state)
 	assert_int_equal(stat_of(w->dst, "f").st_uid, 0);
 }
 
+/* 10.1-13 */
 static void modes_apply_to_files_and_folders_but_not_links(void **state)
 {
 	world *w = *state;
@@ -409,6 +420,7 @@ static void modes_apply_to_files_and_folders_but_not_links(void **state)
 	assert_err_text(perform(w, &b, &err), BXC_INVALID_ARGUMENT, err, "invalid mode 'u+q'");
 }
 
+/* 10.1-13 */
 static void symbolic_modes_work_as_chmod(void **state)
 {
 	(void)state;
@@ -440,6 +452,7 @@ static void symbolic_modes_work_as_chmod(void **state)
 			bxc_fsop__mode_apply(bad[i], 0644, &got, NULL), -BXC_INVALID_ARGUMENT);
 }
 
+/* 10.1-14 */
 static void hard_links_stay_within_one_source(void **state)
 {
 	world *w = *state;
@@ -454,6 +467,7 @@ static void hard_links_stay_within_one_source(void **state)
 	assert_int_equal(stat_of(w->dst, "f1").st_nlink, 1);
 }
 
+/* 10.1-15, 10.1-16 */
 static void special_files_xattrs_and_times_are_kept(void **state)
 {
 	world *w = *state;
@@ -487,6 +501,7 @@ static void special_files_xattrs_and_times_are_kept(void **state)
 	assert_int_equal(stat_of(w->dst, "dated/f").st_mtim.tv_nsec, 5);
 }
 
+/* --exclude */
 static void include_and_exclude_choose_below_the_source(void **state)
 {
 	world *w = *state;
