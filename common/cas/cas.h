@@ -20,6 +20,7 @@ typedef struct bxc_blob_writer bxc_blob_writer;
 typedef struct bxc_blob_info {
 	bxc_digest digest;
 	uint64_t size;               /* bytes */
+	int64_t used_ns;             /* of stat and list: wall clock of the last commit or freshening; 0: not kept */
 } bxc_blob_info;
 
 /* What a backend provides; NULL slots are not allowed. See the wrappers below for the contracts. */

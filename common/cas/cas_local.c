@@ -73,7 +73,11 @@ static int local_stat(bxc_blob_store *s, const bxc_digest *d, bxc_blob_info *ret
 		return r;
 	if (r == 0 || !S_ISREG(st.st_mode))
 		return cas_not_found(d, err);
-	*ret = (bxc_blob_info){.digest = *d, .size = (uint64_t)st.st_size};
+	*ret = (bxc_blob_info){
+		.digest = *d,
+		.size = (uint64_t)st.st_size,
+		.used_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+	};
 	return 0;
 }
 

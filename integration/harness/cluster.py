@@ -32,9 +32,9 @@ class Result:
 
 
 class Cluster:
-    def __init__(self, folder, workers=2, grace="5s"):
+    def __init__(self, folder, workers=2, grace="5s", worker_args=()):
         self.folder = str(folder)
-        self.n_workers, self.grace = workers, grace
+        self.n_workers, self.grace, self.worker_args = workers, grace, list(worker_args)
         self.coordinator = None
         self.workers, self.states = {}, {}
         self.http = None
@@ -60,7 +60,7 @@ class Cluster:
     def add_worker(self, name, state=None):
         self.states[name] = state = state or self.path(name)
         d = procs.Daemon([procs.program("bxc-worker"), "--name", name, "--state-dir", state, "--coordinator", "http://" + self.http,
-                          "--token-file", self.path("coordinator", "worker.token"), "--slots", "2"],
+                          "--token-file", self.path("coordinator", "worker.token"), "--slots", "2"] + self.worker_args,
                          self.path(name + ".log"))
         d.start()
         self.workers[name] = d

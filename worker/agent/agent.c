@@ -341,6 +341,14 @@ static int start(bxc_agent *a, const bxc_json *msg, bxc_err **err)
 	return 0;
 }
 
+void bxc_agent_layers_gone(bxc_agent *a, char *const *ids)
+{
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "layer.gone");
+	bxc_json_set_strv(j, "layers", ids);
+	send_json(a, j, NULL);
+}
+
 int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_err **err)
 {
 	if (bxc_str_eq(type, "task.run"))

@@ -43,3 +43,5 @@ BXC_MUST_CHECK int bxc_agent_message(bxc_agent *a, const char *type, const bxc_j
 /* The coordinator has forgotten the session, as one that was restarted: steps go on and are kept,
  * with what they said, until it adopts or cancels them; the rest is cancelled. Hello follows. Loop. */
 void bxc_agent_reset(bxc_agent *a);
+/* Layers that are not here any more; the coordinator is told. Loop. */
+void bxc_agent_layers_gone(bxc_agent *a, char *const *ids);

@@ -15,6 +15,7 @@
 #include "common/cli/exit.h"
 #include "common/daemon/daemon.h"
 #include "common/os/fs.h"
+#include "worker/gc/gc.h"
 #include "worker/link/link.h"
 
 #define TOKEN_MAX 514u
@@ -38,6 +39,12 @@ static const bxc_cfg_key keys[] = {
 		"address at which other workers fetch layers: host:port, or none; off loopback it needs tls.cert and tls.key"},
 	{"peer.advertise", "BXC_PEER_ADVERTISE", "peer-advertise", BXC_CFG_STRING, NULL, "that address as other workers reach it: https://host:port, or http:// without tls.cert; the certificate must name it"},
 	{"emulated", "BXC_EMULATED", "emulated", BXC_CFG_LIST, NULL, "platforms that run by emulation, e.g. linux/arm64"},
+	{"space.max_used", "BXC_SPACE_MAX_USED", "space-max-used", BXC_CFG_BYTES, "0", "bytes of layers and blobs kept (0: any number)"},
+	{"space.min_free", "BXC_SPACE_MIN_FREE", "space-min-free", BXC_CFG_BYTES, "0", "bytes the file system is to have free (0: none)"},
+	{"space.reserved", "BXC_SPACE_RESERVED", "space-reserved", BXC_CFG_BYTES, "0", "bytes kept even if less is free than wished"},
+	{"space.keep", "BXC_SPACE_KEEP", "space-keep", BXC_CFG_DURATION, "10m", "what was used within this time is kept"},
+	{"space.interval", "BXC_SPACE_INTERVAL", "space-interval", BXC_CFG_DURATION, "1m", "time between looks at the space", NULL,
+		BXC_NS_PER_S / 10},
 	{"embedded", NULL, "embedded", BXC_CFG_BOOL, "false", "part of one person's cluster: sockets below the state folder, no ports"},
 };
 
@@ -55,6 +62,12 @@ struct worker {
 	bxc_wlink *link;
 	char *url, *unix_path, *channel, *peer_url;
 	char **platforms;
+	bxc_pool *gc_pool;
+	bxc_loop_timer *gc_timer;
+	bxc_gc_limits limits;
+	bxc_gc_result gc;
+	bxc_err *gc_err;
+	int dir_fd;
 	int lock_fd;
 	int code;
 	bool told_ready;
@@ -84,6 +97,56 @@ static void on_closed(const bxc_err *why, void *ud)
 		w->code = BXC_EXIT_FAILED;
 	}
 	bxc_loop_quit(w->loop);
+}
+
+/* ---- space ---- */
+
+static void gc_work(void *ud)
+{
+	struct worker *w = ud;
+	bxc_ignore(bxc_gc_run(w->snap, bxc_content_store(w->content), w->dir_fd, &w->limits, bxc_clock_wall_ns(), &w->gc, &w->gc_err));
+}
+
+static void gc_done(void *ud)
+{
+	struct worker *w = ud;
+	if (w->gc_err)
+		bxc_log_err(BXC_LOG_WARN, "worker.gc_failed", w->gc_err, NULL);
+	if (w->gc.freed_bytes) {
+		BXC_AUTOFREE char *freed = bxc_str_fmt("%ju", (uintmax_t)w->gc.freed_bytes);
+		BXC_AUTOFREE char *used = bxc_str_fmt("%ju", (uintmax_t)w->gc.used_bytes);
+		bxc_log(BXC_LOG_INFO, "worker.gc", "freed_bytes", freed, "used_bytes", used, NULL);
+	}
+	if (w->gc.layers)
+		bxc_agent_layers_gone(w->agent, w->gc.layers);
+	bxc_gc_result_done(&w->gc);
+	bxc_err_free(BXC_TAKE(w->gc_err));
+	bxc_loop_timer_arm(w->gc_timer, bxc_cfg_duration_ns(w->cfg, "space.interval"));
+}
+
+static void on_gc_time(void *ud)
+{
+	struct worker *w = ud;
+	if (bxc_pool_submit(w->gc_pool, gc_work, w->loop, gc_done, w, &w->gc_err) < 0)
+		gc_done(w);
+}
+
+static int start_gc(struct worker *w, bxc_err **err)
+{
+	w->limits = (bxc_gc_limits){
+		.max_used = bxc_cfg_bytes(w->cfg, "space.max_used"),
+		.min_free = bxc_cfg_bytes(w->cfg, "space.min_free"),
+		.reserved = bxc_cfg_bytes(w->cfg, "space.reserved"),
+		.keep_ns = bxc_cfg_duration_ns(w->cfg, "space.keep"),
+	};
+	if (!bxc_gc_is_limited(&w->limits))
+		return 0;
+	int r = bxc_pool_new("gc", 1, 1, &w->gc_pool, err);
+	if (r < 0)
+		return r;
+	w->gc_timer = bxc_loop_timer_new(w->loop, on_gc_time, w);
+	bxc_loop_timer_arm(w->gc_timer, bxc_cfg_duration_ns(w->cfg, "space.interval"));
+	return 0;
 }
 
 static int read_token(struct worker *w, bxc_err **err)
@@ -198,10 +261,9 @@ static int start(struct worker *w, bxc_err **err)
 	int r = bxc_fs_make_dirs(AT_FDCWD, w->state_dir, 0700, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "state folder");
-	BXC_AUTOCLOSE int dir_fd = -1;
-	r = bxc_fs_open_dir(AT_FDCWD, w->state_dir, &dir_fd, err);
+	r = bxc_fs_open_dir(AT_FDCWD, w->state_dir, &w->dir_fd, err);
 	if (r >= 0)
-		r = bxc_fs_lock(dir_fd, "worker.lock", &w->lock_fd, err);
+		r = bxc_fs_lock(w->dir_fd, "worker.lock", &w->lock_fd, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "state folder '%s' (does another worker use it?)", w->state_dir);
 	r = bxc_loop_new(&w->loop, err);
@@ -280,6 +342,8 @@ static int start(struct worker *w, bxc_err **err)
 	};
 	r = bxc_wlink_start(&lc, &w->link, err);
 	if (r >= 0)
+		r = start_gc(w, err);
+	if (r >= 0)
 		r = bxc_loop_on_signal(w->loop, SIGINT, on_signal, w, err);
 	if (r >= 0)
 		r = bxc_loop_on_signal(w->loop, SIGTERM, on_signal, w, err);
@@ -291,6 +355,10 @@ static int start(struct worker *w, bxc_err **err)
 
 static void stop(struct worker *w)
 {
+	bxc_loop_timer_free(w->gc_timer);
+	bxc_pool_free(w->gc_pool);
+	bxc_gc_result_done(&w->gc);
+	bxc_err_free(w->gc_err);
 	if (w->agent)
 		bxc_agent_stop(w->agent);
 	bxc_wlink_stop(w->link);
@@ -310,13 +378,13 @@ static void stop(struct worker *w)
 	free(w->state_dir);
 	free(w->name);
 	bxc_cfg_free(w->cfg);
-	if (w->lock_fd >= 0)
-		close(w->lock_fd);
+	bxc_cleanup_close(&w->dir_fd);
+	bxc_cleanup_close(&w->lock_fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct worker w = {.lock_fd = -1};
+	struct worker w = {.dir_fd = -1, .lock_fd = -1};
 	int code;
 	if (bxc_daemon_setup("bxc-worker", "worker of a bxc build cluster", "/etc/bxc/worker.conf", keys, BXC_ARRAY_SIZE(keys), argc, argv,
 		    &w.cfg, &code) <= 0)
