@@ -71,7 +71,8 @@ typedef struct bxc_chan_server_config {
 	const char *const *addresses;   /* "ipc://", "tcp://", "tls+tcp://"; port 0: any */
 	size_t n_addresses;
 	bxc_tls_config *tls;         /* borrowed */
-	int64_t grace_ns;            /* a session without connection is closed after this; 0: 60 s */
+	int64_t grace_ns;            /* a session whose peer is not heard for so long is closed; 0: 60 s */
+	int64_t heartbeat_ns;        /* 50 ms to 10 min, 0: 10 s; both ends: a ping after such a silence, a cut after three */
 } bxc_chan_server_config;
 BXC_MUST_CHECK int bxc_chan_server_new(bxc_loop *loop, const bxc_chan_server_config *c, const bxc_chan_server_callbacks *cb,
 	void *ud, bxc_chan_server **ret, bxc_err **err);
@@ -83,7 +84,8 @@ void bxc_chan_set_callbacks(bxc_chan *c, const bxc_chan_callbacks *cb, void *ud)
 const char *bxc_chan_session_id(const bxc_chan *c);  /* 32 hex digits, the same on both sides; "" before the first UP */
 const char *bxc_chan_peer(const bxc_chan *c);
 /* Queues a reliable message (at most BXC_LIMIT_MESSAGE bytes; copied). RESOURCE_EXHAUSTED when 64 MiB
- * wait for acknowledgement; CANCELED after close. Any thread. */
+ * wait until the peer's user has taken them (each counts 256 bytes more than it has); CANCELED after
+ * close. What is sent before on_state tells of a RESET is lost with the session it was meant for. Any thread. */
 BXC_MUST_CHECK int bxc_chan_send(bxc_chan *c, bxc_slice msg, bxc_err **err);
 /* Loop only. Says goodbye once queued messages are acknowledged (at most 5 s), then frees; no callback after it returns. */
 void bxc_chan_close(bxc_chan *c);
@@ -95,7 +97,8 @@ void bxc_chan_drop(bxc_chan *c);
 typedef enum bxc_chan_stream_flags {
 	BXC_CHAN_BULK = 1u << 0,     /* on the bulk connection: never delays messages */
 } bxc_chan_stream_flags;
-/* kind at most 64 bytes, name at most 1024. Does not wait for the peer. UNAVAILABLE while down. */
+/* kind at most 64 bytes, name at most 1024. Does not wait for the peer. UNAVAILABLE while down. With
+ * 1024 of ours open the stream comes and fails with RESOURCE_EXHAUSTED. */
 BXC_MUST_CHECK int bxc_chan_stream_open(bxc_chan *c, const char *kind, const char *name, bxc_chan_stream_flags flags,
 	bxc_chan_stream **ret, bxc_err **err);
 /* Blocks for credit. UNAVAILABLE after a cut, CANCELED when cancel fires, the peer's error after its reset. */

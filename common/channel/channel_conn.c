@@ -22,7 +22,8 @@
 
 #define RX_BYTES      (128u << 10)
 #define CONNECT_NS    (5 * BXC_NS_PER_S)
-#define MAX_WAITING   256u           /* connections that have not introduced themselves */
+#define MAX_WAITING   256u           /* connections that have not introduced themselves; the oldest goes for a newer one */
+#define MAX_WAITING_HOST 64u         /* of them of one address */
 #define MAX_ADDRESSES 16u
 
 struct conn_impl {
@@ -35,15 +36,22 @@ struct conn_impl {
 	/* dialling */
 	nng_stream_dialer *dialer;
 	nng_aio *dial;
+	struct resolving *resolving; /* the name is being looked up */
 	char **urls;                 /* numeric, tried in turn */
 	size_t url;
-	char *host;                  /* as given: for TLS */
-	char *port;
 	bxc_loop_timer *connect_timer;
 	bool reaping;
 	/* results on their way to the loop */
 	int result;
 	size_t count;
+};
+
+/* A name that is being looked up on the pool. */
+struct resolving {
+	struct conn_impl *i;         /* engine's thread; NULL: the connection was closed meanwhile */
+	char *host, *port;
+	char **urls;
+	bxc_err *err;
 };
 
 struct listener {
@@ -191,8 +199,6 @@ static void reaped(void *ud)
 	free(i->tx_buf);
 	free(i->rx_buf);
 	bxc_strv_free(i->urls);
-	free(i->host);
-	free(i->port);
 	free(i);
 }
 
@@ -202,6 +208,9 @@ static void reap(void *ud)
 	bxc_loop *loop = i->c->e->loop;
 	if (i->dial) {
 		nng_aio_stop(i->dial);
+		/* It may have connected while it was given up. */
+		if (!i->stream && nng_aio_result(i->dial) == 0)
+			i->stream = nng_aio_get_output(i->dial, 0);
 		nng_aio_free(i->dial);
 	}
 	if (i->dialer)
@@ -241,7 +250,11 @@ void impl_close(conn *c)
 		nng_stream_dialer_close(i->dialer);
 	if (i->stream)
 		nng_stream_close(i->stream);
-	bxc_check(bxc_pool_submit(c->e->pool, reap, NULL, NULL, i, NULL) == 0);
+	if (i->resolving)
+		i->resolving->i = NULL;
+	/* At the end of the engine its pool takes nothing any more, and nobody is left to be delayed. */
+	if (bxc_pool_submit(c->e->pool, reap, NULL, NULL, i, NULL) < 0)
+		reap(i);
 }
 
 /* ---- a stream becomes a connection ---- */
@@ -268,20 +281,24 @@ static char *address_text(const nng_sockaddr *sa)
 	return bxc_strdup("?");
 }
 
+static char *peer_text(nng_stream *stream, bool is_ipc)
+{
+	nng_sockaddr sa = {0};
+	uint64_t uid;
+	if (is_ipc && nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_UID, &uid) == 0)
+		return bxc_str_fmt("ipc:uid=%llu", (unsigned long long)uid);
+	if (nng_stream_get_addr(stream, NNG_OPT_REMADDR, &sa) == 0)
+		return address_text(&sa);
+	return bxc_strdup("?");
+}
+
 static void adopt(conn *c, nng_stream *stream, bool is_ipc)
 {
 	struct conn_impl *i = c->impl;
-	nng_sockaddr sa = {0};
-	uint64_t uid;
 	i->stream = stream;
+	c->peer = peer_text(stream, is_ipc);
 	i->rx_buf = bxc_malloc(RX_BYTES);
 	bxc_check(nng_aio_alloc(&i->rx, rx_cb, i) == 0 && nng_aio_alloc(&i->tx, tx_cb, i) == 0);
-	if (is_ipc && nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_UID, &uid) == 0)
-		c->peer = bxc_str_fmt("ipc:uid=%llu", (unsigned long long)uid);
-	else if (nng_stream_get_addr(stream, NNG_OPT_REMADDR, &sa) == 0)
-		c->peer = address_text(&sa);
-	else
-		c->peer = bxc_strdup("?");
 	if (!is_ipc) {
 		/* Nagle is on by default for streams: 40 ms for each small exchange. */
 		bxc_ignore(nng_stream_set_bool(stream, NNG_OPT_TCP_NODELAY, true));
@@ -307,12 +324,8 @@ static void dialed_loop(void *ud)
 	nng_stream *stream = d->stream;
 	int result = d->result;
 	free(d);
-	if (i->reaping) {
-		/* Freed with the rest: it was never used. */
-		if (stream && !i->stream)
-			i->stream = stream;
-		return;
-	}
+	if (i->reaping)
+		return;              /* reap() takes the stream */
 	if (i->connect_timer)
 		bxc_loop_timer_disarm(i->connect_timer);
 	if (result == 0) {
@@ -384,23 +397,20 @@ static void dial_next(struct conn_impl *i, bxc_err *why_take)
 	nng_stream_dialer_dial(i->dialer, i->dial);
 }
 
-struct resolving {
-	struct conn_impl *i;
-	char **urls;
-	bxc_err *err;
-};
-
 static void resolved(void *ud)
 {
 	struct resolving *q = ud;
 	struct conn_impl *i = q->i;
-	bxc_err *err = BXC_TAKE(q->err);
-	i->urls = q->urls;
+	if (i) {
+		i->resolving = NULL;
+		i->urls = BXC_TAKE(q->urls);
+		dial_next(i, BXC_TAKE(q->err));
+	}
+	bxc_strv_free(q->urls);
+	bxc_err_free(q->err);
+	free(q->host);
+	free(q->port);
 	free(q);
-	if (i->reaping)
-		bxc_err_free(err);
-	else
-		dial_next(i, err);
 }
 
 static void resolve(void *ud)
@@ -408,9 +418,9 @@ static void resolve(void *ud)
 	struct resolving *q = ud;
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct addrinfo *list = NULL;
-	int e = getaddrinfo(q->i->host, q->i->port, &hints, &list);
+	int e = getaddrinfo(q->host, q->port, &hints, &list);
 	if (e != 0) {
-		bxc_ignore(bxc_err_set(&q->err, BXC_UNAVAILABLE, "host '%s': %s", q->i->host, gai_strerror(e)));
+		bxc_ignore(bxc_err_set(&q->err, BXC_UNAVAILABLE, "host '%s': %s", q->host, gai_strerror(e)));
 		return;
 	}
 	size_t n = 0;
@@ -419,12 +429,12 @@ static void resolve(void *ud)
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
 		bool v6 = a->ai_family == AF_INET6;
-		bxc_strv_pushf(&q->urls, "tcp://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", q->i->port);
+		bxc_strv_pushf(&q->urls, "tcp://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", q->port);
 		n++;
 	}
 	freeaddrinfo(list);
 	if (!q->urls)
-		bxc_ignore(bxc_err_set(&q->err, BXC_UNAVAILABLE, "host '%s' has no address", q->i->host));
+		bxc_ignore(bxc_err_set(&q->err, BXC_UNAVAILABLE, "host '%s' has no address", q->host));
 }
 
 /* "tcp://host:port" and "tls+tcp://host:port" in parts. */
@@ -471,10 +481,9 @@ int conn_dial(engine *e, const char *address, bxc_tls_config *tls, const conn_ca
 		dial_next(c->impl, NULL);
 		return 0;
 	}
-	c->impl->host = BXC_TAKE(host);
-	c->impl->port = BXC_TAKE(port);
 	struct resolving *q = bxc_calloc(1, sizeof(*q));
-	q->i = c->impl;
+	*q = (struct resolving){.i = c->impl, .host = BXC_TAKE(host), .port = BXC_TAKE(port)};
+	c->impl->resolving = q;
 	bxc_check(bxc_pool_submit(e->pool, resolve, e->loop, resolved, q, NULL) == 0);
 	return 0;
 }
@@ -494,6 +503,41 @@ static void accept_again(void *ud)
 		nng_stream_listener_accept(l->l, l->aio);
 }
 
+static size_t host_length(const char *peer)
+{
+	const char *colon = strrchr(peer, ':');
+	return colon ? (size_t)(colon - peer) : strlen(peer);
+}
+
+/*
+ * Who connects and says nothing keeps nobody out: when the waiting room is full, who has waited
+ * longest leaves. An introduction takes milliseconds.
+ */
+static void make_room(engine *e, const char *peer)
+{
+	conn *oldest = NULL, *oldest_same = NULL;
+	size_t all = 0, same = 0, host = host_length(peer);
+	BXC_ARR_FOREACH (p, &e->conns) {
+		conn *c = *p;
+		if (!c->is_server || c->handshaken || !c->peer)
+			continue;
+		all++;
+		if (!oldest || c->since_ns < oldest->since_ns)
+			oldest = c;
+		if (host_length(c->peer) != host || strncmp(c->peer, peer, host) != 0)
+			continue;
+		same++;
+		if (!oldest_same || c->since_ns < oldest_same->since_ns)
+			oldest_same = c;
+	}
+	conn *victim = same >= MAX_WAITING_HOST ? oldest_same : all >= MAX_WAITING ? oldest : NULL;
+	if (!victim)
+		return;
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED, "too many connections wait to be introduced"));
+	conn_failed(victim, err);
+}
+
 static void accepted_loop(void *ud)
 {
 	struct accepted *a = ud;
@@ -502,13 +546,11 @@ static void accepted_loop(void *ud)
 	int result = a->result;
 	free(a);
 	if (result == 0) {
-		size_t waiting = 0;
-		bxc_err *err = NULL;
-		BXC_ARR_FOREACH (c, &l->e->conns)
-			waiting += (*c)->is_server && !(*c)->handshaken;
+		BXC_AUTOERR bxc_err *err = NULL;
+		BXC_AUTOFREE char *peer = peer_text(stream, l->is_ipc);
+		make_room(l->e, peer);
 		conn *c = new_conn(l->e, true);
-		if (l->closed || waiting >= MAX_WAITING || (l->tls && bxc_tls_new(l->tls, NULL, &c->tls, &err) < 0)) {
-			bxc_err_free(err);
+		if (l->closed || (l->tls && bxc_tls_new(l->tls, NULL, &c->tls, &err) < 0)) {
 			c->impl->stream = stream;
 			c->closing = true;
 			impl_close(c);

@@ -10,6 +10,8 @@
 #include "common/base/str.h"
 
 #define FIRST_NS   (10 * BXC_NS_PER_S)
+#define TOKEN_MAX  2048u             /* bytes, so that a hello stays below HELLO_MAX */
+#define NAME_MAX_BYTES 256u
 #define BACKOFF_NS (100 * BXC_NS_PER_MS)
 #define BACKOFF_MAX_NS (5 * BXC_NS_PER_S)
 
@@ -62,11 +64,9 @@ static void refuse(struct dialer *d, conn *k, bxc_err *err_take)
 	bool transient = bxc_code_is_transient(bxc_err_code(err_take));
 	if (k == d->trying_bulk) {
 		d->trying_bulk = NULL;
-		c->bulk_wanted = false;
 		conn_close(k, false);
+		chan_no_bulk(c, bxc_err_text(err_take));
 		bxc_err_free(err_take);
-		/* Streams that waited for it can't go on. */
-		chan_fail_streams_on(c, NULL, "no connection for bulk data");
 		return;
 	}
 	d->trying = NULL;
@@ -86,12 +86,19 @@ static void welcome(struct dialer *d, conn *k, const frame *f)
 	bxc_err *err = NULL;
 	int r = bxc_json_parse(f->payload, &j, &err);
 	const char *id = bxc_json_get_str(j, "session", ""), *secret = bxc_json_get_str(j, "secret", "");
+	bool resumed = bxc_json_get_bool(j, "resumed", false);
+	uint64_t last_seq = bxc_json_get_u64(j, "last_seq", 0);
 	if (r >= 0 && k == d->trying && (strlen(id) != sizeof(c->id) - 1 || strlen(secret) != sizeof(c->secret) - 1))
 		r = bxc_err_set(&err, BXC_INVALID_ARGUMENT, "malformed welcome of the coordinator");
+	if (r >= 0 && k == d->trying && resumed)
+		r = chan_check_resume(c, last_seq, &err);
 	if (r < 0) {
 		refuse(d, k, err);
 		return;
 	}
+	int64_t beat = bxc_json_get_i64(j, "heartbeat_ns", HEARTBEAT_NS);
+	k->heartbeat_ns = BXC_MIN(BXC_MAX(beat, (int64_t)HEARTBEAT_MIN_NS), (int64_t)HEARTBEAT_MAX_NS);
+	engine_tick_soon(c->e, k->heartbeat_ns);
 	if (k == d->trying_bulk) {
 		d->trying_bulk = NULL;
 		chan_attach(c, k, true, 0);
@@ -99,7 +106,6 @@ static void welcome(struct dialer *d, conn *k, const frame *f)
 	}
 	d->trying = NULL;
 	d->backoff_ns = 0;
-	bool resumed = bxc_json_get_bool(j, "resumed", false);
 	bool first = !d->was_up;
 	if (!resumed && !first)
 		chan_reset_session(c);
@@ -108,7 +114,7 @@ static void welcome(struct dialer *d, conn *k, const frame *f)
 	d->was_up = true;
 	/* The state is told before anything that comes in after it. */
 	chan_tell_state(c, first || resumed ? BXC_CHAN_UP : BXC_CHAN_RESET, NULL);
-	chan_attach(c, k, false, resumed ? bxc_json_get_u64(j, "last_seq", 0) : 0);
+	chan_attach(c, k, false, resumed ? last_seq : 0);
 }
 
 static void on_frame(conn *k, const frame *f, void *ud)
@@ -168,6 +174,12 @@ static void try_again(struct dialer *d, bxc_err *why_take)
 
 void dialer_lost(struct dialer *d)
 {
+	if (d->trying_bulk) {
+		/* It names a session that the next control connection may not find any more. */
+		conn *k = d->trying_bulk;
+		d->trying_bulk = NULL;
+		conn_close(k, false);
+	}
 	if (!d->stopped && !d->trying)
 		try_again(d, NULL);
 }
@@ -177,10 +189,11 @@ void dialer_want_bulk(struct dialer *d)
 	bxc_err *err = NULL;
 	if (d->trying_bulk)
 		return;
-	if (conn_dial(d->chan->e, d->address, d->tls, &dial_callbacks, d, &d->trying_bulk, &err) < 0)
+	if (conn_dial(d->chan->e, d->address, d->tls, &dial_callbacks, d, &d->trying_bulk, &err) < 0) {
+		chan_no_bulk(d->chan, bxc_err_text(err));
 		bxc_err_free(err);
+	}
 }
-
 
 void dialer_stop(struct dialer *d)
 {
@@ -217,6 +230,10 @@ static void start(void *ud)
 int bxc_chan_dial(bxc_loop *loop, const bxc_chan_dial_config *cfg, const bxc_chan_callbacks *cb, void *ud, bxc_chan **ret, bxc_err **err)
 {
 	engine *e;
+	if (strlen(cfg->name) > NAME_MAX_BYTES)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the name of a peer has at most %u bytes", NAME_MAX_BYTES);
+	if (cfg->token && bxc_secret_bytes(cfg->token).n > TOKEN_MAX)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "a token has at most %u bytes", TOKEN_MAX);
 	int r = engine_get(&e, err);
 	if (r < 0)
 		return r;

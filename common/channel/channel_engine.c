@@ -7,6 +7,7 @@
 #include "common/base/mem.h"
 
 #define TICK_NS      (500 * BXC_NS_PER_MS)
+#define TICKS_A_BEAT 4               /* at least: how exactly silence is measured */
 #define POOL_THREADS 2u
 #define POOL_QUEUE   65536u
 
@@ -16,11 +17,30 @@ static engine *the_engine;
 static void on_tick(void *ud)
 {
 	engine *e = ud;
-	int64_t now = bxc_clock_mono_ns();
-	for (size_t i = e->conns.n; i-- > 0;)
-		if (i < e->conns.n)
-			conn_tick(e->conns.v[i], now);
-	bxc_loop_timer_arm(e->tick, TICK_NS);
+	int64_t now = bxc_clock_mono_ns(), next = TICK_NS;
+	/* While this process was stopped it could hear nobody: that was not their silence. */
+	int64_t asleep = now - e->tick_due_ns;
+	for (size_t i = e->conns.n; i-- > 0;) {
+		if (i >= e->conns.n)
+			continue;
+		conn *c = e->conns.v[i];
+		if (asleep > c->heartbeat_ns)
+			c->heard_ns = BXC_MIN(now, c->heard_ns + asleep);
+		next = BXC_MIN(next, c->heartbeat_ns / TICKS_A_BEAT);
+		conn_tick(c, now);
+	}
+	e->tick_due_ns = now + next;
+	bxc_loop_timer_arm(e->tick, next);
+}
+
+void engine_tick_soon(engine *e, int64_t heartbeat_ns)
+{
+	int64_t delay = heartbeat_ns / TICKS_A_BEAT;
+	int64_t due = bxc_clock_mono_ns() + delay;
+	if (due >= e->tick_due_ns)
+		return;
+	e->tick_due_ns = due;
+	bxc_loop_timer_arm(e->tick, delay);
 }
 
 static void *engine_thread(void *ud)
@@ -36,6 +56,7 @@ static void arm_first(void *ud)
 {
 	engine *e = ud;
 	e->tick = bxc_loop_timer_new(e->loop, on_tick, e);
+	e->tick_due_ns = bxc_clock_mono_ns() + TICK_NS;
 	bxc_loop_timer_arm(e->tick, TICK_NS);
 }
 

@@ -3,14 +3,14 @@
 
 #include "common/base/be.h"
 
-int frame_parse(bxc_slice in, frame *ret, size_t *ret_used, bxc_err **err)
+int frame_parse(bxc_slice in, size_t max_bytes, frame *ret, size_t *ret_used, bxc_err **err)
 {
 	if (in.n < FRAME_HEADER)
 		return 0;
 	uint32_t length = (uint32_t)bxc_be_get(in.p, 4);
 	uint8_t type = in.p[4];
-	if (length > FRAME_MAX)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "frame of %u bytes (at most %u)", length, FRAME_MAX);
+	if (length > max_bytes)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "frame of %u bytes (at most %zu)", length, max_bytes);
 	if (type < FRAME_HELLO || type > FRAME_BULK)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unknown frame type %u", type);
 	if (in.p[6] || in.p[7])

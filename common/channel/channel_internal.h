@@ -7,8 +7,10 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "common/base/arr.h"
+#include "common/base/clock.h"
 #include "common/base/map.h"
 #include "common/channel/channel.h"
 #include "common/codec/json.h"
@@ -19,6 +21,14 @@
 #define FRAME_MAX     65536u         /* bytes of payload */
 #define HELLO_MAX     4096u
 #define WINDOW_BYTES  (1u << 20)     /* credit of a stream at its start */
+#define BATCH_BYTES   (256u << 10)   /* what is put together for one send */
+#define STREAM_OPEN_MAX 1200u        /* bytes of kind and name */
+#define MAX_STREAMS   1024u          /* open at once, of each side */
+#define BYE_TEXT_MAX  512u           /* bytes of what a refusal says: all JSON around it stays below HELLO_MAX */
+#define ANSWERS_MAX   (1u << 20)     /* bytes of answers that may wait for a peer that does not read them */
+#define HEARTBEAT_NS  (10 * BXC_NS_PER_S)
+#define HEARTBEAT_MIN_NS (50 * BXC_NS_PER_MS)
+#define HEARTBEAT_MAX_NS (600 * BXC_NS_PER_S)
 
 typedef enum frame_type {
 	FRAME_NONE = 0,
@@ -36,7 +46,7 @@ typedef enum frame_type {
 	FRAME_PONG = 12,
 	FRAME_GOODBYE = 13,
 	FRAME_GOODBYE_ACK = 14,
-	FRAME_BULK = 15,             /* acceptor asks the dialler for a bulk connection */
+	FRAME_BULK = 15,             /* acceptor: asks for a bulk connection; dialler: there is none, and why */
 } frame_type;
 
 #define FRAME_MORE 1u                /* EVENT: the message goes on in the next EVENT frame */
@@ -49,8 +59,9 @@ typedef struct frame {
 	bxc_slice payload;           /* borrowed from the input */
 } frame;
 
-/* 1: *ret holds a frame of *ret_used bytes; 0: more bytes are needed; negative: not our protocol. */
-int frame_parse(bxc_slice in, frame *ret, size_t *ret_used, bxc_err **err);
+/* 1: *ret holds a frame of *ret_used bytes; 0: more bytes are needed; negative: not our protocol, or
+ * a payload of more than max_bytes. */
+int frame_parse(bxc_slice in, size_t max_bytes, frame *ret, size_t *ret_used, bxc_err **err);
 void frame_put(bxc_buf *out, frame_type type, uint8_t flags, uint32_t stream, uint32_t arg, bxc_slice payload);
 
 /* ---- the engine (channel_engine.c) ---- */
@@ -61,11 +72,13 @@ typedef struct engine {
 	bxc_pool *pool;              /* what may block: names, teardown of nng objects */
 	uint32_t refs;
 	bxc_loop_timer *tick;
+	int64_t tick_due_ns;
 	BXC_ARR(struct conn *) conns;
 } engine;
 
 int engine_get(engine **ret, bxc_err **err);     /* starts it for the first user */
 void engine_put(engine *e);                      /* never on the engine's own thread */
+void engine_tick_soon(engine *e, int64_t heartbeat_ns);   /* a connection's heartbeat became shorter */
 
 /* ---- connections (channel_conn.c: the only one that sees nng) ---- */
 
@@ -93,6 +106,8 @@ struct conn {
 	bool handshaken;             /* HELLO and WELCOME are through: big frames are allowed */
 	bool is_server, is_bulk;
 	int64_t since_ns, heard_ns, pinged_ns;
+	int64_t heartbeat_ns;        /* PING after such a silence; three of them: the peer is gone */
+	int64_t close_by_ns;         /* of one that flushes before it closes */
 	char *peer;
 	char *cert_name;
 };
@@ -121,10 +136,29 @@ void impl_close(conn *c);                            /* the memory of c goes lat
 /* ---- sessions (channel_session.c) ---- */
 
 typedef struct message {
-	uint64_t seq;
+	uint64_t seq;                /* 0: not numbered yet */
+	uint64_t epoch;              /* what its sender knew: see bxc_chan.epoch */
 	size_t n;
 	uint8_t *data;
 } message;
+#define MESSAGE_COST(n) ((n) + 256)  /* bytes that one takes: small ones are not free */
+
+/* Something that happened, on its way to the user. */
+typedef enum told_what {
+	TOLD_STATE = 0,
+	TOLD_MESSAGE,
+	TOLD_STREAM,
+} told_what;
+typedef struct told {
+	told_what what;
+	bxc_chan_state state;
+	bxc_err *why;
+	uint64_t seq;                /* of a message */
+	uint64_t epoch;              /* of a state */
+	uint8_t *data;
+	size_t n;
+	bxc_chan_stream *stream;
+} told;
 
 struct bxc_chan {
 	_Atomic uint32_t refs;
@@ -141,43 +175,65 @@ struct bxc_chan {
 	/* engine's thread */
 	conn *ctl, *bulk;
 	bool bulk_wanted;
+	int64_t bulk_since_ns;       /* when it was asked for */
 	BXC_ARR(message) out;        /* not acknowledged; out.v[0] is the oldest */
+	uint64_t last_seq;           /* given to the last message */
 	uint64_t sent_seq;           /* last one put on the present connection */
 	uint64_t in_seq;             /* last one received whole */
 	uint64_t acked_in;           /* last one we acknowledged */
+	uint64_t epoch;              /* counts the times the peer forgot the session; changed under the lock */
 	bxc_buf assembly;
 	BXC_ARR(bxc_chan_stream *) streams;
 	size_t turn;                 /* round robin */
 	uint32_t next_stream;
 	bool closing, goodbye_sent, finished;
-	int64_t close_deadline_ns;
-	int64_t down_since_ns;
+	bxc_loop_timer *close_timer;
+	int64_t down_since_ns;       /* the last sign of life before the control connection was lost */
 	struct dialer *dialer;       /* dialling side */
 	bxc_chan_server *server;     /* listening side */
 
-	pthread_mutex_t lock;        /* protects the rest; leaf */
+	pthread_mutex_t lock;        /* protects the rest; leaf, taken after a stream's */
 	pthread_cond_t changed;
-	uint64_t last_seq;           /* given to the last queued message */
-	size_t queued_bytes;         /* not acknowledged, also those still on their way to the engine */
+	BXC_ARR(message) queue;      /* on their way to the engine */
+	bool queue_posted;           /* it was told */
+	size_t queued_bytes;         /* cost of what is not acknowledged, the queue included */
+	uint64_t user_epoch;         /* as far as the user has been told */
+	BXC_ARR(told) inbox;         /* on their way to the user */
+	bool inbox_posted;
+	size_t inbox_bytes;          /* cost of its messages */
+	uint64_t taken_seq;          /* last message the user took */
+	uint32_t n_accepted;         /* streams of the peer that the user has not given back */
 	bool no_more;                /* closed */
 	bool is_up;
-	bool gone;                   /* the engine is through with it */
+	bool gone;                   /* the engine is through with it, and may be gone itself: nothing is posted any more */
 };
 
 void chan_ref(bxc_chan *c);
 void chan_unref(bxc_chan *c);
 bxc_chan *chan_new(engine *e, bxc_loop *loop, bool is_server);
+/* Has the peer seen what it has acknowledged, and no more than was sent? Otherwise it can't go on. */
+int chan_check_resume(const bxc_chan *c, uint64_t peer_last_seq, bxc_err **err);
 void chan_attach(bxc_chan *c, conn *k, bool bulk, uint64_t peer_last_seq);
 void chan_reset_session(bxc_chan *c);                /* the peer has forgotten us */
 void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take);
-void chan_tell_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why);
 void chan_finish(bxc_chan *c, const bxc_err *why);   /* final: CLOSED */
 void chan_fill(bxc_chan *c, conn *k);
-void chan_tick(bxc_chan *c, int64_t now_ns);        /* of a session that is being closed */
+void chan_close_step(bxc_chan *c);                   /* of a session that is being closed: does what can be done now */
 extern const conn_callbacks chan_conn_callbacks;
 void chan_want_bulk(bxc_chan *c);
-void chan_fail_streams_on(bxc_chan *c, const conn *k, const char *text);   /* k NULL: those that wait for the bulk one */
+void chan_no_bulk(bxc_chan *c, const char *why);     /* streams that wait for the bulk connection fail */
 void chan_bye_error(const frame *f, bxc_err **err);  /* what a BYE says */
+
+/* ---- between sessions and their users (channel_user.c) ---- */
+
+void chan_tell_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why);
+void chan_tell_stream(bxc_chan *c, bxc_chan_stream *s_take);
+int chan_tell_message(bxc_chan *c, uint64_t seq, bxc_slice msg, bxc_err **err);
+/* Any thread; false, and nothing is posted, once the engine is through with the session. */
+bool chan_post(bxc_chan *c, bxc_post_fn fn, void *ud);
+
+/* ---- the dialler and the server (channel_dial.c, channel_server.c) ---- */
+
 void dialer_want_bulk(struct dialer *d);
 void dialer_lost(struct dialer *d);                  /* the control connection was lost */
 void dialer_stop(struct dialer *d);
@@ -190,6 +246,7 @@ struct bxc_chan_stream {
 	bxc_chan *chan;
 	uint32_t id;
 	bool bulk;
+	bool accepted;               /* opened by the peer */
 	char *kind, *name;
 
 	/* engine's thread */

@@ -39,7 +39,7 @@ static void *pump(void *ud)
 	}
 	struct relay *r = h->r;
 	free(h);
-	if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+	if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) {
 		bxc_chan_stream_free(r->a);
 		bxc_chan_stream_free(r->b);
 		free(r);

@@ -9,8 +9,11 @@
 #include "common/base/rand.h"
 #include "common/base/str.h"
 
-#define GRACE_NS   (60 * BXC_NS_PER_S)
-#define TICK_NS    (500 * BXC_NS_PER_MS)
+#define GRACE_NS     (60 * BXC_NS_PER_S)
+#define TICK_NS      (500 * BXC_NS_PER_MS)
+#define TICKS_A_GRACE 10             /* at least */
+#define BULK_NS      (30 * BXC_NS_PER_S)     /* for a dialler to make the bulk connection, or say that it can't */
+#define MAX_SESSIONS 4096u
 
 struct bxc_chan_server {
 	_Atomic uint32_t refs;
@@ -19,14 +22,13 @@ struct bxc_chan_server {
 	bxc_chan_server_callbacks cb;    /* user's loop */
 	void *ud;
 	bool user_stopped;               /* user's loop */
-	int64_t grace_ns;
+	int64_t grace_ns, heartbeat_ns;
 	BXC_ARR(listener *) listeners;
 	BXC_ARR(uint16_t) ports;
 	/* engine's thread */
 	BXC_ARR(bxc_chan *) chans;
 	BXC_ARR(struct visitor *) visitors;
 	bxc_loop_timer *tick;
-	bool stopped;
 	pthread_mutex_t lock;            /* protects gone; leaf */
 	pthread_cond_t changed;
 	bool gone;
@@ -45,7 +47,7 @@ struct visitor {
 
 static void server_unref(bxc_chan_server *s)
 {
-	if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	bxc_arr_done(&s->listeners);
 	bxc_arr_done(&s->ports);
@@ -80,20 +82,29 @@ static void visitor_free(struct visitor *v)
 static void bye(conn *k, const bxc_err *err)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	const char *why = bxc_err_text(err);
+	size_t n = BXC_MIN(strlen(why), (size_t)BYE_TEXT_MAX);
+	/* Not within a character. */
+	while (n < strlen(why) && n && ((unsigned char)why[n] & 0xc0) == 0x80)
+		n--;
+	BXC_AUTOFREE char *part = bxc_strndup(why, n);
 	bxc_json_set_str(j, "code", bxc_code_name(bxc_err_code(err)));
-	bxc_json_set_str(j, "text", bxc_err_text(err));
+	bxc_json_set_str(j, "text", part);
 	BXC_AUTOFREE char *text = bxc_json_print(j);
-	frame_put(&k->out, FRAME_BYE, 0, 0, 0, bxc_slice_of(text, BXC_MIN(strlen(text), (size_t)HELLO_MAX)));
+	frame_put(&k->out, FRAME_BYE, 0, 0, 0, bxc_slice_of(text, strlen(text)));
 	conn_close(k, true);
 }
 
-static void send_welcome(bxc_chan *c, conn *k, bool resumed)
+static void send_welcome(bxc_chan_server *s, bxc_chan *c, conn *k, bool resumed)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	bxc_json_set_str(j, "session", c->id);
 	bxc_json_set_str(j, "secret", c->secret);
 	bxc_json_set_bool(j, "resumed", resumed);
 	bxc_json_set_u64(j, "last_seq", c->in_seq);
+	bxc_json_set_ns(j, "heartbeat_ns", s->heartbeat_ns);
+	k->heartbeat_ns = s->heartbeat_ns;
+	engine_tick_soon(s->e, s->heartbeat_ns);
 	BXC_AUTOFREE char *text = bxc_json_print(j);
 	frame_put(&k->out, FRAME_WELCOME, 0, 0, 0, bxc_slice_of(text, strlen(text)));
 }
@@ -105,24 +116,25 @@ static void answered(void *ud)
 	struct visitor *v = ud;
 	bxc_chan_server *s = v->s;
 	bxc_chan *c = v->chan;
-	if (c) {
-		c->server = s->stopped ? NULL : s;
-		if (s->stopped) {
-			chan_finish(c, NULL);
+	if (c && c->finished)
+		/* Its user has closed it at once. */
+		bxc_ignore(bxc_err_set(&v->err, BXC_UNAVAILABLE, "the session was closed"));
+	if (c && !c->finished) {
+		c->server = s;
+		*bxc_arr_push(&s->chans) = c;
+		chan_ref(c);
+		if (v->c) {
+			send_welcome(s, c, v->c, false);
+			chan_tell_state(c, BXC_CHAN_UP, NULL);
+			chan_attach(c, v->c, false, 0);
 		} else {
-			*bxc_arr_push(&s->chans) = c;
-			chan_ref(c);
-			if (v->c) {
-				send_welcome(c, v->c, false);
-				chan_tell_state(c, BXC_CHAN_UP, NULL);
-				chan_attach(c, v->c, false, 0);
-			} else {
-				c->down_since_ns = bxc_clock_mono_ns();
-			}
+			c->down_since_ns = bxc_clock_mono_ns();
 		}
 	} else if (v->c) {
 		bye(v->c, v->err);
 	}
+	if (c)
+		chan_unref(c);
 	visitor_free(v);
 }
 
@@ -130,9 +142,14 @@ static void ask(void *ud)
 {
 	struct visitor *v = ud;
 	bxc_chan_server *s = v->s;
+	if (s->user_stopped) {
+		/* The engine is through with the server, and may be gone. */
+		visitor_free(v);
+		return;
+	}
 	const char *token = v->token ? v->token : "";
 	const bxc_chan_hello h = {v->role, v->name, v->peer, bxc_slice_of(token, strlen(token)), v->cert_name};
-	int r = s->user_stopped ? bxc_err_set(&v->err, BXC_UNAVAILABLE, "the coordinator is going away") : s->cb.authorize(&h, s->ud, &v->err);
+	int r = s->cb.authorize(&h, s->ud, &v->err);
 	if (r >= 0) {
 		bxc_chan *c = chan_new(s->e, s->user_loop, true);
 		BXC_AUTOFREE char *id = bxc_rand_hex(16);
@@ -140,6 +157,7 @@ static void ask(void *ud)
 		memcpy(c->id, id, sizeof(c->id));
 		memcpy(c->secret, secret, sizeof(c->secret));
 		c->peer = bxc_strdup(v->peer);
+		chan_ref(c);
 		v->chan = c;
 		s->cb.on_session(c, &h, s->ud);
 	}
@@ -178,10 +196,18 @@ static void hello(struct visitor *v, const frame *f)
 		r = bxc_err_set(&err, BXC_FAILED_PRECONDITION, "protocol version %lld is not spoken here (1 is)", (long long)bxc_json_get_i64(j, "version", 0));
 	if (r >= 0 && (strlen(role) > 32 || strlen(name) > 256))
 		r = bxc_err_set(&err, BXC_INVALID_ARGUMENT, "role or name is too long");
-	bool bulk = bxc_str_eq(bxc_json_get_str(j, "kind", ""), "bulk");
+	const char *kind = bxc_json_get_str(j, "kind", "");
+	bool bulk = bxc_str_eq(kind, "bulk");
+	if (r >= 0 && !bulk && !bxc_str_eq(kind, "control"))
+		r = bxc_err_set(&err, BXC_INVALID_ARGUMENT, "kind: '%.32s' is neither control nor bulk", kind);
 	bxc_chan *c = r >= 0 ? find_session(s, bxc_json_get_str(j, "session", ""), bxc_json_get_str(j, "secret", "")) : NULL;
 	if (r >= 0 && bulk && !c)
 		r = bxc_err_set(&err, BXC_NOT_FOUND, "no such session");
+	uint64_t last = bxc_json_get_u64(j, "last_seq", 0);
+	if (r >= 0 && c && !bulk)
+		r = chan_check_resume(c, last, &err);
+	if (r >= 0 && !c && s->chans.n >= MAX_SESSIONS)
+		r = bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED, "%u peers are connected already", MAX_SESSIONS);
 	if (r < 0) {
 		v->c = NULL;
 		bye(k, err);
@@ -189,9 +215,8 @@ static void hello(struct visitor *v, const frame *f)
 		return;
 	}
 	if (c) {
-		uint64_t last = bxc_json_get_u64(j, "last_seq", 0);
 		v->c = NULL;
-		send_welcome(c, k, true);
+		send_welcome(s, c, k, true);
 		if (!bulk)
 			chan_tell_state(c, BXC_CHAN_UP, NULL);
 		chan_attach(c, k, bulk, last);
@@ -238,7 +263,7 @@ static void on_accept(conn *c, void *ud)
 	struct visitor *v = bxc_calloc(1, sizeof(*v));
 	v->s = s;
 	v->c = c;
-	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 	*bxc_arr_push(&s->visitors) = v;
 	conn_set(c, &cb, v);
 }
@@ -256,34 +281,38 @@ void server_forget(bxc_chan_server *s, bxc_chan *c)
 	}
 }
 
+static int64_t tick_ns(const bxc_chan_server *s)
+{
+	return BXC_MIN(s->grace_ns / TICKS_A_GRACE, (int64_t)TICK_NS);
+}
+
 static void on_tick(void *ud)
 {
 	bxc_chan_server *s = ud;
 	int64_t now = bxc_clock_mono_ns();
 	for (size_t i = s->chans.n; i-- > 0;) {
 		bxc_chan *c = s->chans.v[i];
-		if (c->closing) {
-			chan_tick(c, now);
-		} else if (!c->ctl && now - c->down_since_ns > s->grace_ns) {
+		if (c->bulk_wanted && now - c->bulk_since_ns > BULK_NS)
+			chan_no_bulk(c, "the peer has not made it");
+		if (!c->ctl && now - c->down_since_ns > s->grace_ns) {
 			BXC_AUTOERR bxc_err *err = NULL;
 			bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the peer did not come back"));
 			chan_finish(c, err);
 		}
 	}
-	bxc_loop_timer_arm(s->tick, TICK_NS);
+	bxc_loop_timer_arm(s->tick, tick_ns(s));
 }
 
 static void begin(void *ud)
 {
 	bxc_chan_server *s = ud;
 	s->tick = bxc_loop_timer_new(s->e->loop, on_tick, s);
-	bxc_loop_timer_arm(s->tick, TICK_NS);
+	bxc_loop_timer_arm(s->tick, tick_ns(s));
 }
 
 static void end(void *ud)
 {
 	bxc_chan_server *s = ud;
-	s->stopped = true;
 	bxc_loop_timer_free(s->tick);
 	BXC_ARR_FOREACH (l, &s->listeners)
 		listener_free(*l);
@@ -314,6 +343,8 @@ int bxc_chan_server_new(bxc_loop *loop, const bxc_chan_server_config *cfg, const
 	bxc_chan_server **ret, bxc_err **err)
 {
 	engine *e;
+	if (cfg->heartbeat_ns && (cfg->heartbeat_ns < HEARTBEAT_MIN_NS || cfg->heartbeat_ns > HEARTBEAT_MAX_NS))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the heartbeat of channels is between 50 ms and 10 min");
 	int r = engine_get(&e, err);
 	if (r < 0)
 		return r;
@@ -324,6 +355,7 @@ int bxc_chan_server_new(bxc_loop *loop, const bxc_chan_server_config *cfg, const
 	s->cb = *cb;
 	s->ud = ud;
 	s->grace_ns = cfg->grace_ns ? cfg->grace_ns : GRACE_NS;
+	s->heartbeat_ns = cfg->heartbeat_ns ? cfg->heartbeat_ns : HEARTBEAT_NS;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	bxc_loop_post(e->loop, begin, s);

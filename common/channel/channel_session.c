@@ -15,23 +15,24 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-#define QUEUE_MAX    (64u << 20)     /* bytes of messages that are not acknowledged */
-#define BATCH_BYTES  (256u << 10)
 #define CLOSE_NS     (5 * BXC_NS_PER_S)
-#define MAX_STREAMS  1024u
 
 void chan_ref(bxc_chan *c)
 {
-	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
 }
 
 void chan_unref(bxc_chan *c)
 {
-	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
+	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	BXC_ARR_FOREACH (m, &c->out)
 		free(m->data);
+	BXC_ARR_FOREACH (m, &c->queue)
+		free(m->data);
 	bxc_arr_done(&c->out);
+	bxc_arr_done(&c->queue);
+	bxc_arr_done(&c->inbox);
 	bxc_arr_done(&c->streams);
 	bxc_buf_done(&c->assembly);
 	pthread_mutex_destroy(&c->lock);
@@ -54,66 +55,6 @@ bxc_chan *chan_new(engine *e, bxc_loop *loop, bool is_server)
 	return c;
 }
 
-/* ---- callbacks on the user's loop ---- */
-
-struct told {
-	bxc_chan *c;
-	int what;                    /* 0 state, 1 message, 2 stream */
-	bxc_chan_state state;
-	bxc_err *why;
-	uint8_t *data;
-	size_t n;
-	bxc_chan_stream *stream;
-};
-
-static void tell_user(void *ud)
-{
-	struct told *t = ud;
-	bxc_chan *c = t->c;
-	if (c->user_closed) {
-		if (t->stream)
-			bxc_chan_stream_free(t->stream);
-	} else if (t->what == 0) {
-		if (c->cb.on_state)
-			c->cb.on_state(c, t->state, t->why, c->ud);
-	} else if (t->what == 1) {
-		if (c->cb.on_message)
-			c->cb.on_message(c, bxc_slice_of(t->data, t->n), c->ud);
-	} else if (c->cb.on_stream) {
-		c->cb.on_stream(c, t->stream, t->stream->kind, t->stream->name, c->ud);
-	} else {
-		bxc_chan_stream_reset(t->stream, BXC_UNIMPLEMENTED, "streams are not taken here");
-		bxc_chan_stream_free(t->stream);
-	}
-	bxc_err_free(t->why);
-	free(t->data);
-	free(t);
-	chan_unref(c);
-}
-
-static struct told *told_new(bxc_chan *c, int what)
-{
-	struct told *t = bxc_calloc(1, sizeof(*t));
-	chan_ref(c);
-	t->c = c;
-	t->what = what;
-	return t;
-}
-
-void chan_tell_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why)
-{
-	struct told *t = told_new(c, 0);
-	t->state = st;
-	t->why = bxc_err_copy(why);
-	/* Whoever hears of it may open streams at once. */
-	if (st == BXC_CHAN_UP || st == BXC_CHAN_RESET) {
-		pthread_mutex_lock(&c->lock);
-		c->is_up = true;
-		pthread_mutex_unlock(&c->lock);
-	}
-	bxc_loop_post(c->user_loop, tell_user, t);
-}
-
 /* ---- streams ---- */
 
 static bxc_chan_stream *find_stream(bxc_chan *c, uint32_t id, const conn *k)
@@ -132,7 +73,8 @@ static void drop_stream(bxc_chan *c, size_t i)
 	stream_unref(s);
 }
 
-void chan_fail_streams_on(bxc_chan *c, const conn *k, const char *text)
+/* Those of a connection; of none: those that wait for the bulk one. */
+static void fail_streams_on(bxc_chan *c, const conn *k, const char *text)
 {
 	for (size_t i = c->streams.n; i-- > 0;) {
 		if (c->streams.v[i]->on != k)
@@ -151,34 +93,51 @@ static void fail_streams(bxc_chan *c, const char *text)
 	}
 }
 
+/* The stream is not there: only its number is needed to say so. */
+static int refuse_stream(conn *k, uint32_t id, bxc_code code, const char *text, bxc_err **err)
+{
+	if (k->out.len >= ANSWERS_MAX)
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the peer opens streams and does not read the answers");
+	frame_put(&k->out, FRAME_RESET, 0, id, (uint32_t)code, bxc_slice_of(text, strlen(text)));
+	return 0;
+}
+
 static int open_frame(bxc_chan *c, conn *k, const frame *f, bxc_err **err)
 {
 	const char *kind = (const char *)f->payload.p;
 	const char *zero = f->payload.n ? memchr(kind, 0, f->payload.n) : NULL;
-	if (!zero || f->payload.n > 1200 || (f->stream & 1) == (c->is_server ? 0 : 1))
+	if (!zero || f->payload.n > STREAM_OPEN_MAX || f->stream == 0 || (f->stream & 1) == (c->is_server ? 0 : 1))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "malformed opening of a stream");
-	if (find_stream(c, f->stream, k) || c->streams.n >= MAX_STREAMS)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "a stream is opened twice, or more than %u at once", MAX_STREAMS);
+	if (find_stream(c, f->stream, k))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "stream %u is opened twice", f->stream);
+	pthread_mutex_lock(&c->lock);
+	/* Also those that the peer has reset already count, until our user has put them away. */
+	bool full = c->n_accepted >= MAX_STREAMS;
+	c->n_accepted += !full;
+	pthread_mutex_unlock(&c->lock);
+	if (full)
+		return refuse_stream(k, f->stream, BXC_RESOURCE_EXHAUSTED, "too many streams are open", err);
 	bxc_chan_stream *s = stream_new(c, f->stream, k->is_bulk);
+	s->accepted = true;
+	s->tx_credit = f->arg;
 	s->kind = bxc_strdup(kind);
 	s->name = bxc_strndup(zero + 1, f->payload.n - (size_t)(zero + 1 - kind));
 	s->opened = true;
 	s->on = k;
 	stream_ref(s);
 	*bxc_arr_push(&c->streams) = s;
-	struct told *t = told_new(c, 2);
-	t->stream = s;
-	bxc_loop_post(c->user_loop, tell_user, t);
+	chan_tell_stream(c, s);
 	return 0;
 }
 
 /* ---- messages ---- */
 
+/* The peer has every message up to seq. */
 static void acknowledged(bxc_chan *c, uint64_t seq)
 {
 	size_t n = 0, bytes = 0;
 	while (n < c->out.n && c->out.v[n].seq <= seq) {
-		bytes += c->out.v[n].n;
+		bytes += MESSAGE_COST(c->out.v[n].n);
 		free(c->out.v[n].data);
 		n++;
 	}
@@ -189,6 +148,15 @@ static void acknowledged(bxc_chan *c, uint64_t seq)
 	pthread_mutex_lock(&c->lock);
 	c->queued_bytes -= bytes;
 	pthread_mutex_unlock(&c->lock);
+}
+
+static int ack_frame(bxc_chan *c, const frame *f, bxc_err **err)
+{
+	uint64_t seq = f->payload.n == 8 ? bxc_be_get(f->payload.p, 8) : UINT64_MAX;
+	if (seq > c->sent_seq)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the peer acknowledges what was not sent");
+	acknowledged(c, seq);
+	return 0;
 }
 
 static int event_frame(bxc_chan *c, const frame *f, bxc_err **err)
@@ -204,12 +172,9 @@ static int event_frame(bxc_chan *c, const frame *f, bxc_err **err)
 	if (r < 0 || (f->flags & FRAME_MORE))
 		return r;
 	c->in_seq = seq;
-	struct told *t = told_new(c, 1);
-	t->data = bxc_memdup(c->assembly.data, c->assembly.len);
-	t->n = c->assembly.len;
+	r = chan_tell_message(c, seq, bxc_buf_slice(&c->assembly), err);
 	bxc_buf_clear(&c->assembly);
-	bxc_loop_post(c->user_loop, tell_user, t);
-	return 0;
+	return r;
 }
 
 static void put_message(conn *k, const message *m)
@@ -231,11 +196,14 @@ static void put_message(conn *k, const message *m)
 static void put_ack(bxc_chan *c, conn *k)
 {
 	uint8_t b[8];
-	if (c->acked_in == c->in_seq)
+	pthread_mutex_lock(&c->lock);
+	uint64_t taken = c->taken_seq;
+	pthread_mutex_unlock(&c->lock);
+	if (taken <= c->acked_in)
 		return;
-	bxc_be_put(b, c->in_seq, 8);
+	bxc_be_put(b, taken, 8);
 	frame_put(&k->out, FRAME_ACK, 0, 0, 0, bxc_slice_of(b, 8));
-	c->acked_in = c->in_seq;
+	c->acked_in = taken;
 }
 
 /* ---- filling a connection ---- */
@@ -254,6 +222,7 @@ void chan_fill(bxc_chan *c, conn *k)
 {
 	if (!k->handshaken || k->closing || k->sending)
 		return;
+	chan_ref(c);                 /* sending may find the connection dead, and that may be the session's end */
 	if (k == c->ctl) {
 		put_ack(c, k);
 		for (size_t i = 0; i < c->out.n && k->out.len < BATCH_BYTES; i++) {
@@ -281,7 +250,8 @@ void chan_fill(bxc_chan *c, conn *k)
 	}
 	conn_flush(k);
 	if (c->closing)
-		chan_tick(c, bxc_clock_mono_ns());
+		chan_close_step(c);
+	chan_unref(c);
 }
 
 /* ---- connections of the session ---- */
@@ -308,8 +278,7 @@ static void on_frame(conn *k, const frame *f, void *ud)
 		r = k == c->ctl ? event_frame(c, f, &err) : bxc_err_set(&err, BXC_INVALID_ARGUMENT, "a message on the bulk connection");
 		break;
 	case FRAME_ACK:
-		if (f->payload.n == 8)
-			acknowledged(c, bxc_be_get(f->payload.p, 8));
+		r = k == c->ctl ? ack_frame(c, f, &err) : bxc_err_set(&err, BXC_INVALID_ARGUMENT, "an acknowledgement on the bulk connection");
 		break;
 	case FRAME_OPEN:
 		r = open_frame(c, k, f, &err);
@@ -324,8 +293,12 @@ static void on_frame(conn *k, const frame *f, void *ud)
 			r = stream_frame(s, f, &err);
 		break;
 	case FRAME_BULK:
-		if (!c->is_server)
+		if (!c->is_server) {
 			chan_want_bulk(c);
+		} else {
+			BXC_AUTOFREE char *why = bxc_strndup((const char *)f->payload.p, BXC_MIN(f->payload.n, (size_t)BYE_TEXT_MAX));
+			chan_no_bulk(c, why);
+		}
 		break;
 	case FRAME_GOODBYE:
 		frame_put(&k->out, FRAME_GOODBYE_ACK, 0, 0, 0, bxc_slice_of(NULL, 0));
@@ -377,7 +350,7 @@ void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take)
 	bxc_log_err(BXC_LOG_DEBUG, "channel.detached", why_take, "session", c->id, "peer", k->peer, "kind", k == c->ctl ? "control" : "bulk", NULL);
 	if (k == c->bulk) {
 		c->bulk = NULL;
-		chan_fail_streams_on(c, k, "the connection was lost");
+		fail_streams_on(c, k, "the connection was lost");
 	} else if (k == c->ctl) {
 		c->ctl = NULL;
 		fail_streams(c, "the connection was lost");
@@ -388,7 +361,8 @@ void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take)
 		}
 		c->bulk_wanted = false;
 		bxc_buf_clear(&c->assembly);
-		c->down_since_ns = bxc_clock_mono_ns();
+		/* A peer that fell silent has been gone since then, not since we noticed. */
+		c->down_since_ns = k->heard_ns;
 		pthread_mutex_lock(&c->lock);
 		c->is_up = false;
 		pthread_mutex_unlock(&c->lock);
@@ -403,14 +377,33 @@ void chan_detach(bxc_chan *c, conn *k, bxc_err *why_take)
 	bxc_err_free(why_take);
 }
 
+int chan_check_resume(const bxc_chan *c, uint64_t peer_last_seq, bxc_err **err)
+{
+	uint64_t acked = c->out.n ? c->out.v[0].seq - 1 : c->last_seq;
+	if (peer_last_seq < acked || peer_last_seq > c->last_seq)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the session can't be resumed: the peer saw message %llu of %llu to %llu",
+			(unsigned long long)peer_last_seq, (unsigned long long)acked, (unsigned long long)c->last_seq);
+	return 0;
+}
+
+/* A connection that another takes the place of. */
+static void drop_conn(bxc_chan *c, conn **k)
+{
+	conn *old = *k;
+	*k = NULL;
+	if (!old)
+		return;
+	fail_streams_on(c, old, "the connection was replaced");
+	conn_close(old, false);
+}
+
 void chan_attach(bxc_chan *c, conn *k, bool bulk, uint64_t peer_last_seq)
 {
 	k->handshaken = true;
 	k->is_bulk = bulk;
 	conn_set(k, &chan_conn_callbacks, c);
 	if (bulk) {
-		if (c->bulk)
-			conn_close(c->bulk, false);
+		drop_conn(c, &c->bulk);
 		c->bulk = k;
 		c->bulk_wanted = false;
 		BXC_ARR_FOREACH (s, &c->streams)
@@ -421,10 +414,10 @@ void chan_attach(bxc_chan *c, conn *k, bool bulk, uint64_t peer_last_seq)
 	}
 	if (c->ctl) {
 		/* The peer came back before we noticed that it had gone. */
-		conn *old = c->ctl;
-		c->ctl = NULL;
-		conn_close(old, false);
+		drop_conn(c, &c->ctl);
+		drop_conn(c, &c->bulk);
 		fail_streams(c, "the connection was replaced");
+		c->bulk_wanted = false;
 	}
 	bxc_buf_clear(&c->assembly);
 	c->ctl = k;
@@ -440,9 +433,10 @@ void chan_reset_session(bxc_chan *c)
 {
 	acknowledged(c, UINT64_MAX);
 	c->in_seq = c->acked_in = 0;
-	c->sent_seq = 0;
+	c->last_seq = c->sent_seq = 0;
 	pthread_mutex_lock(&c->lock);
-	c->last_seq = 0;
+	c->epoch++;
+	c->taken_seq = 0;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -451,12 +445,27 @@ void chan_want_bulk(bxc_chan *c)
 	if (c->bulk || c->bulk_wanted || !c->ctl)
 		return;
 	c->bulk_wanted = true;
+	c->bulk_since_ns = bxc_clock_mono_ns();
 	if (c->dialer) {
 		dialer_want_bulk(c->dialer);
 	} else {
 		frame_put(&c->ctl->out, FRAME_BULK, 0, 0, 0, bxc_slice_of(NULL, 0));
 		conn_flush(c->ctl);
 	}
+}
+
+void chan_no_bulk(bxc_chan *c, const char *why)
+{
+	BXC_AUTOFREE char *text = bxc_str_fmt("no connection for bulk data: %s", why);
+	if (!c->bulk_wanted)
+		return;
+	c->bulk_wanted = false;
+	fail_streams_on(c, NULL, text);
+	if (c->is_server || !c->ctl)
+		return;
+	/* The acceptor may have streams that wait for it. */
+	frame_put(&c->ctl->out, FRAME_BULK, 0, 0, 0, bxc_slice_of(why, BXC_MIN(strlen(why), (size_t)BYE_TEXT_MAX)));
+	conn_flush(c->ctl);
 }
 
 /* ---- the end ---- */
@@ -467,6 +476,8 @@ void chan_finish(bxc_chan *c, const bxc_err *why)
 		return;
 	c->finished = true;
 	chan_ref(c);                 /* the server's reference may be the last */
+	bxc_loop_timer_free(c->close_timer);
+	c->close_timer = NULL;
 	fail_streams(c, "the channel was closed");
 	conn *ctl = c->ctl, *bulk = c->bulk;
 	c->ctl = c->bulk = NULL;
@@ -480,22 +491,22 @@ void chan_finish(bxc_chan *c, const bxc_err *why)
 	if (c->server)
 		server_forget(c->server, c);
 	c->server = NULL;
+	if (!c->closing)
+		chan_tell_state(c, BXC_CHAN_CLOSED, why);
 	pthread_mutex_lock(&c->lock);
 	c->is_up = false;
 	c->no_more = true;
 	c->gone = true;
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
-	if (!c->closing)
-		chan_tell_state(c, BXC_CHAN_CLOSED, why);
 	chan_unref(c);
 }
 
-void chan_tick(bxc_chan *c, int64_t now_ns)
+void chan_close_step(bxc_chan *c)
 {
 	if (c->finished)
 		return;
-	if (!c->ctl || now_ns > c->close_deadline_ns) {
+	if (!c->ctl) {
 		chan_finish(c, NULL);
 	} else if (c->out.n == 0 && !c->goodbye_sent) {
 		c->goodbye_sent = true;
@@ -504,13 +515,21 @@ void chan_tick(bxc_chan *c, int64_t now_ns)
 	}
 }
 
+static void on_close_timeout(void *ud)
+{
+	chan_finish(ud, NULL);
+}
+
 static void on_close(void *ud)
 {
 	bxc_chan *c = ud;
-	int64_t now = bxc_clock_mono_ns();
-	c->closing = true;
-	c->close_deadline_ns = now + CLOSE_NS;
-	chan_tick(c, now);
+	if (!c->finished) {
+		c->closing = true;
+		/* Also a peer that lives but does not answer ends here. */
+		c->close_timer = bxc_loop_timer_new(c->e->loop, on_close_timeout, c);
+		bxc_loop_timer_arm(c->close_timer, CLOSE_NS);
+		chan_close_step(c);
+	}
 	chan_unref(c);
 }
 
@@ -542,7 +561,8 @@ void bxc_chan_close(bxc_chan *c)
 	c->no_more = true;
 	pthread_mutex_unlock(&c->lock);
 	chan_ref(c);
-	bxc_loop_post(e->loop, on_close, c);
+	if (!chan_post(c, on_close, c))
+		chan_unref(c);
 	if (!c->is_server) {
 		/* The dialling side often leaves the process next: its goodbye is to get out. */
 		pthread_mutex_lock(&c->lock);
@@ -554,62 +574,4 @@ void bxc_chan_close(bxc_chan *c)
 		return;
 	}
 	chan_unref(c);
-}
-
-/* ---- users ---- */
-
-static void on_send(void *ud)
-{
-	struct told *t = ud;
-	bxc_chan *c = t->c;
-	if (c->finished) {
-		free(t->data);
-	} else {
-		pthread_mutex_lock(&c->lock);
-		uint64_t seq = ++c->last_seq;
-		pthread_mutex_unlock(&c->lock);
-		*bxc_arr_push(&c->out) = (message){seq, t->n, t->data};
-		if (c->ctl)
-			chan_fill(c, c->ctl);
-	}
-	free(t);
-	chan_unref(c);
-}
-
-int bxc_chan_send(bxc_chan *c, bxc_slice msg, bxc_err **err)
-{
-	if (msg.n > BXC_LIMIT_MESSAGE)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "message of %zu bytes (at most %u)", msg.n, BXC_LIMIT_MESSAGE);
-	pthread_mutex_lock(&c->lock);
-	int r = 0;
-	if (c->no_more)
-		r = bxc_err_set(err, BXC_CANCELED, "the channel is closed");
-	else if (c->queued_bytes + msg.n > QUEUE_MAX)
-		r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%u bytes of messages wait for the peer already", QUEUE_MAX);
-	if (r >= 0)
-		c->queued_bytes += msg.n;
-	pthread_mutex_unlock(&c->lock);
-	if (r < 0)
-		return r;
-	struct told *t = told_new(c, 1);
-	t->data = bxc_memdup(msg.p, msg.n);
-	t->n = msg.n;
-	bxc_loop_post(c->e->loop, on_send, t);
-	return 0;
-}
-
-void bxc_chan_set_callbacks(bxc_chan *c, const bxc_chan_callbacks *cb, void *ud)
-{
-	c->cb = *cb;
-	c->ud = ud;
-}
-
-const char *bxc_chan_session_id(const bxc_chan *c)
-{
-	return c->id;
-}
-
-const char *bxc_chan_peer(const bxc_chan *c)
-{
-	return c->peer ? c->peer : "";
 }

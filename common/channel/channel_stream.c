@@ -14,12 +14,12 @@
 
 void stream_ref(bxc_chan_stream *s)
 {
-	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 }
 
 void stream_unref(bxc_chan_stream *s)
 {
-	if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	bxc_buf_done(&s->tx);
 	bxc_buf_done(&s->rx);
@@ -108,7 +108,9 @@ int stream_frame(bxc_chan_stream *s, const frame *f, bxc_err **err)
 	int r = 0;
 	pthread_mutex_lock(&s->lock);
 	if (f->type == FRAME_DATA) {
-		if (f->payload.n > s->rx_credit)
+		if (s->rx_eof)
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "a stream got bytes after its end");
+		else if (f->payload.n > s->rx_credit)
 			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "a stream got more bytes than it gave credit for");
 		else if (!s->user_gone && s->fail_code == BXC_OK)
 			r = bxc_buf_append(&s->rx, f->payload.p, f->payload.n, err);
@@ -146,7 +148,9 @@ static void kick(bxc_chan_stream *s)
 		return;
 	s->kicked = true;
 	stream_ref(s);
-	bxc_loop_post(s->chan->e->loop, on_kick, s);
+	/* The reference we got is not the last: no destruction under the lock. */
+	if (!chan_post(s->chan, on_kick, s))
+		stream_unref(s);
 }
 
 /* ---- users ---- */
@@ -282,6 +286,11 @@ void bxc_chan_stream_free(bxc_chan_stream *s)
 	bool ended = s->tx_eof && s->rx_eof;
 	s->user_gone = true;
 	pthread_mutex_unlock(&s->lock);
+	if (s->accepted) {
+		pthread_mutex_lock(&s->chan->lock);
+		s->chan->n_accepted--;
+		pthread_mutex_unlock(&s->chan->lock);
+	}
 	if (!ended)
 		bxc_chan_stream_reset(s, BXC_CANCELED, "the peer gave the stream up");
 	pthread_mutex_lock(&s->lock);
@@ -292,18 +301,35 @@ void bxc_chan_stream_free(bxc_chan_stream *s)
 
 /* ---- opening ---- */
 
+/* The next number of ours that is free, so that they may begin again after the last. */
+static uint32_t free_number(bxc_chan *c)
+{
+	for (;;) {
+		uint32_t id = c->next_stream;
+		c->next_stream = id > UINT32_MAX - 2 ? (c->is_server ? 2 : 1) : id + 2;
+		bool taken = false;
+		BXC_ARR_FOREACH (s, &c->streams)
+			taken = taken || (*s)->id == id;
+		if (!taken)
+			return id;
+	}
+}
+
 static void on_open(void *ud)
 {
 	bxc_chan_stream *s = ud;
 	bxc_chan *c = s->chan;
 	conn *k = s->bulk ? c->bulk : c->ctl;
-	if (!c->ctl || c->finished) {
-		stream_fail(s, BXC_UNAVAILABLE, "the connection was lost");
+	size_t ours = 0;
+	BXC_ARR_FOREACH (o, &c->streams)
+		ours += !(*o)->accepted;
+	bool down = !c->ctl || c->finished;
+	if (down || ours >= MAX_STREAMS) {
+		stream_fail(s, down ? BXC_UNAVAILABLE : BXC_RESOURCE_EXHAUSTED, down ? "the connection was lost" : "too many streams are open");
 		stream_unref(s);
 		return;
 	}
-	s->id = c->next_stream;
-	c->next_stream += 2;
+	s->id = free_number(c);
 	*bxc_arr_push(&c->streams) = s;     /* takes this reference */
 	if (!k) {
 		chan_want_bulk(c);
@@ -317,16 +343,18 @@ int bxc_chan_stream_open(bxc_chan *c, const char *kind, const char *name, bxc_ch
 {
 	if (strlen(kind) > 64 || strlen(name) > 1024)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "stream kind or name is too long");
-	pthread_mutex_lock(&c->lock);
-	bool up = c->is_up && !c->no_more;
-	pthread_mutex_unlock(&c->lock);
-	if (!up)
-		return bxc_err_set(err, BXC_UNAVAILABLE, "the channel is down");
 	bxc_chan_stream *s = stream_new(c, 0, (flags & BXC_CHAN_BULK) != 0);
 	s->kind = bxc_strdup(kind);
 	s->name = bxc_strdup(name);
+	pthread_mutex_lock(&c->lock);
+	bool up = c->is_up && !c->no_more;
+	pthread_mutex_unlock(&c->lock);
 	stream_ref(s);
-	bxc_loop_post(c->e->loop, on_open, s);
+	if (!up || !chan_post(c, on_open, s)) {
+		stream_unref(s);
+		stream_unref(s);
+		return bxc_err_set(err, BXC_UNAVAILABLE, "the channel is down");
+	}
 	*ret = s;
 	return 0;
 }

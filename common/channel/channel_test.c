@@ -1,166 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <arpa/inet.h>
+#include "common/channel/channel_test_world.h"
+
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-
-#include "common/base/clock.h"
-#include "common/base/mem.h"
-#include "common/base/str.h"
-#include "common/channel/channel_internal.h"
-
-/* One loop for both ends: the test steps it until what it waits for has happened. */
-struct end {
-	bxc_chan *c;
-	char *got;                   /* messages, each with a ';' */
-	bxc_chan_stream *stream;
-	char *kind, *name;
-	int ups, downs, resets;
-	bool closed;
-	bxc_code why;
-};
-
-static bxc_loop *loop;
-static struct end cli, srv;
-static bxc_chan_server *server;
-static char *address;
-static const char *want_token;
-
-static void on_message(bxc_chan *c, bxc_slice m, void *ud)
-{
-	struct end *e = ud;
-	(void)c;
-	char *joined = bxc_str_fmt("%s%.*s;", e->got ? e->got : "", (int)BXC_MIN(m.n, (size_t)64), (const char *)m.p);
-	free(e->got);
-	e->got = joined;
-}
-
-static void on_stream(bxc_chan *c, bxc_chan_stream *s, const char *kind, const char *name, void *ud)
-{
-	struct end *e = ud;
-	(void)c;
-	e->stream = s;
-	e->kind = bxc_strdup(kind);
-	e->name = bxc_strdup(name);
-}
-
-static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *ud)
-{
-	struct end *e = ud;
-	(void)c;
-	e->ups += st == BXC_CHAN_UP;
-	e->downs += st == BXC_CHAN_DOWN;
-	e->resets += st == BXC_CHAN_RESET;
-	if (st == BXC_CHAN_CLOSED) {
-		e->closed = true;
-		e->why = bxc_err_code(why);
-	}
-}
-
-static const bxc_chan_callbacks callbacks = {on_message, on_stream, on_state};
-
-static int authorize(const bxc_chan_hello *h, void *ud, bxc_err **err)
-{
-	(void)ud;
-	if (want_token && (h->token.n != strlen(want_token) || memcmp(h->token.p, want_token, h->token.n) != 0))
-		return bxc_err_set(err, BXC_UNAUTHENTICATED, "the token is not valid here");
-	return 0;
-}
-
-static void on_session(bxc_chan *c, const bxc_chan_hello *h, void *ud)
-{
-	(void)h;
-	(void)ud;
-	srv.c = c;
-	bxc_chan_set_callbacks(c, &callbacks, &srv);
-}
-
-#define UNTIL(cond)                                                                                \
-	do {                                                                                       \
-		int64_t end_ns = bxc_clock_mono_ns() + 20 * BXC_NS_PER_S;                          \
-		while (!(cond)) {                                                                  \
-			assert_int_equal(bxc_loop_step(loop, 50, NULL), 0);                        \
-			assert_true(bxc_clock_mono_ns() < end_ns);                                 \
-		}                                                                                  \
-	} while (0)
-
-static void listen_on(const char *url)
-{
-	const char *urls[] = {url};
-	bxc_err *err = NULL;
-	const bxc_chan_server_config sc = {.addresses = urls, .n_addresses = 1, .grace_ns = 10 * BXC_NS_PER_S};
-	static const bxc_chan_server_callbacks cb = {authorize, on_session};
-	int r = bxc_chan_server_new(loop, &sc, &cb, NULL, &server, &err);
-	if (r < 0)
-		print_message("%s\n", bxc_err_text(err));
-	assert_int_equal(r, 0);
-	free(address);
-	address = bxc_str_fmt("tcp://127.0.0.1:%u", bxc_chan_server_port(server, 0));
-}
-
-static void dial_with(const char *token)
-{
-	bxc_secret *t = token ? bxc_secret_new(token, strlen(token)) : NULL;
-	const bxc_chan_dial_config dc = {.address = address, .role = "worker", .name = "w", .token = t};
-	assert_int_equal(bxc_chan_dial(loop, &dc, &callbacks, &cli, &cli.c, NULL), 0);
-	bxc_secret_free(t);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	memset(&cli, 0, sizeof(cli));
-	memset(&srv, 0, sizeof(srv));
-	want_token = NULL;
-	server = NULL;
-	assert_int_equal(bxc_loop_new(&loop, NULL), 0);
-	listen_on("tcp://127.0.0.1:0");
-	return 0;
-}
-
-static void end_done(struct end *e)
-{
-	if (e->stream)
-		bxc_chan_stream_free(e->stream);
-	if (e->c)
-		bxc_chan_close(e->c);
-	free(e->got);
-	free(e->kind);
-	free(e->name);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	end_done(&cli);
-	end_done(&srv);
-	bxc_chan_server_stop(server);
-	/* What was posted before the end is run, so that it frees what it holds. */
-	for (int i = 0; i < 20; i++)
-		bxc_ignore(bxc_loop_step(loop, 0, NULL));
-	bxc_loop_free(loop);
-	free(address);
-	address = NULL;
-	return 0;
-}
-
-static void say(bxc_chan *c, const char *text)
-{
-	assert_int_equal(bxc_chan_send(c, bxc_slice_of(text, strlen(text)), NULL), 0);
-}
-
-static void connect_both(void)
-{
-	dial_with(NULL);
-	UNTIL(cli.ups == 1 && srv.ups == 1);
-}
+#include <unistd.h>
 
 static void messages_pass_both_ways_in_order(void **state)
 {
@@ -330,14 +173,6 @@ static void a_cut_fails_streams(void **state)
 	UNTIL(cli.ups == 2);
 }
 
-static int raw_connect(void)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(bxc_chan_server_port(server, 0)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	return fd;
-}
-
 static void garbage_is_cut_off_and_others_go_on(void **state)
 {
 	(void)state;
@@ -349,7 +184,7 @@ static void garbage_is_cut_off_and_others_go_on(void **state)
 	};
 	static const size_t lengths[] = {26, 16, 18, 18};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(junk); i++) {
-		int fd = raw_connect();
+		int fd = raw_socket();
 		char buf[256];
 		assert_int_equal(write(fd, junk[i], lengths[i]), lengths[i]);
 		struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -3,14 +3,17 @@
 #include "common/channel/channel_internal.h"
 
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 
-#define OUT_MAX       (4u << 20)
+/* A message goes whole after what a batch holds already; the rest is for frames around it and answers. */
+#define OUT_MAX       (BXC_LIMIT_MESSAGE + BATCH_BYTES + 2 * ANSWERS_MAX)
 #define IN_MAX        (4u << 20)
-#define CIPHER_MAX    (8u << 20)
+#define CIPHER_MAX    (2 * OUT_MAX)
 #define HELLO_NS      (10 * BXC_NS_PER_S)    /* from connecting to WELCOME */
-#define PING_NS       (10 * BXC_NS_PER_S)
-#define DEAD_NS       (30 * BXC_NS_PER_S)
+#define FLUSH_NS      (5 * BXC_NS_PER_S)     /* for the last words of a connection */
+#define DEAD_BEATS    3
+#define PONG_MAX      64u
 
 conn *conn_new(engine *e, bool is_server)
 {
@@ -18,6 +21,7 @@ conn *conn_new(engine *e, bool is_server)
 	c->e = e;
 	c->is_server = is_server;
 	c->since_ns = c->heard_ns = bxc_clock_mono_ns();
+	c->heartbeat_ns = HEARTBEAT_NS;
 	bxc_buf_init(&c->in, IN_MAX);
 	bxc_buf_init(&c->out, OUT_MAX);
 	bxc_buf_init(&c->cipher, CIPHER_MAX);
@@ -48,9 +52,10 @@ void conn_close(conn *c, bool flush)
 	if (c->closing)
 		return;
 	c->closing = true;
+	c->close_by_ns = bxc_clock_mono_ns() + FLUSH_NS;
 	if (flush && c->open && (c->out.len || c->sending)) {
 		conn_flush(c);
-		return;              /* impl_close follows when it has gone */
+		return;              /* impl_close follows when it has gone, or the time is over */
 	}
 	impl_close(c);
 }
@@ -109,17 +114,15 @@ static int take_frames(conn *c, bxc_err **err)
 	while (r > 0 && !c->closing) {
 		frame f;
 		size_t n;
-		r = frame_parse(bxc_slice_of(c->in.data + used, c->in.len - used), &f, &n, err);
+		r = frame_parse(bxc_slice_of(c->in.data + used, c->in.len - used), c->handshaken ? FRAME_MAX : HELLO_MAX, &f, &n, err);
 		if (r <= 0)
 			break;
-		if (!c->handshaken && f.payload.n > HELLO_MAX)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "first frame of %zu bytes (at most %u)", f.payload.n, HELLO_MAX);
 		used += n;
-		if (f.type == FRAME_PING) {
-			if (f.payload.n <= 64)
-				frame_put(&c->out, FRAME_PONG, 0, 0, 0, f.payload);
-		} else if (f.type != FRAME_PONG) {
+		if (!c->handshaken || (f.type != FRAME_PING && f.type != FRAME_PONG)) {
 			c->cb->on_frame(c, &f, c->ud);
+		} else if (f.type == FRAME_PING && f.payload.n <= PONG_MAX && c->out.len < ANSWERS_MAX) {
+			/* Whoever does not read the answers needs no more of them. */
+			frame_put(&c->out, FRAME_PONG, 0, 0, 0, f.payload);
 		}
 	}
 	if (c->in.data)
@@ -161,19 +164,24 @@ void conn_received(conn *c, const uint8_t *p, size_t n)
 void conn_tick(conn *c, int64_t now_ns)
 {
 	bxc_err *err = NULL;
-	if (c->closing)
+	int64_t silent_ns = now_ns - c->heard_ns;
+	if (c->closing) {
+		if (now_ns > c->close_by_ns)
+			impl_close(c);
 		return;
+	}
 	if (!c->handshaken && now_ns - c->since_ns > HELLO_NS)
 		bxc_ignore(bxc_err_set(&err, BXC_DEADLINE_EXCEEDED, "the peer did not introduce itself"));
-	else if (c->open && now_ns - c->heard_ns > DEAD_NS)
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "nothing was heard of the peer for 30 s"));
+	else if (c->open && silent_ns > DEAD_BEATS * c->heartbeat_ns)
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "nothing was heard of the peer for %.1f s", (double)silent_ns / BXC_NS_PER_S));
 	if (err) {
 		conn_failed(c, err);
 		return;
 	}
-	if (c->open && c->handshaken && now_ns - c->heard_ns > PING_NS && now_ns - c->pinged_ns > PING_NS) {
+	if (c->open && c->handshaken && silent_ns > c->heartbeat_ns && now_ns - c->pinged_ns > c->heartbeat_ns) {
 		c->pinged_ns = now_ns;
-		frame_put(&c->out, FRAME_PING, 0, 0, 0, bxc_slice_of("bxc-ping", 8));
+		if (c->out.len < ANSWERS_MAX)
+			frame_put(&c->out, FRAME_PING, 0, 0, 0, bxc_slice_of("bxc-ping", 8));
 		conn_flush(c);
 	}
 }

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/base/be.h"
@@ -105,13 +106,13 @@ size_t bxc_sess_count(const bxc_sess *s)
 bxc_sess_ref *bxc_sess_ref_ref(bxc_sess_ref *r)
 {
 	if (r)
-		__atomic_add_fetch(&r->refs, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
 	return r;
 }
 
 void bxc_sess_ref_unref(bxc_sess_ref *r)
 {
-	if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) > 0)
+	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	pthread_mutex_destroy(&r->lock);
 	free(r->id);
