@@ -379,6 +379,7 @@ void bxc_cfg_print_template(const bxc_cfg_key *keys, size_t n_keys, FILE *f)
 		if (key->flag)
 			fprintf(f, "; --%s", key->flag);
 		bool is_empty = key->def && !*key->def && key->type != BXC_CFG_LIST;
-		fprintf(f, ")\n#%s = %s\n", key->key, is_empty ? "\"\"" : key->def ? key->def : "");
+		const char *value = is_empty ? "\"\"" : key->def ? key->def : "";
+		fprintf(f, ")\n#%s =%s%s\n", key->key, *value ? " " : "", value);
 	}
 }

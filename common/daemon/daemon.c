@@ -42,6 +42,7 @@ int bxc_daemon_setup(const char *program, const char *summary, const char *defau
 	BXC_ARR(bxc_cli_opt) opts = {0};
 	*bxc_arr_push(&opts) = (bxc_cli_opt){.name = "config", .type = BXC_CLI_STRING, .metavar = "FILE", .help = "configuration file"};
 	*bxc_arr_push(&opts) = (bxc_cli_opt){.name = "print-config", .help = "print what holds, and from where, and leave"};
+	*bxc_arr_push(&opts) = (bxc_cli_opt){.name = "print-template", .help = "print every key with its default, as a file, and leave"};
 	for (size_t i = 0; i < n_keys; i++) {
 		if (!keys[i].flag)
 			continue;
@@ -61,6 +62,9 @@ int bxc_daemon_setup(const char *program, const char *summary, const char *defau
 		*ret_exit = BXC_EXIT_OK;
 	} else if (r >= 0 && bxc_cli_wants_version(cli)) {
 		bxc_cli_print_version(cli, stdout);
+		*ret_exit = BXC_EXIT_OK;
+	} else if (r >= 0 && bxc_cli_flag(cli, "print-template")) {
+		bxc_cfg_print_template(keys, n_keys, stdout);
 		*ret_exit = BXC_EXIT_OK;
 	} else if (r >= 0) {
 		r = load(cfg, cli, default_file, keys, n_keys, &err);

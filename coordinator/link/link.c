@@ -349,6 +349,7 @@ int bxc_clink_start(const bxc_clink_config *c, bxc_clink **ret, bxc_err **err)
 		.n_addresses = c->n_addresses,
 		.tls = c->tls,
 		.grace_ns = c->grace_ns,
+		.heartbeat_ns = c->heartbeat_ns,
 	};
 	static const bxc_chan_server_callbacks cb = {.authorize = authorize, .on_session = on_session};
 	int r = bxc_chan_server_new(c->loop, &sc, &cb, l, &l->server, err);

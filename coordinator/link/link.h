@@ -24,6 +24,7 @@ typedef struct bxc_clink_config {
 	const bxc_reg_host *hosts;       /* told to workers */
 	size_t n_hosts;
 	int64_t grace_ns;                /* a silent client or worker is given up after this */
+	int64_t heartbeat_ns;            /* see channel.h */
 } bxc_clink_config;
 
 BXC_MUST_CHECK int bxc_clink_start(const bxc_clink_config *c, bxc_clink **ret, bxc_err **err);

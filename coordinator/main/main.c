@@ -44,7 +44,9 @@ static const bxc_cfg_key keys[] = {
 	{"no_worker_grace", "BXC_NO_WORKER_GRACE", "no-worker-grace", BXC_CFG_DURATION, "30s",
 		"how long a step waits for a worker of its platform"},
 	{"peer_grace", "BXC_PEER_GRACE", "peer-grace", BXC_CFG_DURATION, "20s",
-		"how long a silent worker or client is waited for"},
+		"how long a silent worker or client is waited for, from its last sign of life", NULL, 500 * BXC_NS_PER_MS},
+	{"peer_heartbeat", "BXC_PEER_HEARTBEAT", "peer-heartbeat", BXC_CFG_DURATION, "0s",
+		"a peer silent for so long is pinged, and cut off after three of it (0: a fifth of the grace, at most 10s)"},
 	{"idle_exit", "BXC_IDLE_EXIT", "idle-exit", BXC_CFG_DURATION, "0s", "leave after so long without builds and clients (0: never)"},
 	{"embedded", NULL, "embedded", BXC_CFG_BOOL, "false",
 		"part of one person's cluster: sockets below the state folder, no ports, leaves when idle"},
@@ -214,10 +216,26 @@ static int start_build(struct coordinator *c, bxc_err **err)
 	return bxc_build_recover(c->build, err);
 }
 
+/* One setting is enough: silence is noticed at three fifths of the grace, the rest is for coming back. */
+static int read_heartbeat(const struct coordinator *c, int64_t grace_ns, int64_t *ret, bxc_err **err)
+{
+	int64_t beat = bxc_cfg_duration_ns(c->cfg, "peer_heartbeat");
+	if (!beat)
+		beat = BXC_MIN(grace_ns / 5, 10 * BXC_NS_PER_S);
+	if (3 * beat > grace_ns)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: three heartbeats are longer than peer_grace: a silent peer would not be noticed in time",
+			bxc_cfg_origin(c->cfg, "peer_heartbeat"));
+	*ret = beat;
+	return 0;
+}
+
 static int start_link(struct coordinator *c, bxc_err **err)
 {
+	int64_t grace = bxc_cfg_duration_ns(c->cfg, "peer_grace"), beat = 0;
 	const char *cert = bxc_cfg_str(c->cfg, "tls.cert"), *key = bxc_cfg_str(c->cfg, "tls.key");
-	int r = 0;
+	int r = read_heartbeat(c, grace, &beat, err);
+	if (r < 0)
+		return r;
 	if (cert || key) {
 		const bxc_tls_files files = {.ca_file = bxc_cfg_str(c->cfg, "tls.ca"), .cert_file = cert, .key_file = key};
 		r = bxc_tls_config_new(true, &files, &c->tls, err);
@@ -237,7 +255,8 @@ static int start_link(struct coordinator *c, bxc_err **err)
 		.peer_token = c->peer_token,
 		.hosts = c->hosts.v,
 		.n_hosts = c->hosts.n,
-		.grace_ns = bxc_cfg_duration_ns(c->cfg, "peer_grace"),
+		.grace_ns = grace,
+		.heartbeat_ns = beat,
 	};
 	r = bxc_clink_start(&lc, &c->link, err);
 	if (r < 0)
