@@ -1,0 +1,87 @@
+"""Processes that are stopped, not dead: their connections stay, and they come back."""
+import base64
+import json
+import os
+import signal
+import time
+import urllib.request
+
+from harness import procs
+
+
+def until(c, build, condition):
+    """Follows a build until an event fulfils the condition."""
+    with urllib.request.urlopen(c.request("/v1/builds/%s/events" % build), timeout=60) as r:
+        for line in r:
+            if line.startswith(b"data: "):
+                e = json.loads(line[6:])
+                if condition(e):
+                    return e
+    raise AssertionError("the build ended before it happened")
+
+
+def says(text):
+    return lambda e: e["type"] == "log" and text.encode() in base64.b64decode(e["data"])
+
+
+def running(c, client):
+    def there():
+        assert client.poll() is None, client.communicate()[0].decode()
+        return [b["id"] for b in c.builds() if b["status"] == "running"]
+    return procs.wait_for("the build is recorded", there)[0]
+
+
+def busy(c):
+    return [w["name"] for w in c.api("/v1/workers")["workers"] if w["running"]]
+
+
+def test_a_frozen_worker_is_given_up_in_time_and_its_result_refused(fresh, reg, tmp_path, ctx):
+    c = fresh(workers=2, grace="3s")
+    # What the step writes tells which run of it is in the result.
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx(
+        "FROM %s\nRUN cat /proc/sys/kernel/random/uuid > /f; echo ran $(cat /f); sleep 2\n" % reg.ref("base:latest")))
+    build = running(c, p)
+    first = base64.b64decode(until(c, build, says("ran "))["data"]).split()[1].decode()
+    victim = c.workers[busy(c)[0]]
+    os.kill(victim.p.pid, signal.SIGSTOP)
+    try:
+        frozen = time.monotonic()
+        second = base64.b64decode(until(c, build, lambda e: says("ran ")(e) and not says(first)(e))["data"]).split()[1].decode()
+        took = time.monotonic() - frozen
+        # The step of the frozen worker has ended meanwhile: it has a result to tell as soon as it can.
+    finally:
+        os.kill(victim.p.pid, signal.SIGCONT)
+    out = p.communicate(timeout=120)[0].decode()
+    assert p.returncode == 0, out
+    assert (tmp_path / "o/f").read_text().strip() == second
+    assert took < 10, "the step began elsewhere %.1f s after its worker froze" % took
+    # It comes back, as a worker like any other.
+    procs.wait_for("both workers are connected", lambda: [w["state"] for w in c.api("/v1/workers")["workers"]] == ["up", "up"])
+    c.build("-o", "type=cacheonly", ctx("FROM {0} AS a\nRUN echo a; sleep 1\nFROM {0} AS b\nRUN echo b; sleep 1\nFROM {0} AS c\nRUN echo c; sleep 1\n"
+                                        "FROM scratch\nCOPY --from=a / /a\nCOPY --from=b / /b\nCOPY --from=c / /c\n".format(reg.ref("base:latest"))))
+
+
+def test_a_short_freeze_costs_nothing(fresh, reg, tmp_path, ctx):
+    """Within the grace the worker's connection is made again, and its step goes on."""
+    c = fresh(workers=2, grace="20s")
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM %s\nRUN echo step-begun; sleep 3; echo x > /f\n" % reg.ref("base:latest")))
+    build = running(c, p)
+    until(c, build, says("step-begun"))
+    victim = c.workers[busy(c)[0]]
+    os.kill(victim.p.pid, signal.SIGSTOP)
+    os.kill(victim.p.pid, signal.SIGCONT)
+    out = p.communicate(timeout=120)[0].decode()
+    assert p.returncode == 0, out
+    assert len([e for e in c.events(build) if says("step-begun")(e)]) == 1
+
+
+def test_a_heartbeat_that_cannot_keep_the_grace_is_refused(tmp_path):
+    d = procs.Daemon([procs.program("bxc-coordinator"), "--state-dir", str(tmp_path / "s"), "--listen", "127.0.0.1:0", "--channel-listen",
+                      "tcp://127.0.0.1:0", "--peer-grace", "5s", "--peer-heartbeat", "2s"], str(tmp_path / "log"))
+    try:
+        d.start()
+    except AssertionError as e:
+        assert "peer-heartbeat: three heartbeats are longer than peer_grace" in str(e), e
+    else:
+        d.stop()
+        raise AssertionError("it started")
