@@ -8,12 +8,17 @@
 #include <sys/un.h>
 
 #include "client/builder/builder.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/codec/json.h"
+#include "common/http/http.h"
 #include "common/os/fs.h"
 #include "common/os/proc.h"
 
 #define READY_MS  30000
+#define POLL_MS   50
+#define WORKER_LOCK "worker/worker.lock"
 #define READY_FD  9
 
 int bxc_embedded_state_dir(char **ret, bxc_err **err)
@@ -108,7 +113,8 @@ static int wait_ready(int fd, const char *name, const char *log, bxc_err **err)
 	return bxc_err_set(err, BXC_UNAVAILABLE, "%s %s: %s (see '%s')", name, k == 0 ? "was not ready in 30 s" : "ended at once", why, log);
 }
 
-static int launch(const char *dir, const char *name, const char *folder, bxc_err **err)
+/* The daemon runs as long as *ret is not freed; bxc_proc_detach() lets it outlive us. */
+static int launch(const char *dir, const char *name, const char *folder, bxc_proc **ret, bxc_err **err)
 {
 	int pipe_fds[2];
 	BXC_AUTOFREE char *program = find_program(name, folder);
@@ -125,23 +131,55 @@ static int launch(const char *dir, const char *name, const char *folder, bxc_err
 		(char *)(uintptr_t)"--ready-fd", (char *)(uintptr_t)"9", NULL};
 	const bxc_proc_fd fds[] = {{log_fd, 1}, {log_fd, 2}, {child_fd, READY_FD}};
 	const bxc_proc_spec spec = {.argv = argv, .fds = fds, .n_fds = BXC_ARRAY_SIZE(fds), .new_session = true};
-	bxc_proc *p = NULL;
+	BXC_CLEANUP(bxc_proc_freep) bxc_proc *p = NULL;
 	r = bxc_proc_spawn(&spec, &p, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "start %s", name);
 	close(BXC_TAKE_FD(child_fd));
 	r = wait_ready(ready_fd, name, log, err);
-	if (r < 0)
-		bxc_proc_free(p);
-	else
-		bxc_proc_detach(p);
+	if (r >= 0)
+		*ret = BXC_TAKE(p);
 	return r;
 }
 
-/* Under a lock, so that of two clients one starts it and the other waits. */
+/* Does a daemon hold its lock? Asked under the lock of starting, so that none that starts is disturbed. */
+static bool is_held(const char *dir, const char *lock)
+{
+	BXC_AUTOCLOSE int dir_fd = -1, fd = -1;
+	return bxc_fs_open_dir(AT_FDCWD, dir, &dir_fd, NULL) >= 0 && bxc_fs_lock(dir_fd, lock, &fd, NULL) == -BXC_FAILED_PRECONDITION;
+}
+
+static bool has_worker(const char *dir)
+{
+	BXC_AUTOFREE char *socket_path = bxc_str_fmt("%s/run/http.sock", dir);
+	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
+	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *resp = NULL;
+	BXC_AUTOBUF bxc_buf body = BXC_BUF_INIT(BXC_LIMIT_HTTP_HEADER);
+	BXC_AUTOJSON bxc_json *j = NULL;
+	const bxc_http_request q = {.method = "GET", .url = "http://coordinator/readyz", .unix_path = socket_path};
+	return bxc_http_client_new(&(bxc_http_client_config){0}, &http, NULL) >= 0 && bxc_http_start(http, &q, NULL, &resp, NULL) >= 0 &&
+		bxc_http_status(resp) == 200 && bxc_http_read_all(resp, &body, NULL) >= 0 && bxc_json_parse(bxc_buf_slice(&body), &j, NULL) >= 0 &&
+		bxc_json_get_u64(j, "workers", 0) > 0;
+}
+
+/* A daemon of before that still holds its lock: it leaves, or (a worker) it finds the coordinator again. */
+static int wait_settled(const char *dir, const char *lock, bool joined_is_well, bxc_err **err)
+{
+	for (int ms = 0; ms < READY_MS; ms += POLL_MS) {
+		if (!is_held(dir, lock) || (joined_is_well && has_worker(dir)))
+			return 0;
+		/* Neither has an event to wait for. */
+		bxc_ignore(poll(NULL, 0, POLL_MS));
+	}
+	return bxc_err_set(err, BXC_UNAVAILABLE, "the process that holds '%s/%s' neither works nor leaves: end it", dir, lock);
+}
+
+/* Under a lock, so that of two clients one starts what is missing and the other waits. */
 static int start(const char *dir, bxc_err **err)
 {
 	BXC_AUTOCLOSE int dir_fd = -1, lock_fd = -1;
+	BXC_CLEANUP(bxc_proc_freep) bxc_proc *coordinator = NULL;
+	BXC_CLEANUP(bxc_proc_freep) bxc_proc *worker = NULL;
 	int r = bxc_fs_make_dirs(AT_FDCWD, dir, 0700, err);
 	if (r >= 0)
 		r = bxc_fs_open_dir(AT_FDCWD, dir, &dir_fd, err);
@@ -151,12 +189,21 @@ static int start(const char *dir, bxc_err **err)
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	if (lock_fd < 0 || fcntl(lock_fd, F_OFD_SETLKW, &lock) < 0)
 		return bxc_err_errno(err, errno, "lock of the embedded cluster");
-	if (answers(dir, "http.sock"))
-		return 0;
-	r = launch(dir, "bxc-coordinator", "coordinator/main", err);
-	if (r >= 0)
-		r = launch(dir, "bxc-worker", "worker/main", err);
-	return r;
+	if (!answers(dir, "http.sock") || !answers(dir, "channel.sock")) {
+		r = wait_settled(dir, "coordinator.lock", false, err);
+		if (r >= 0)
+			r = launch(dir, "bxc-coordinator", "coordinator/main", &coordinator, err);
+		if (r >= 0)
+			r = wait_settled(dir, WORKER_LOCK, true, err);
+	}
+	/* Without its worker a coordinator of ours goes too: nobody could tell why nothing is built. */
+	if (r >= 0 && !is_held(dir, WORKER_LOCK))
+		r = launch(dir, "bxc-worker", "worker/main", &worker, err);
+	if (r < 0)
+		return r;
+	bxc_proc_detach(BXC_TAKE(coordinator));
+	bxc_proc_detach(BXC_TAKE(worker));
+	return 0;
 }
 
 int bxc_embedded_start(bxc_builder *b, bxc_err **err)
@@ -166,8 +213,6 @@ int bxc_embedded_start(bxc_builder *b, bxc_err **err)
 	if (r < 0)
 		return r;
 	fill(b, dir);
-	if (answers(dir, "http.sock") && answers(dir, "channel.sock"))
-		return 0;
 	if (geteuid() != 0)
 		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
 			"the embedded cluster needs root (containers, overlay file systems): use sudo, or a builder (bxc create)");

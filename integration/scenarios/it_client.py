@@ -217,3 +217,40 @@ def test_embedded_cluster_is_started_once_by_many(two, embedded, tmp_path, ctx):
     outs = [p.communicate(timeout=60)[0].decode() for p in ps]
     assert [p.returncode for p in ps] == [0] * 4, outs
     assert len(daemons(embedded)) == 2
+
+
+def test_embedded_cluster_gets_a_new_worker_or_coordinator_when_one_died(two, embedded, tmp_path, ctx):
+    env = {"BXC_STATE": embedded, "BXC_CONFIG": str(tmp_path / "config")}
+    c = ctx("FROM scratch\nCOPY f /\n", f="x")
+
+    def build():
+        two.bxc("build", "--progress=plain", "-o", "type=cacheonly", c, env=env, check=True)
+        out = subprocess.run(["pgrep", "-a", "-f", "--", "--embedded --state-dir " + embedded], capture_output=True, text=True).stdout
+        found = {os.path.basename(line.split()[1]): int(line.split()[0]) for line in out.splitlines()}
+        assert len(out.splitlines()) == 2 and set(found) == {"bxc-coordinator", "bxc-worker"}, out
+        return found
+    first = build()
+    end(first["bxc-worker"], signal.SIGKILL)
+    second = build()
+    assert second["bxc-coordinator"] == first["bxc-coordinator"]
+    assert second["bxc-worker"] != first["bxc-worker"]
+    # The worker of a coordinator that died finds the next one.
+    end(second["bxc-coordinator"], signal.SIGKILL)
+    third = build()
+    assert third["bxc-coordinator"] != second["bxc-coordinator"]
+    assert third["bxc-worker"] == second["bxc-worker"]
+    # One that was told to leave takes its worker along; both start anew, even while they leave.
+    os.kill(third["bxc-coordinator"], signal.SIGTERM)
+    fourth = build()
+    assert fourth["bxc-coordinator"] != third["bxc-coordinator"]
+
+
+def test_embedded_cluster_leaves_nothing_when_its_worker_does_not_start(two, embedded, tmp_path, ctx):
+    env = {"BXC_STATE": embedded, "BXC_CONFIG": str(tmp_path / "config"), "BXC_SLOTS": "many"}
+    c = ctx("FROM scratch\nCOPY f /\n", f="x")
+    r = two.bxc("build", "--progress=plain", "-o", "type=cacheonly", c, env=env)
+    assert r.rc != 0 and "bxc-worker" in r.text and "BXC_SLOTS" in r.text, r.text
+    assert daemons(embedded) == []
+    del env["BXC_SLOTS"]
+    two.bxc("build", "--progress=plain", "-o", "type=cacheonly", c, env=env, check=True)
+    assert len(daemons(embedded)) == 2
