@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * BuildKit's plain form. One vertex at a time holds the output; it keeps it for up to five seconds
- * while it runs, so that steps which run side by side do not shred each other's logs.
+ * BuildKit's plain form. One vertex at a time holds the output; while it runs it keeps it for five
+ * seconds against others that run, so that they do not shred each other's logs. What has ended is told
+ * at once.
  */
 #include "client/progress/progress_internal.h"
 
@@ -106,15 +107,19 @@ void plain_flush(bxc_prog *p, int64_t now_ns, bool all)
 		p->greeted = true;
 		fprintf(p->c.out, "#0 building with \"%s\" instance using bxc driver\n\n", p->builder ? p->builder : "default");
 	}
-	if (p->current && has_output(p->current))
-		print_vertex(p, p->current, now_ns);
-	/* Finished ones never wait for those that run; the others wait for their turn. */
+	vertex *holder = p->current;
+	if (holder && has_output(holder))
+		print_vertex(p, holder, now_ns);
+	BXC_ARR_FOREACH (v, &p->vertices)
+		if ((*v)->completed_ns && has_output(*v))
+			print_vertex(p, *v, now_ns);
+	/* Whoever was interrupted by what has ended goes on, if it still has something to say. */
+	if (!p->current && holder && has_output(holder))
+		print_vertex(p, holder, now_ns);
 	BXC_ARR_FOREACH (i, &p->vertices) {
 		vertex *v = *i;
-		if (v == p->current || !has_output(v))
-			continue;
 		bool may_switch = !p->current || now_ns - p->current_since_ns >= HOLD_NS || all;
-		if (may_switch)
+		if (v != p->current && has_output(v) && may_switch)
 			print_vertex(p, v, now_ns);
 	}
 	fflush(p->c.out);

@@ -49,6 +49,7 @@ void bxc_prog_free(bxc_prog *p)
 	bxc_arr_done(&p->vertices);
 	BXC_ARR_FOREACH (w, &p->warnings)
 		bxc_json_free(*w);
+	bxc_arr_done(&p->drawn_columns);
 	bxc_arr_done(&p->warnings);
 	bxc_map_free(p->by_digest);
 	free(p->builder);
@@ -242,7 +243,7 @@ void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 	else if (bxc_str_eq(type, "warning"))
 		on_warning(p, ev);
 	if (p->c.mode == BXC_PROG_RAWJSON)
-		rawjson_event(p, ev);
+		rawjson_event(p, ev, now_ns);
 	else if (p->c.mode == BXC_PROG_PLAIN)
 		plain_flush(p, now_ns, false);
 }
@@ -259,6 +260,8 @@ void bxc_prog_resize(bxc_prog *p, int width, int height)
 {
 	p->c.width = width;
 	p->c.height = height;
+	if (p->c.mode == BXC_PROG_TTY)
+		tty_resized(p);
 }
 
 void bxc_prog_finish(bxc_prog *p, const bxc_json *error, int64_t now_ns)

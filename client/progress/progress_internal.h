@@ -48,6 +48,7 @@ struct bxc_prog {
 	bool greeted;
 	/* tty */
 	int drawn_lines;
+	BXC_ARR(int) drawn_columns;  /* of each drawn line: a narrower terminal has wrapped it */
 	BXC_ARR(bxc_json *) warnings;    /* events */
 };
 
@@ -60,7 +61,8 @@ char *one_line(const char *s);
 char *seconds_text(int64_t ns);
 
 void plain_flush(bxc_prog *p, int64_t now_ns, bool all);
+void tty_resized(bxc_prog *p);           /* after width and height have changed */
 void tty_draw(bxc_prog *p, int64_t now_ns, bool final);
-void rawjson_event(bxc_prog *p, const bxc_json *ev);
+void rawjson_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns);
 void final_warnings(bxc_prog *p);
 void final_block(bxc_prog *p, const bxc_json *error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* BuildKit's SolveStatus, one JSON object a line. */
+/* BuildKit's SolveStatus (moby/buildkit client/graph.go), one JSON object a line: what is []byte there is base64 here. */
 #include "client/progress/progress_internal.h"
 
 #include <string.h>
@@ -54,7 +54,7 @@ bxc_json *bxc_prog_warnings(const bxc_prog *p)
 	return list;
 }
 
-void rawjson_event(bxc_prog *p, const bxc_json *ev)
+void rawjson_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 {
 	const char *type = bxc_json_get_str(ev, "type", "");
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
@@ -75,8 +75,10 @@ void rawjson_event(bxc_prog *p, const bxc_json *ev)
 		bxc_json_set_str(o, "vertex", bxc_json_get_str(ev, "vertex", ""));
 		bxc_json_set_str(o, "name", bxc_json_get_str(ev, "id", ""));
 		bxc_json_set_u64(o, "current", bxc_json_get_u64(ev, "current", 0));
-		bxc_json_set_u64(o, "total", bxc_json_get_u64(ev, "total", 0));
-		set_time(o, "timestamp", ev, "started_ns");
+		if (bxc_json_get_u64(ev, "total", 0))
+			bxc_json_set_u64(o, "total", bxc_json_get_u64(ev, "total", 0));
+		BXC_AUTOFREE char *now = bxc_clock_rfc3339(bxc_json_get_i64(ev, "completed_ns", now_ns));
+		bxc_json_set_str(o, "timestamp", now);
 		set_time(o, "started", ev, "started_ns");
 		set_time(o, "completed", ev, "completed_ns");
 	} else if (bxc_str_eq(type, "log")) {

@@ -19,7 +19,11 @@
 #define RED       "\x1b[31m"
 #define RESET     "\x1b[0m"
 
-typedef BXC_ARR(char *) lines;
+typedef struct line {
+	char *text;
+	int columns;
+} line;
+typedef BXC_ARR(line) lines;
 
 /* Appends at most `width` columns of `text`; returns the columns taken. */
 static int add_cut(bxc_buf *b, const char *text, int width)
@@ -73,7 +77,9 @@ static void push_line(bxc_prog *p, lines *out, const char *left, const char *rig
 	}
 	if (p->c.color && color)
 		bxc_buf_adds(&b, RESET);
-	*bxc_arr_push(out) = bxc_buf_steal(&b);
+	if (right)
+		used += right_len;
+	*bxc_arr_push(out) = (line){bxc_buf_steal(&b), used};
 }
 
 static void vertex_lines(bxc_prog *p, const vertex *v, int64_t now_ns, bool with_details, lines *out)
@@ -103,6 +109,29 @@ static void vertex_lines(bxc_prog *p, const vertex *v, int64_t now_ns, bool with
 	}
 }
 
+typedef BXC_ARR(size_t) costs;
+
+/* The lines of every vertex, and how many each takes; returns their number. */
+static size_t body_lines(bxc_prog *p, int64_t now_ns, bool final, bool details, lines *body, costs *cost)
+{
+	for (size_t k = 0; k < p->vertices.n; k++) {
+		const vertex *v = p->vertices.v[k];
+		size_t before = body->n;
+		if (v->started_ns)
+			vertex_lines(p, v, now_ns, final || (details && !v->completed_ns), body);
+		*bxc_arr_push(cost) = body->n - before;
+	}
+	return body->n;
+}
+
+static size_t running_lines(const bxc_prog *p, const size_t *cost)
+{
+	size_t n = 0;
+	for (size_t k = 0; k < p->vertices.n; k++)
+		n += p->vertices.v[k]->completed_ns ? 0 : cost[k];
+	return n;
+}
+
 static void collect(bxc_prog *p, int64_t now_ns, bool final, lines *out)
 {
 	size_t total = 0, done = 0;
@@ -115,17 +144,16 @@ static void collect(bxc_prog *p, int64_t now_ns, bool final, lines *out)
 	BXC_AUTOFREE char *time = seconds_text(p->begun_ns ? now_ns - p->begun_ns : 0);
 	BXC_AUTOFREE char *head = bxc_str_fmt("[+] Building %s (%zu/%zu)%s", time, done, total, final ? " FINISHED" : "");
 	push_line(p, out, head, p->builder, NULL);
-	/* When all do not fit, finished ones go first, the oldest before the newer. */
-	size_t room = final ? SIZE_MAX : (size_t)BXC_MAX(p->c.height - 2, 5);
+	/* When all do not fit, finished ones go first, the oldest before the newer; then what running ones print. */
+	size_t room = final ? SIZE_MAX : (size_t)BXC_MAX(p->c.height - 2, 1);
 	lines body = {0};
-	BXC_ARR(size_t) cost = {0};
-	size_t n_lines = 0;
-	for (size_t k = 0; k < p->vertices.n; k++) {
-		size_t before = body.n;
-		if (p->vertices.v[k]->started_ns)
-			vertex_lines(p, p->vertices.v[k], now_ns, !p->vertices.v[k]->completed_ns || final, &body);
-		*bxc_arr_push(&cost) = body.n - before;
-		n_lines += body.n - before;
+	costs cost = {0};
+	size_t n_lines = body_lines(p, now_ns, final, true, &body, &cost);
+	if (running_lines(p, cost.v) + 1 > room) {
+		BXC_ARR_FOREACH (l, &body)
+			free(l->text);
+		body.n = cost.n = 0;
+		n_lines = body_lines(p, now_ns, final, false, &body, &cost);
 	}
 	size_t at = 0;
 	for (size_t k = 0; k < p->vertices.n; k++) {
@@ -134,13 +162,24 @@ static void collect(bxc_prog *p, int64_t now_ns, bool final, lines *out)
 			n_lines -= cost.v[k];
 		for (size_t i = 0; i < cost.v[k]; i++, at++) {
 			if (drop || out->n >= room)
-				free(body.v[at]);
+				free(body.v[at].text);
 			else
 				*bxc_arr_push(out) = body.v[at];
 		}
 	}
 	bxc_arr_done(&body);
 	bxc_arr_done(&cost);
+}
+
+/* What stands on the screen has other lines now: too long ones were wrapped, those above its top are out of reach. */
+void tty_resized(bxc_prog *p)
+{
+	int rows = 0, width = BXC_MAX(p->c.width, 1);
+	if (!p->drawn_lines)
+		return;
+	BXC_ARR_FOREACH (n, &p->drawn_columns)
+		rows += BXC_MAX((*n + width - 1) / width, 1);
+	p->drawn_lines = BXC_MIN(rows, BXC_MAX(p->c.height - 1, 1));
 }
 
 void tty_draw(bxc_prog *p, int64_t now_ns, bool final)
@@ -150,15 +189,15 @@ void tty_draw(bxc_prog *p, int64_t now_ns, bool final)
 	collect(p, now_ns, final, &out);
 	if (p->drawn_lines)
 		bxc_buf_addf(&b, "\x1b[%dA", p->drawn_lines);
+	p->drawn_columns.n = 0;
 	BXC_ARR_FOREACH (l, &out) {
-		bxc_buf_addf(&b, "\r%s\x1b[K\n", *l);
-		free(*l);
+		bxc_buf_addf(&b, "\r%s\x1b[K\n", l->text);
+		*bxc_arr_push(&p->drawn_columns) = l->columns;
+		free(l->text);
 	}
 	/* What an earlier, longer window left below. */
-	for (int i = (int)out.n; i < p->drawn_lines; i++)
-		bxc_buf_adds(&b, "\r\x1b[K\n");
 	if ((int)out.n < p->drawn_lines)
-		bxc_buf_addf(&b, "\x1b[%dA", p->drawn_lines - (int)out.n);
+		bxc_buf_adds(&b, "\r\x1b[J");
 	p->drawn_lines = final ? 0 : (int)out.n;
 	bxc_arr_done(&out);
 	fwrite(b.data, 1, b.len, p->c.out);
