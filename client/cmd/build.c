@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bxc build: session, request, events, result. One loop on the main thread. */
+/* bxc build and bxc attach: session, request, events, result. One loop on the main thread. */
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "client/cmd/cmd_internal.h"
 #include "client/progress/progress.h"
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/codec/base64.h"
@@ -24,6 +25,8 @@ struct run {
 	bxc_prog *prog;
 	bxc_loop_timer *tick;
 	char *id;
+	bool attached;               /* to a build of somebody else: it is watched, not owned */
+	bool logs;                   /* only what it prints is wanted, on standard output */
 	bool canceling, done;
 	int code;
 	bxc_err *err;                /* before or beside the build */
@@ -52,6 +55,11 @@ static void on_up(const char *session_id, void *ud)
 	struct run *r = ud;
 	BXC_AUTOJSON bxc_json *answer = NULL;
 	bxc_err *err = NULL;
+	if (r->attached) {
+		if (bxc_csess_attach(r->session, r->id, &err) < 0)
+			stop_with(r, err);
+		return;
+	}
 	bxc_json_set_str(r->plan->request, "session", session_id);
 	int k = bxc_capi_call(r->http, r->builder, "POST", "/v1/builds", r->plan->request, &answer, &err);
 	const char *id = bxc_json_get_str(answer, "id", NULL);
@@ -63,6 +71,8 @@ static void on_up(const char *session_id, void *ud)
 	}
 	if (k < 0)
 		stop_with(r, err);
+	else
+		detached_ready(id);
 }
 
 static void on_lost(const bxc_err *why, void *ud)
@@ -88,7 +98,11 @@ static void on_event(const char *build, uint64_t seq, const bxc_json *ev, void *
 	r->done = true;
 	const char *status = bxc_json_get_str(ev, "status", "");
 	const bxc_json *error = bxc_json_get(ev, "error");
-	bxc_prog_finish(r->prog, error, bxc_clock_wall_ns());
+	bxc_prog_finish(r->prog, r->logs ? NULL : error, bxc_clock_wall_ns());
+	if (r->logs) {
+		quit(r, BXC_EXIT_OK);
+		return;
+	}
 	if (bxc_json_get(ev, "result"))
 		r->result = bxc_json_dup(bxc_json_get(ev, "result"));
 	quit(r, bxc_str_eq(status, "done") ? BXC_EXIT_OK : bxc_str_eq(status, "canceled") ? BXC_EXIT_INTERRUPTED : BXC_EXIT_FAILED);
@@ -100,6 +114,12 @@ static void on_signal(int signo, void *ud)
 {
 	struct run *r = ud;
 	(void)signo;
+	if (r->attached) {
+		if (!r->logs)
+			fprintf(stderr, "\nbuild %s goes on; 'bxc cancel %s' ends it\n", r->id, r->id);
+		quit(r, BXC_EXIT_INTERRUPTED);
+		return;
+	}
 	/* The first asks the cluster to stop and waits for it; the second does not wait. */
 	if (r->canceling || !r->id || bxc_csess_cancel(r->session, r->id, NULL) < 0) {
 		quit(r, BXC_EXIT_INTERRUPTED);
@@ -209,8 +229,8 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 	terminal_size(&w, &h);
 	r->prog = bxc_prog_new(&(bxc_prog_config){
 		.mode = mode_of(p),
-		.out = stderr,
-		.builder = b->name,
+		.out = r->logs ? stdout : stderr,
+		.builder = r->logs ? NULL : b->name,
 		.color = isatty(STDERR_FILENO) && bxc_str_empty(getenv("NO_COLOR")),
 		.width = w,
 		.height = h,
@@ -245,6 +265,41 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 	return bxc_csess_start(&sc, &r->session, err);
 }
 
+/* Until the build has ended; the exit code. */
+static int run_to_end(struct run *r, const char *channel, bxc_tls_config *tls)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	int k = start(r, r->builder, channel, tls, &err);
+	if (k >= 0)
+		k = bxc_loop_run(r->loop, &err);
+	bool is_good = k >= 0 && r->result && r->code == BXC_EXIT_OK && !r->attached;
+	if (is_good && r->plan->call.name)
+		r->code = call_print(r->plan, bxc_json_get(r->result, "call"), stdout, stderr);
+	else if (is_good)
+		k = write_results(r, &err);
+	if (k < 0)
+		r->code = cmd_fail(err);
+	else if (r->err)
+		r->code = cmd_fail(r->err);
+	bxc_csess_close(r->session);
+	if (r->tick)
+		bxc_loop_timer_free(r->tick);
+	bxc_loop_free(r->loop);
+	bxc_prog_free(r->prog);
+	bxc_json_free(r->result);
+	bxc_err_free(r->err);
+	free(r->id);
+	return r->code;
+}
+
+static int channel_of(const bxc_builder *b, bxc_http_client *http, char **channel, bxc_tls_config **tls, bxc_err **err)
+{
+	int k = bxc_capi_channel(http, b, channel, err);
+	if (k >= 0 && bxc_str_has_prefix(*channel, "tls+tcp://"))
+		k = bxc_tls_config_new(false, &(bxc_tls_files){.ca_file = b->ca_file}, tls, err);
+	return k;
+}
+
 static int prepare(const bxc_cli *cli, build_plan *p, bxc_builder **b, bxc_http_client **http, char **channel, bxc_tls_config **tls, bxc_err **err)
 {
 	int k = cmd_builder(cli, b, err);
@@ -255,9 +310,7 @@ static int prepare(const bxc_cli *cli, build_plan *p, bxc_builder **b, bxc_http_
 	if (k >= 0)
 		k = bxc_capi_http(*b, http, err);
 	if (k >= 0)
-		k = bxc_capi_channel(*http, *b, channel, err);
-	if (k >= 0 && bxc_str_has_prefix(*channel, "tls+tcp://"))
-		k = bxc_tls_config_new(false, &(bxc_tls_files){.ca_file = (*b)->ca_file}, tls, err);
+		k = channel_of(*b, *http, channel, tls, err);
 	return k;
 }
 
@@ -271,6 +324,8 @@ int cmd_build(const bxc_cli *cli, void *ud)
 	build_plan p = {0};
 	struct run r = {.plan = &p, .code = BXC_EXIT_FAILED};
 	(void)ud;
+	if (bxc_cli_flag(cli, "detach") && !is_detached())
+		return cmd_detach();
 	int k = prepare(cli, &p, &b, &http, &channel, &tls, &err);
 	if (k < 0) {
 		bool bad_use = bxc_err_get_detail(err, "usage") != NULL;
@@ -287,25 +342,50 @@ int cmd_build(const bxc_cli *cli, void *ud)
 		unlink(p.iidfile);
 	r.builder = b;
 	r.http = http;
-	k = start(&r, b, channel, tls, &err);
-	if (k >= 0)
-		k = bxc_loop_run(r.loop, &err);
-	if (k >= 0 && r.result && r.code == BXC_EXIT_OK && p.call.name)
-		r.code = call_print(&p, bxc_json_get(r.result, "call"), stdout, stderr);
-	else if (k >= 0 && r.result && r.code == BXC_EXIT_OK)
-		k = write_results(&r, &err);
-	if (k < 0)
-		r.code = cmd_fail(err);
-	else if (r.err)
-		r.code = cmd_fail(r.err);
-	bxc_csess_close(r.session);
-	if (r.tick)
-		bxc_loop_timer_free(r.tick);
-	bxc_loop_free(r.loop);
-	bxc_prog_free(r.prog);
-	bxc_json_free(r.result);
-	bxc_err_free(r.err);
-	free(r.id);
+	r.code = run_to_end(&r, channel, tls);
 	build_plan_done(&p);
 	return r.code;
+}
+
+static int attach(const bxc_cli *cli, bool logs)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
+	BXC_AUTOFREE char *channel = NULL;
+	BXC_AUTOFREE char *id = NULL;
+	BXC_AUTOJSON bxc_json *build = NULL;
+	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
+	BXC_CLEANUP(bxc_tls_config_unrefp) bxc_tls_config *tls = NULL;
+	build_plan p = {.dockerfile = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE), .progress = bxc_cli_str(cli, "progress")};
+	struct run r = {.plan = &p, .attached = true, .logs = logs, .code = BXC_EXIT_FAILED};
+	int k = cmd_connect(cli, &b, &http, &err);
+	if (k >= 0)
+		k = cmd_find_build(b, http, bxc_cli_n_args(cli) ? bxc_cli_arg(cli, 0) : NULL, &id, &build, &err);
+	if (k >= 0)
+		k = channel_of(b, http, &channel, &tls, &err);
+	if (k < 0)
+		return cmd_fail(err);
+	if (!p.progress)
+		p.progress = logs ? "plain" : "auto";
+	/* For the excerpt of a failed step. */
+	const bxc_json *file = bxc_json_get(bxc_json_get(build, "request"), "dockerfile");
+	p.dockerfile_name = bxc_strdup(bxc_json_get_str(file, "name", "Dockerfile"));
+	bxc_ignore(bxc_base64_decode(bxc_json_get_str(file, "data", ""), BXC_LIMIT_DOCKERFILE, &p.dockerfile, NULL));
+	r.builder = b;
+	r.http = http;
+	r.id = BXC_TAKE(id);
+	r.code = run_to_end(&r, channel, tls);
+	build_plan_done(&p);
+	return r.code;
+}
+
+int cmd_attach(const bxc_cli *cli, void *ud)
+{
+	(void)ud;
+	return attach(cli, false);
+}
+
+int cmd_follow_logs(const bxc_cli *cli)
+{
+	return attach(cli, true);
 }

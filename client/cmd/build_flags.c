@@ -28,6 +28,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"label", 0, BXC_CLI_LIST, "K=V", "set a label of the image"},
 	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", progress_modes},
 	{"quiet", 'q', BXC_CLI_FLAG, NULL, "print only the digest of the result"},
+	{"detach", 0, BXC_CLI_FLAG, NULL, "print the id of the build and leave it to a process in the background"},
 	{"iidfile", 0, BXC_CLI_STRING, "FILE", "write the digest of the image to a file"},
 	{"metadata-file", 0, BXC_CLI_STRING, "FILE", "write what is known of the result to a file"},
 	{"pull", 0, BXC_CLI_FLAG, NULL, "ask registries for base images (always done)"},
@@ -145,6 +146,8 @@ static int plan_outputs(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		struct stat st;
 		if (stream && o->dest && stat(o->dest, &st) == 0 && S_ISDIR(st.st_mode))
 			return usage(err, "destination directory %s for %s exporter: a file is needed", o->dest, o->type);
+		if (stream && !o->dest && is_detached())
+			return usage(err, "--detach leaves no standard output for the %s exporter: give a dest file", o->type);
 		if (stream && !o->dest && isatty(STDOUT_FILENO))
 			return usage(err, "dest file is required for %s exporter. refusing to write to console", o->type);
 		*bxc_arr_push(&p->exports) = (bxc_csess_export){.type = o->type, .dest = o->dest, .fd = stream && !o->dest ? STDOUT_FILENO : -1};
@@ -324,6 +327,8 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		p->progress = getenv("BUILDKIT_PROGRESS");
 	if (bxc_str_empty(p->progress))
 		p->progress = "auto";
+	if (is_detached())
+		p->progress = "quiet";
 	if (bxc_cli_flag(cli, "no-cache") && bxc_cli_has(cli, "no-cache-filter"))
 		return usage(err, "--no-cache and --no-cache-filter cannot currently be used together");
 	if (bxc_str_eq(context, "-") || strstr(context, "://") || bxc_str_has_prefix(context, "git@") || bxc_str_has_prefix(context, "github.com/"))

@@ -11,9 +11,16 @@
 #include "common/codec/json.h"
 #include "common/oci/oci.h"
 
-#define CMD_BUILD_N_OPTS 36u
+#define CMD_BUILD_N_OPTS 37u
 extern const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS];
 int cmd_build(const bxc_cli *cli, void *ud);
+int cmd_attach(const bxc_cli *cli, void *ud);
+int cmd_ps(const bxc_cli *cli, void *ud);
+int cmd_logs(const bxc_cli *cli, void *ud);
+int cmd_cancel(const bxc_cli *cli, void *ud);
+int cmd_history_ls(const bxc_cli *cli, void *ud);
+int cmd_history_inspect(const bxc_cli *cli, void *ud);
+int cmd_history_rm(const bxc_cli *cli, void *ud);
 int cmd_create(const bxc_cli *cli, void *ud);
 int cmd_use(const bxc_cli *cli, void *ud);
 int cmd_ls(const bxc_cli *cli, void *ud);
@@ -26,6 +33,20 @@ int cmd_completion(const bxc_cli *cli, void *ud);
 int cmd_fail(const bxc_err *err);
 /* The builder that the line, the environment or the configuration choose; the embedded one is not started. */
 int cmd_builder(const bxc_cli *cli, bxc_builder **ret, bxc_err **err);
+
+/* ---- builds that exist (history.c, build.c) ---- */
+
+/* As cmd_builder, with a client for its API; UNAVAILABLE when the embedded cluster is chosen and does not run. */
+int cmd_connect(const bxc_cli *cli, bxc_builder **ret, bxc_http_client **ret_http, bxc_err **err);
+/* ref: an id, the unique beginning of one, "^N" (N-th from the latest) or BUILDER/NODE/ID; NULL: the latest. */
+int cmd_find_build(const bxc_builder *b, bxc_http_client *http, const char *ref, char **ret_id, bxc_json **ret, bxc_err **err);
+int cmd_follow_logs(const bxc_cli *cli);
+
+/* ---- bxc build --detach (detach.c) ---- */
+
+int cmd_detach(void);
+bool is_detached(void);              /* are we what cmd_detach has started? */
+void detached_ready(const char *id); /* then: the build has this id */
 
 /* ---- what a build is (build_flags.c) ---- */
 

@@ -40,10 +40,47 @@ static const bxc_cli_opt inspect_opts[] = {
 	{"bootstrap", 0, BXC_CLI_FLAG, NULL, "start the embedded cluster if it does not run"},
 };
 
+static const bxc_cli_opt ps_opts[] = {
+	{"all", 'a', BXC_CLI_FLAG, NULL, "also those that have ended"},
+	{"format", 0, BXC_CLI_STRING, "FORM", "table or json (one object a line)", formats},
+};
+static const char *const attach_modes[] = {"auto", "plain", "tty", "rawjson", "quiet", "none", NULL};
+static const bxc_cli_opt attach_opts[] = {
+	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", attach_modes},
+};
+static const char *const log_modes[] = {"plain", "rawjson", NULL};
+static const bxc_cli_opt logs_opts[] = {
+	{"follow", 'f', BXC_CLI_FLAG, NULL, "go on until the build has ended"},
+	{"progress", 0, BXC_CLI_STRING, "MODE", "plain or rawjson", log_modes},
+};
+static const char *const inspect_formats[] = {"pretty", "json", NULL};
+static const bxc_cli_opt history_inspect_opts[] = {
+	{"format", 0, BXC_CLI_STRING, "FORM", "pretty or json", inspect_formats},
+};
+#define LOGS_VERB                                                                                                      \
+	{.name = "logs", .args = "[BUILD]", .summary = "print what a build has printed", .opts = logs_opts,           \
+		.n_opts = BXC_ARRAY_SIZE(logs_opts), .max_args = 1, .run = cmd_logs}
+#define ATTACH_VERB                                                                                                    \
+	{.name = "attach", .args = "[BUILD]", .summary = "show the progress of a build until its end", .opts = attach_opts, \
+		.n_opts = BXC_ARRAY_SIZE(attach_opts), .max_args = 1, .run = cmd_attach}
+static const bxc_cli_verb history_verbs[] = {
+	{.name = "ls", .summary = "list builds, the latest first", .opts = ls_opts, .n_opts = BXC_ARRAY_SIZE(ls_opts), .run = cmd_history_ls},
+	LOGS_VERB,
+	{.name = "inspect", .args = "[BUILD]", .summary = "show what is recorded of a build", .opts = history_inspect_opts,
+		.n_opts = BXC_ARRAY_SIZE(history_inspect_opts), .max_args = 1, .run = cmd_history_inspect},
+	ATTACH_VERB,
+	{.name = "rm", .args = "BUILD...", .summary = "remove records of builds", .min_args = 1, .max_args = BXC_CLI_ANY, .run = cmd_history_rm},
+};
+
 static const bxc_cli_verb verbs[] = {
 	{.name = "build", .args = "CONTEXT", .summary = "build an image from a Dockerfile", .opts = cmd_build_opts, .n_opts = CMD_BUILD_N_OPTS,
 		.min_args = 1, .max_args = 1,
 		.alias = "b", .run = cmd_build},
+	{.name = "ps", .summary = "list the builds that run", .opts = ps_opts, .n_opts = BXC_ARRAY_SIZE(ps_opts), .run = cmd_ps},
+	LOGS_VERB,
+	ATTACH_VERB,
+	{.name = "cancel", .args = "BUILD", .summary = "end a build", .min_args = 1, .max_args = 1, .run = cmd_cancel},
+	{.name = "history", .summary = "what is recorded of builds", .verbs = history_verbs, .n_verbs = BXC_ARRAY_SIZE(history_verbs)},
 	{.name = "create", .args = "ENDPOINT", .summary = "remember a cluster as a builder", .opts = create_opts,
 		.n_opts = BXC_ARRAY_SIZE(create_opts), .min_args = 1, .max_args = 1, .run = cmd_create},
 	{.name = "use", .args = "NAME", .summary = "choose the current builder", .min_args = 1, .max_args = 1, .run = cmd_use},

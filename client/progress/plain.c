@@ -103,10 +103,9 @@ static void print_vertex(bxc_prog *p, vertex *v, int64_t now_ns)
 
 void plain_flush(bxc_prog *p, int64_t now_ns, bool all)
 {
-	if (!p->greeted) {
-		p->greeted = true;
-		fprintf(p->c.out, "#0 building with \"%s\" instance using bxc driver\n\n", p->builder ? p->builder : "default");
-	}
+	if (!p->greeted && p->builder)
+		fprintf(p->c.out, "#0 building with \"%s\" instance using bxc driver\n\n", p->builder);
+	p->greeted = true;
 	vertex *holder = p->current;
 	if (holder && has_output(holder))
 		print_vertex(p, holder, now_ns);

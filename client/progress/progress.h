@@ -22,7 +22,7 @@ typedef struct bxc_prog bxc_prog;
 typedef struct bxc_prog_config {
 	bxc_prog_mode mode;
 	FILE *out;               /* stderr; borrowed */
-	const char *builder;     /* name for "#0 building with ..." */
+	const char *builder;     /* name for "#0 building with ..."; NULL: no such line */
 	bool color;
 	int width, height;       /* of the terminal; tty */
 	bool debug;              /* warnings with all there is to say about them */

@@ -8,7 +8,9 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-#define PING_NS (15 * BXC_NS_PER_S)
+#define PING_NS    (15 * BXC_NS_PER_S)
+#define PAGE_MAX   500u              /* events of a page */
+#define PAGE_BYTES (4u << 20)        /* it ends after the event that reaches this */
 
 struct sse {
 	struct bxc_api *api;
@@ -201,7 +203,51 @@ static void cancel_build(bxc_httpd_req *req, void *ud)
 	query(c, get_work, cancel_checked);
 }
 
+static void delete_work(bxc_state *st, void *ud)
+{
+	struct call *c = ud;
+	bxc_state_build b = {0};
+	if (bxc_state_build_get(st, c->id, &b, &c->err) < 0)
+		return;
+	if (bxc_str_eq(b.status, "running"))
+		bxc_ignore(bxc_err_set(&c->err, BXC_FAILED_PRECONDITION, "build '%s' is running: cancel it first", c->id));
+	else
+		bxc_ignore(bxc_state_build_delete(st, c->id, &c->err));
+	bxc_state_build_done(&b);
+	c->answer = bxc_json_object();
+}
+
+static void delete_build(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	query(c, delete_work, answer_ok);
+}
+
 /* ---- events ---- */
+
+/* What is recorded now, without waiting for more. */
+static void page_work(bxc_state *st, void *ud)
+{
+	struct call *c = ud;
+	bxc_state_build b = {0};
+	bxc_state_events list = {0};
+	if (bxc_state_build_get(st, c->id, &b, &c->err) < 0)
+		return;
+	bxc_state_build_done(&b);
+	if (bxc_state_events_read(st, c->id, c->after + 1, PAGE_MAX, &list, &c->err) < 0)
+		return;
+	c->answer = bxc_json_object();
+	bxc_json *a = bxc_json_add_array(c->answer, "events");
+	size_t n = 0, bytes = 0;
+	for (; n < list.items.n && bytes < PAGE_BYTES; n++) {
+		bxc_json *o = bxc_json_push_object(a);
+		bxc_json_set_u64(o, "seq", list.items.v[n].seq);
+		set_document(o, "event", list.items.v[n].text);
+		bytes += strlen(list.items.v[n].text);
+	}
+	bxc_json_set_bool(c->answer, "more", n < list.items.n || list.items.n == PAGE_MAX);
+	bxc_state_events_done(&list);
+}
 
 static void sse_drop(struct sse *s)
 {
@@ -265,13 +311,20 @@ static void events_checked(void *ud)
 static void get_events(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = call_new(req, ud);
-	const char *last = bxc_httpd_req_header(req, "Last-Event-ID");
-	if (last && bxc_str_to_u64(last, 0, UINT64_MAX - 1, &c->after, &c->err) < 0) {
-		bxc_ignore(bxc_err_wrap(&c->err, 0, "Last-Event-ID"));
+	const char *follow = bxc_httpd_req_query(req, "follow");
+	bool page = bxc_str_eq(follow, "false");
+	const char *last = page ? bxc_httpd_req_query(req, "after") : bxc_httpd_req_header(req, "Last-Event-ID");
+	int r = 0;
+	if (follow && !page && !bxc_str_eq(follow, "true"))
+		r = bxc_err_set(&c->err, BXC_INVALID_ARGUMENT, "follow: '%.64s' is neither true nor false", follow);
+	if (r >= 0 && last)
+		r = bxc_err_wrap(&c->err, bxc_str_to_u64(last, 0, INT64_MAX - 1, &c->after, &c->err), page ? "after" : "Last-Event-ID");
+	if (r < 0)
 		reply(c, 400);
-		return;
-	}
-	query(c, get_work, events_checked);
+	else if (page)
+		query(c, page_work, answer_ok);
+	else
+		query(c, get_work, events_checked);
 }
 
 /* ---- the rest ---- */
@@ -334,6 +387,7 @@ static const bxc_httpd_route routes[] = {
 	{"POST", "/v1/builds", post_build, BXC_LIMIT_HTTP_BODY, BXC_AUTH_BUILD},
 	{"GET", "/v1/builds", list_builds, 0, BXC_AUTH_READ},
 	{"GET", "/v1/builds/{id}", get_build, 0, BXC_AUTH_READ},
+	{"DELETE", "/v1/builds/{id}", delete_build, 4096, BXC_AUTH_BUILD},
 	{"GET", "/v1/builds/{id}/events", get_events, 0, BXC_AUTH_READ},
 	{"POST", "/v1/builds/{id}/cancel", cancel_build, 4096, BXC_AUTH_BUILD},
 	{"GET", "/v1/workers", get_workers, 0, BXC_AUTH_READ},
