@@ -302,7 +302,7 @@ static void on_frame(conn *k, const frame *f, void *ud)
 		break;
 	case FRAME_GOODBYE:
 		frame_put(&k->out, FRAME_GOODBYE_ACK, 0, 0, 0, bxc_slice_of(NULL, 0));
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the peer said goodbye"));
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, c->is_server ? "the peer said goodbye" : "the coordinator said goodbye: it is being stopped"));
 		chan_finish(c, err);
 		bxc_err_free(err);
 		return;

@@ -61,6 +61,27 @@ def test_a_frozen_worker_is_given_up_in_time_and_its_result_refused(fresh, reg, 
                                         "FROM scratch\nCOPY --from=a / /a\nCOPY --from=b / /b\nCOPY --from=c / /c\n".format(reg.ref("base:latest"))))
 
 
+def test_a_layer_of_a_frozen_worker_is_made_again(fresh, reg, tmp_path, ctx):
+    """What only it has is not waited for longer than it is."""
+    c = fresh(workers=2, grace="3s")
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx(
+        "FROM {0} AS a\nRUN echo a-ran; echo a > /a\nFROM {0} AS b\nRUN echo b-begun; sleep 2; echo b > /b\n"
+        "FROM scratch\nCOPY --from=b /b /\nCOPY --from=a /a /\n".format(reg.ref("base:latest"))))
+    build = running(c, p)
+    a = until(c, build, lambda e: e["type"] == "vertex" and "RUN echo a-ran" in e["name"] and e.get("completed_ns"))["worker"]
+    until(c, build, says("b-begun"))
+    frozen = time.monotonic()
+    os.kill(c.workers[a].p.pid, signal.SIGSTOP)
+    try:
+        out = p.communicate(timeout=100)[0].decode()
+        took = time.monotonic() - frozen
+    finally:
+        os.kill(c.workers[a].p.pid, signal.SIGCONT)
+    assert p.returncode == 0, out
+    assert {n: (tmp_path / "o" / n).read_text() for n in "ab"} == {"a": "a\n", "b": "b\n"}
+    assert took < 30, "the build took %.1f s after a worker froze" % took
+
+
 def test_a_short_freeze_costs_nothing(fresh, reg, tmp_path, ctx):
     """Within the grace the worker's connection is made again, and its step goes on."""
     c = fresh(workers=2, grace="20s")
