@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -278,16 +279,18 @@ static int poll_timeout(int64_t deadline_ns)
 
 /* Until the process has ended and its pipes are read; grandchildren that keep a pipe do not count.
  */
-static int collect(bxc_proc *p, int fds[2], bxc_buf *bufs[2], int64_t deadline_ns, bxc_err **err)
+static int collect(bxc_proc *p, int fds[2], bxc_buf *bufs[2], int64_t deadline_ns, int cancel_fd,
+	bxc_err **err)
 {
 	static const char *const what[] = {"output", "error output"};
 	bool ended = false;
 	for (;;) {
-		struct pollfd polls[3] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0},
-			{ended ? -1 : p->pidfd, POLLIN, 0}};
+		struct pollfd polls[4] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0},
+			{ended ? -1 : p->pidfd, POLLIN, 0},
+			{cancel_fd > 0 ? cancel_fd : -1, POLLIN, 0}};
 		if (fds[0] < 0 && fds[1] < 0 && ended)
 			return 0;
-		int n = poll(polls, 3, ended ? 0 : poll_timeout(deadline_ns));
+		int n = poll(polls, 4, ended ? 0 : poll_timeout(deadline_ns));
 		if (n < 0 && errno != EINTR)
 			return bxc_err_errno(err, errno, "poll");
 		if (n == 0 && ended)
@@ -295,6 +298,8 @@ static int collect(bxc_proc *p, int fds[2], bxc_buf *bufs[2], int64_t deadline_n
 		if (n == 0)
 			return bxc_err_set(
 				err, BXC_DEADLINE_EXCEEDED, "program did not end in time");
+		if (n > 0 && polls[3].revents && !ended)
+			return bxc_err_set(err, BXC_CANCELED, "canceled");
 		for (int i = 0; i < 2 && n > 0; i++) {
 			if (!polls[i].revents)
 				continue;
@@ -311,8 +316,18 @@ static int collect(bxc_proc *p, int fds[2], bxc_buf *bufs[2], int64_t deadline_n
 	}
 }
 
-int bxc_proc_run_capture(char *const *argv, bxc_slice input, int timeout_ms, bxc_buf *out,
-	bxc_buf *err_out, bxc_proc_status *ret_status, bxc_err **err)
+/* Between the start and this the child may have written: a program that is started to run for a
+ * while has not. */
+static int limit_files(const bxc_proc *p, uint64_t max_bytes, bxc_err **err)
+{
+	const struct rlimit l = {max_bytes, max_bytes};
+	if (max_bytes && prlimit(p->pid, RLIMIT_FSIZE, &l, NULL) < 0 && errno != ESRCH)
+		return bxc_err_errno(err, errno, "limit the files of process %d", (int)p->pid);
+	return 0;
+}
+
+int bxc_proc_run(const bxc_proc_run_opts *o, bxc_buf *out, bxc_buf *err_out,
+	bxc_proc_status *ret_status, bxc_err **err)
 {
 	/* A file, not a pipe: input that the program does not read cannot block us. */
 	BXC_AUTOCLOSE int in_fd = -1;
@@ -320,7 +335,7 @@ int bxc_proc_run_capture(char *const *argv, bxc_slice input, int timeout_ms, bxc
 	BXC_AUTOCLOSE int err_fd = -1;
 	BXC_AUTOCLOSE int child_out_fd = -1;
 	BXC_AUTOCLOSE int child_err_fd = -1;
-	int r = bxc_fd_memfd("input", input.p, input.n, false, &in_fd, err);
+	int r = bxc_fd_memfd("input", o->input.p, o->input.n, false, &in_fd, err);
 	if (r >= 0)
 		r = bxc_fd_pipe(&out_fd, &child_out_fd, err);
 	if (r >= 0 && err_out)
@@ -328,10 +343,14 @@ int bxc_proc_run_capture(char *const *argv, bxc_slice input, int timeout_ms, bxc
 	if (r < 0)
 		return r;
 	int64_t deadline_ns =
-		timeout_ms < 0 ? INT64_MAX : bxc_clock_mono_ns() + timeout_ms * BXC_NS_PER_MS;
+		o->timeout_ms < 0 ? INT64_MAX : bxc_clock_mono_ns() + o->timeout_ms * BXC_NS_PER_MS;
 	const bxc_proc_fd map[] = {{in_fd, 0}, {child_out_fd, 1}, {child_err_fd, 2}};
-	const bxc_proc_spec spec = {
-		.argv = argv, .fds = map, .n_fds = err_out ? 3 : 2, .new_session = true};
+	const bxc_proc_spec spec = {.argv = o->argv,
+		.env = o->env,
+		.cwd = o->cwd,
+		.fds = map,
+		.n_fds = err_out ? 3 : 2,
+		.new_session = true};
 	BXC_CLEANUP(bxc_proc_freep) bxc_proc *p = NULL;
 	r = bxc_proc_spawn(&spec, &p, err);
 	if (r < 0)
@@ -343,11 +362,20 @@ int bxc_proc_run_capture(char *const *argv, bxc_slice input, int timeout_ms, bxc
 
 	int fds[2] = {BXC_TAKE_FD(out_fd), BXC_TAKE_FD(err_fd)};
 	bxc_buf *bufs[2] = {out, err_out};
-	r = collect(p, fds, bufs, deadline_ns, err);
+	r = limit_files(p, o->max_file_bytes, err);
+	if (r >= 0)
+		r = collect(p, fds, bufs, deadline_ns, o->cancel_fd, err);
 	bxc_cleanup_close(&fds[0]);
 	bxc_cleanup_close(&fds[1]);
 	if (r < 0)
-		return bxc_err_wrap(err, r, "run '%s'", argv[0]);
+		return bxc_err_wrap(err, r, "run '%s'", o->argv[0]);
 	bxc_ignore(bxc_proc_kill_group(p, SIGKILL, NULL));
 	return bxc_proc_wait(p, ret_status, err);
+}
+
+int bxc_proc_run_capture(char *const *argv, bxc_slice input, int timeout_ms, bxc_buf *out,
+	bxc_buf *err_out, bxc_proc_status *ret_status, bxc_err **err)
+{
+	const bxc_proc_run_opts o = {.argv = argv, .input = input, .timeout_ms = timeout_ms};
+	return bxc_proc_run(&o, out, err_out, ret_status, err);
 }

@@ -61,13 +61,24 @@ BXC_DEFINE_CLEANUP(bxc_proc, bxc_proc_free);
 /* "exit code 3", "killed by signal 9 (Killed)"; owned. */
 char *bxc_proc_status_text(const bxc_proc_status *s);
 
+typedef struct bxc_proc_run_opts {
+	char *const *argv;
+	char *const *env; /* strv of the whole environment; NULL: this process's */
+	const char *cwd;  /* NULL: this process's */
+	bxc_slice input;  /* on standard input */
+	int timeout_ms;	  /* -1: no limit; past it the child is killed, BXC_DEADLINE_EXCEEDED */
+	int cancel_fd;	  /* readable: the child is killed, BXC_CANCELED; 0 or less: none */
+	uint64_t max_file_bytes; /* of any file that it writes; 0: no limit */
+} bxc_proc_run_opts;
+
 /*
- * Runs argv to its end with `input` on standard input and collects its output. The buffers are
- * initialised and their maxima bound the output: past them the child is killed and the result is
- * BXC_RESOURCE_EXHAUSTED. err_out may be NULL: standard error is then shared with ours.
- * timeout_ms -1: no limit; past it the child is killed, BXC_DEADLINE_EXCEEDED.
- * A program that ran is a success whatever its exit code; what it leaves behind in its process
- * group is killed and not waited for.
+ * Runs a program to its end and collects its output. The buffers are initialised and their maxima
+ * bound the output: past them the child is killed and the result is BXC_RESOURCE_EXHAUSTED. err_out
+ * may be NULL: standard error is then shared with ours. A program that ran is a success whatever
+ * its exit code; what it leaves behind in its process group is killed and not waited for.
  */
+BXC_MUST_CHECK int bxc_proc_run(const bxc_proc_run_opts *o, bxc_buf *out, bxc_buf *err_out,
+	bxc_proc_status *ret_status, bxc_err **err);
+/* The same with this process's environment and folder, and nothing that cancels it. */
 BXC_MUST_CHECK int bxc_proc_run_capture(char *const *argv, bxc_slice input, int timeout_ms,
 	bxc_buf *out, bxc_buf *err_out, bxc_proc_status *ret_status, bxc_err **err);

@@ -225,6 +225,26 @@ static void output_is_captured_and_bounded(void **state)
 	assert_string_equal(bxc_buf_text(&small), "started\n");
 }
 
+static void a_run_has_its_own_environment_and_ends_when_asked(void **state)
+{
+	(void)state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOBUF bxc_buf out = BXC_BUF_INIT(4096);
+	bxc_proc_status s;
+	char *env[] = {(char *)(uintptr_t) "ONLY=this", NULL};
+	bxc_proc_run_opts o = {
+		.argv = SH("echo $ONLY; pwd"), .env = env, .cwd = "/", .timeout_ms = 60000};
+	assert_ok(bxc_proc_run(&o, &out, NULL, &s, &err), err);
+	assert_string_equal(bxc_buf_text(&out), "this\n/\n");
+	/* Readable: that is how somebody asks for the end. */
+	BXC_AUTOCLOSE int rd = -1, wr = -1;
+	assert_ok(bxc_fd_pipe(&rd, &wr, &err), err);
+	assert_ok(bxc_fd_write_all(wr, "x", 1, &err), err);
+	o = (bxc_proc_run_opts){
+		.argv = SH("exec sleep 1000"), .timeout_ms = 60000, .cancel_fd = rd};
+	assert_err(bxc_proc_run(&o, &out, NULL, &s, &err), BXC_CANCELED, err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +256,7 @@ int main(void)
 		cmocka_unit_test(the_descriptor_tells_the_end),
 		cmocka_unit_test(what_still_runs_is_killed_with_its_group),
 		cmocka_unit_test(output_is_captured_and_bounded),
+		cmocka_unit_test(a_run_has_its_own_environment_and_ends_when_asked),
 	};
 	/* Folders that cannot be searched would make "not found" a "permission denied". */
 	setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);

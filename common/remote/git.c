@@ -230,13 +230,11 @@ static bool is_scp(const char *s)
 	return n && *host != '-' && host[n] == ':' && host[n + 1] && host[n + 1] != '-';
 }
 
-static int finish(bxc_git_ref *g, bxc_err **err)
+static int check_by_commit(const bxc_git_ref *g, bxc_err **err)
 {
 	if (g->by_commit && !bxc_git_is_commit(g->checksum))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"fetch-by-commit needs the whole name of a commit as checksum");
-	if (g->checksum && !g->ref)
-		g->ref = bxc_strdup(g->checksum);
 	return 0;
 }
 
@@ -261,7 +259,10 @@ static int read_parts(
 	}
 	if (r == 0 && query)
 		r = read_query(g, query + 1, (size_t)(end - query - 1), err);
-	return r == 0 ? finish(g, err) : r;
+	/* A URL with nothing but a checksum means that commit. */
+	if (r == 0 && g->checksum && !g->ref)
+		g->ref = bxc_strdup(g->checksum);
+	return r == 0 ? check_by_commit(g, err) : r;
 }
 
 int bxc_git_ref_parse(const char *text, bool is_context, bxc_git_ref *ret, bxc_err **err)
@@ -358,7 +359,7 @@ int bxc_git_ref_from_source(
 	g.submodules = is_true(attrs, "git.skipsubmodules") ? BXC_GIT_NO : BXC_GIT_UNSET;
 	g.by_commit = is_true(attrs, "git.fetchbycommit");
 	g.mtime_of_commit = bxc_str_eq(bxc_env_get(attrs, "git.mtime"), "commit");
-	r = finish(&g, err);
+	r = check_by_commit(&g, err);
 	if (r < 0)
 		return r;
 	*ret = g;

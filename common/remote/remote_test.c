@@ -119,6 +119,12 @@ static void a_definition_holds_all_of_it(void **state)
 	assert_int_equal(h.keep_git_dir, BXC_GIT_YES);
 	assert_int_equal(h.submodules, BXC_GIT_NO);
 	assert_true(h.mtime_of_commit);
+	/* A checksum beside the name says nothing of what to fetch. */
+	BXC_AUTOGITREF bxc_git_ref beside = {0};
+	char *sum[] = {(char *)(uintptr_t) "git.checksum=0123456",
+		(char *)(uintptr_t) "git.fullurl=git://h/r", NULL};
+	assert_ok(bxc_git_ref_from_source("git://h/r", sum, &beside, &err), err);
+	assert_null(beside.ref);
 	char *evil[] = {(char *)(uintptr_t) "git.fullurl=--upload-pack=x", NULL};
 	assert_err(bxc_git_ref_from_source("git://h/r", evil, &h, &err), BXC_INVALID_ARGUMENT, err);
 }

@@ -79,6 +79,7 @@ typedef enum task_kind {
 	TASK_RUN = 0,
 	TASK_CHECKSUM,
 	TASK_EXPORT,
+	TASK_ASK,                    /* a question; `answer` takes what comes of it */
 } task_kind;
 
 typedef enum task_phase {
@@ -97,6 +98,10 @@ typedef struct task_input {
 	uint64_t tree_size;
 } task_input;
 
+struct task;
+/* Either result or err_take is set; drops the task, or has it put again. */
+typedef void (*task_answer)(struct bxc_build *e, struct task *t, const bxc_json *result, bxc_err *err_take, bool infra);
+
 typedef struct task {
 	uint64_t id;
 	char *name;                  /* on the wire */
@@ -112,6 +117,8 @@ typedef struct task {
 	bxc_platform platform;
 	BXC_ARR(task_input) inputs;
 	size_t n_selectors;	  /* TASK_CHECKSUM */
+	task_answer answer;          /* TASK_ASK */
+	uint64_t prefer;             /* worker that has been at it before; 0: none */
 	char *output_layer;          /* TASK_RUN */
 	bxc_digest key;              /* TASK_RUN: by which equal work is recognised */
 	bool is_fresh;               /* TASK_RUN: whatever the cache knows */
@@ -283,6 +290,7 @@ struct bxc_build {
 	bxc_loop_timer *grace;
 	bxc_map *cache_mounts;       /* id -> cache_mount; kept: small, bounded by the ids that builds name */
 	bxc_map *images;             /* pinned + platform -> image: what registries told */
+	bxc_map *pins;               /* digest of a source's vertex -> source_pin: what it last stood for */
 	uint64_t last_num;
 	uint64_t last_task;
 	bool pumping;
@@ -343,6 +351,21 @@ void selects_add(selects *l, const bxc_solve_selector *s, size_t n);
 void selects_done(selects *l);
 void context_fetch(bxc_build *e, task *t);                       /* then task_ready() or a failure */
 void context_fetch_next(bxc_build *e, context *c);
+
+/* remote.c */
+struct source_pin {
+	bxc_json *json;              /* a PIN */
+	uint64_t worker;             /* that found it */
+};
+bool source_is_remote(const bxc_def_vertex *v);
+bxc_map *source_pins_new(void);
+void source_pinned(bxc_build *e, const char *vertex, const bxc_json *pin, uint64_t worker);
+/* The task is made, not yet ready; v NULL: it is about none. */
+task *task_ask(bxc_build *e, build *b, const char *kind, const bxc_def_vertex *v, task_answer answer);
+/* Puts it to another worker and drops t; false: often enough. */
+bool task_ask_again(bxc_build *e, task *t);
+void remote_key(bxc_build *e, build *b, const bxc_solve_action *a);      /* answers a SOURCE_KEY */
+void remote_run_body(bxc_build *e, task *t, const bxc_def_vertex *v);    /* what task.run says of the source */
 
 /* task.c */
 void task_run(bxc_build *e, const bxc_solve_action *a);

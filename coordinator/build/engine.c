@@ -50,6 +50,8 @@ static void source_key(bxc_build *e, const bxc_solve_action *a)
 		return;
 	if (bxc_solve_is_local(a->def)) {
 		context_scan(e, b, context_for(b, a->def), a->def, a->ticket);
+	} else if (source_is_remote(a->def)) {
+		remote_key(e, b, a);
 	} else {
 		image *img = image_for_vertex(b, a->def);
 		bxc_digest key = img ? image_key(img) : bxc_def_op_digest(a->def);
@@ -57,7 +59,7 @@ static void source_key(bxc_build *e, const bxc_solve_action *a)
 	}
 }
 
-/* Sources yield their result here: nothing runs, layers are pulled by whoever needs them. */
+/* Contexts and images yield their result here: nothing runs, layers are pulled by whoever needs them. */
 static void run_source(bxc_build *e, const bxc_solve_action *a)
 {
 	build *b = build_of_request(e, a);
@@ -123,7 +125,7 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 		}
 		break;
 	case BXC_SOLVE_RUN:
-		if (a->def->kind == BXC_OP_SOURCE)
+		if (a->def->kind == BXC_OP_SOURCE && !source_is_remote(a->def))
 			run_source(e, a);
 		else if (a->def->kind == BXC_OP_MERGE)
 			merge_run(e, a);
@@ -227,6 +229,7 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	e->cache_mounts = bxc_map_new(cache_mount_free);
 	e->attempts = bxc_map_new(attempt_free);
 	e->grace = bxc_loop_timer_new(c->loop, resume_grace_over, e);
+	e->pins = source_pins_new();
 	e->tick = bxc_loop_timer_new(c->loop, on_tick, e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);
 	return e;
@@ -270,6 +273,7 @@ void bxc_build_free(bxc_build *e)
 	bxc_map_free(e->cache_mounts);
 	bxc_map_free(e->attempts);
 	bxc_strv_free(e->awaited);
+	bxc_map_free(e->pins);
 	free(e);
 }
 

@@ -570,12 +570,12 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 	x->events = e->c.events;
 	report(b, j);
 	bxc_db_submit(e->c.db, end_work, end_done, x);
-	/* Exports that still run elsewhere have lost their purpose. */
+	/* Exports and questions that still run elsewhere have lost their purpose. */
 	BXC_MAP_FOREACH (it, e->tasks) {
 		task *t = it.value;
 		if (t->build != b)
 			continue;
-		if (t->kind == TASK_EXPORT)
+		if (t->kind == TASK_EXPORT || (t->kind == TASK_ASK && !t->ticket))
 			task_abort(e, t);
 		else
 			t->build = run_other_build(e, t->run, b);

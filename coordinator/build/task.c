@@ -112,6 +112,10 @@ void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra)
 		export_failed(e, t, err_take, infra);
 		return;
 	}
+	if (t->answer) {
+		t->answer(e, t, NULL, err_take, infra);
+		return;
+	}
 	if (infra)
 		run_attempt_failed(e, t->run, t->worker, err_take);
 	task_drop(e, t);
@@ -131,6 +135,12 @@ static void task_input_lost(bxc_build *e, task *t, const char *layer_id)
 	bxc_log(BXC_LOG_WARN, "task.input_lost", "task", t->name, "layer", layer_id, NULL);
 	if (t->kind == TASK_EXPORT) {
 		export_lost(e, t, rec);
+		return;
+	}
+	if (t->answer) {
+		bxc_err *err = NULL;
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "layer '%s' was lost before it could be read: build again", layer_id));
+		task_fail(e, t, err, false);
 		return;
 	}
 	task_drop(e, t);
@@ -159,6 +169,8 @@ void task_ready(bxc_build *e, task *t)
 		bxc_wrk_worker *w = top->registry ? NULL : bxc_wrk_holder(e->c.workers, top->id);
 		chain = w ? w->id : 0;
 	}
+	if (!chain && t->prefer && bxc_wrk_get(e->c.workers, t->prefer))
+		chain = t->prefer;
 	bxc_sched_task s = {
 		.id = t->id,
 		.build = t->build ? t->build->num : 0,
@@ -297,7 +309,8 @@ static void begin(bxc_build *e, task *t, const bxc_solve_action *a)
 
 void task_run(bxc_build *e, const bxc_solve_action *a)
 {
-	if (a->def->kind != BXC_OP_EXEC && a->def->kind != BXC_OP_FILE) {
+	bool is_source = a->def->kind == BXC_OP_SOURCE;
+	if (a->def->kind != BXC_OP_EXEC && a->def->kind != BXC_OP_FILE && !is_source) {
 		bxc_err *err = NULL;
 		bxc_ignore(bxc_err_set(&err, BXC_UNIMPLEMENTED, "diff operations are not supported by this version of bxc"));
 		bxc_solve_fail(e->solve, a->ticket, err, false);
@@ -306,7 +319,10 @@ void task_run(bxc_build *e, const bxc_solve_action *a)
 	task *t = task_new(e, TASK_RUN, build_by_num(e, a->build));
 	BXC_AUTOFREE char *rand = bxc_rand_hex(16);
 	t->output_layer = bxc_str_fmt("l-%s", rand);
-	bxc_json_set_str(t->body, "kind", a->def->kind == BXC_OP_EXEC ? "exec" : "file");
+	if (is_source)
+		remote_run_body(e, t, a->def);
+	else
+		bxc_json_set_str(t->body, "kind", a->def->kind == BXC_OP_EXEC ? "exec" : "file");
 	bxc_json_set_take(t->body, "op", bxc_def_vertex_to_json(a->def));
 	bxc_json_set_str(t->body, "output_layer", t->output_layer);
 	bxc_json_set_u64(t->body, "base_input", bxc_solve_chain_input(a->def));
@@ -432,13 +448,13 @@ static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 	bxc_json_set_str(j, "task", t->name);
 	bxc_json_set_u64(j, "epoch", t->attempt);
 	bxc_json_set_str(j, "build", t->build ? t->build->id : "");
-	if (t->kind == TASK_CHECKSUM) {
+	if (t->kind == TASK_CHECKSUM || (t->kind == TASK_ASK && t->inputs.n)) {
 		bxc_json_set_take(j, "input", input_to_json(e, &t->inputs.v[0], w->id));
 	} else if (t->kind == TASK_RUN) {
 		bxc_json *inputs = bxc_json_add_array(j, "inputs");
 		BXC_ARR_FOREACH (in, &t->inputs)
 			bxc_json_push_take(inputs, input_to_json(e, in, w->id));
-	} else {
+	} else if (t->kind == TASK_EXPORT) {
 		/* One input per image, in the order of the images. */
 		size_t i = 0;
 		bxc_json *images = bxc_json_array();
@@ -618,7 +634,9 @@ int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *
 			return run_done(e, w, t, result, err);
 		if (r >= 0 && t->kind == TASK_CHECKSUM)
 			return checksum_done(e, t, result, err);
-		if (r >= 0)
+		if (r >= 0 && t->answer)
+			t->answer(e, t, result, NULL, false);
+		else if (r >= 0)
 			export_done(e, t, bxc_json_get(result, "response"), NULL);
 		return r;
 	}

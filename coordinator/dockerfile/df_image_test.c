@@ -11,6 +11,48 @@ static const bxc_file_action *action(const world *w, size_t i)
 	return &v->op.file.actions.v[i];
 }
 
+/* features.md 1.2: ADD URL, ADD git, ADD --checksum */
+static void what_add_takes_from_elsewhere_is_a_source(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	lower(&w, "FROM busybox\nARG SUM=0123456789\nADD --chmod=644 --exclude=x "
+		  "http://h/d/f.tar?q=1 a "
+		  "https://h/r.git#v1:sub /d/\nADD --checksum=$SUM --keep-git-dir git@h:r /g\n"
+		  "ADD --unpack=true http://h/ /e\n");
+	const bxc_def_vertex *file = named(&w, "http://h/d/f.tar?q=1");
+	assert_string_equal(file->op.source.identifier, "http://h/d/f.tar?q=1");
+	assert_strv(file->op.source.attrs, LIST("http.filename=f.tar", NULL));
+	assert_string_equal(file->platform.os, "");
+	const bxc_def_vertex *repo = named(&w, "https://h/r.git#v1:sub");
+	assert_string_equal(repo->op.source.identifier, "git://h/r.git#v1:sub");
+	assert_strv(repo->op.source.attrs, LIST("git.fullurl=https://h/r.git", NULL));
+	const bxc_def_vertex *kept = named(&w, "git@h:r");
+	assert_strv(kept->op.source.attrs, LIST("git.checksum=0123456789", "git.fullurl=git@h:r",
+						   "git.keepgitdir=true", NULL));
+	assert_strv(
+		named(&w, "http://h/")->op.source.attrs, LIST("http.filename=__unnamed__", NULL));
+	const bxc_def_vertex *add =
+		named(&w, "[2/4] ADD --chmod=644 --exclude=x http://h/d/f.tar?q=1 a "
+			  "https://h/r.git#v1:sub /d/");
+	assert_int_equal(add->op.file.actions.n, 3);
+	const bxc_file_action *a = add->op.file.actions.v;
+	assert_string_equal(a[0].src, "/f.tar");
+	assert_false(a[0].unpack || a[0].wildcard || a[0].src_dir_contents);
+	assert_int_equal(a[0].mode, 0644);
+	assert_string_equal(a[1].src, "/a");
+	assert_true(a[1].unpack && a[1].wildcard);
+	assert_string_equal(a[2].src, "/");
+	assert_true(a[2].src_dir_contents && !a[2].unpack);
+	assert_strv(a[2].exclude, LIST("x", NULL));
+	assert_true(a[0].source != a[1].source && a[1].source != a[2].source);
+	assert_true(named(&w, "[4/4] ADD --unpack=true http://h/ /e")->op.file.actions.v[0].unpack);
+	assert_history(&w, "-ARG SUM=0123456789\nADD --chmod=644 http://h/d/f.tar?q=1 a "
+			   "https://h/r.git#v1:sub /d/ # buildkit\nADD git@h:r /g # buildkit\n"
+			   "ADD http://h/ /e # buildkit");
+}
+
 static void copies_chain_their_sources(void **state)
 {
 	(void)state;
@@ -109,10 +151,14 @@ static void copies_and_adds_refuse_what_they_cannot_do(void **state)
 			"Dockerfile:2: invalid user index: \"app\""},
 		{"ADD --link --chown=7:staff a b", BXC_INVALID_ARGUMENT,
 			"Dockerfile:2: invalid user index: \"staff\""},
-		{"ADD https://x/y /z", BXC_UNIMPLEMENTED,
-			"Dockerfile:2: ADD of a URL is not supported by this version of bxc"},
-		{"ADD https://x/y.git#v1 /z", BXC_UNIMPLEMENTED,
-			"ADD of a git repository is not supported"},
+		{"ADD --checksum=zz https://x/y /z", BXC_INVALID_ARGUMENT,
+			"Dockerfile:2: checksum"},
+		{"ADD --checksum=sha256:00 https://x/y.git /z", BXC_INVALID_ARGUMENT,
+			"invalid checksum \"sha256:00\""},
+		{"ADD --keep-git-dir=false https://x/y.git?keep-git-dir=true /z",
+			BXC_INVALID_ARGUMENT, "inconsistent keep-git-dir configuration"},
+		{"ADD https://x/y.git#--upload-pack=x /z", BXC_INVALID_ARGUMENT, "invalid git ref"},
+		{"ADD https:///y /z", BXC_INVALID_ARGUMENT, "names no host"},
 		{"ADD --checksum=sha256:00 a /z", BXC_INVALID_ARGUMENT,
 			"checksum requires HTTP(S) or Git sources"},
 		{"RUN --mount=type=secret,id=x y", BXC_UNIMPLEMENTED,
@@ -367,6 +413,7 @@ static void expansion_of_a_file_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_add_takes_from_elsewhere_is_a_source),
 		cmocka_unit_test(copies_chain_their_sources),
 		cmocka_unit_test(copy_of_quoted_words_and_destinations),
 		cmocka_unit_test(inline_files_are_copied),

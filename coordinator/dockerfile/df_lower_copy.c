@@ -72,6 +72,8 @@ typedef struct copy {
 	char *to;   /* absolute */
 	int32_t mode;
 	bxc_def_owner owner;
+	char *checksum;
+	bool any_remote;
 	df_list paths; /* sources as written, expanded */
 	df_list docs;  /* bodies, expanded */
 	BXC_ARR(const df_source *) doc_of;
@@ -81,6 +83,7 @@ static void copy_done(copy *c)
 {
 	free(c->chown);
 	free(c->chmod);
+	free(c->checksum);
 	free(c->dest);
 	free(c->to);
 	free(c->owner.user_name);
@@ -108,35 +111,14 @@ static int set_mode(copy *cp, bxc_err **err)
 		cp->chmod);
 }
 
-static bool is_url(const char *s)
+static int check_source(const df_instr *i, const char *path, df_remote *ret, bxc_err **err)
 {
-	return bxc_str_has_prefix(s, "http://") || bxc_str_has_prefix(s, "https://");
-}
-
-/* user@host:path without a slash before the colon */
-static bool is_scp_like(const char *s)
-{
-	const char *at = strchr(s, '@'), *colon = at ? strchr(at, ':') : NULL;
-	return bxc_str_has_prefix(s, "git@") && colon && !memchr(s, '/', (size_t)(colon - s));
-}
-
-static bool is_git(const char *s)
-{
-	if (bxc_str_has_prefix(s, "git://") || bxc_str_has_prefix(s, "ssh://") || is_scp_like(s))
-		return true;
-	size_t n = strcspn(s, "#?");
-	return is_url(s) && n > 4 && memcmp(s + n - 4, ".git", 4) == 0;
-}
-
-static int check_source(const df_instr *i, const char *path, bxc_err **err)
-{
-	bool git = is_git(path);
-	if (!git && !is_url(path))
-		return 0;
-	if (i->kind == DF_ADD)
-		return df_unsupported(git ? "ADD of a git repository" : "ADD of a URL", err);
+	int r = df_remote_kind(path, ret, err);
+	if (r < 0 || *ret == DF_REMOTE_NONE || i->kind == DF_ADD)
+		return r;
 	return bxc_err_set(err, BXC_INVALID_ARGUMENT,
-		git ? "source can't be a git ref for COPY" : "source can't be a URL for COPY");
+		*ret == DF_REMOTE_GIT ? "source can't be a git ref for COPY"
+				      : "source can't be a URL for COPY");
 }
 
 /* Onto an empty tree, or with --chmod (which undoes it), --link makes a plain copy. */
@@ -168,7 +150,7 @@ static int check_flags(const df_stage *s, const df_instr *i, const copy *cp, bxc
 	if (i->sources.n != 1)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"checksum can't be specified for multiple sources");
-	if (!cp->paths.n || (!is_url(cp->paths.v[0]) && !is_git(cp->paths.v[0])))
+	if (!cp->any_remote)
 		return bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "checksum requires HTTP(S) or Git sources");
 	return 0;
@@ -221,6 +203,8 @@ static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *
 		r = df_expand(lw, s, i->chmod, &cp->chmod, err);
 	if (r == 0)
 		r = set_mode(cp, err);
+	if (r == 0 && i->checksum)
+		r = df_expand(lw, s, i->checksum, &cp->checksum, err);
 	if (r == 0)
 		r = expand_sources(lw, s, i, cp, err);
 	if (r == 0)
@@ -229,11 +213,13 @@ static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *
 		return r;
 	cp->to = destination(s, cp->dest);
 	for (size_t k = 0; k < cp->paths.n; k++) {
-		r = check_source(i, cp->paths.v[k], err);
+		df_remote kind = DF_REMOTE_NONE;
+		r = check_source(i, cp->paths.v[k], &kind, err);
 		if (r < 0)
 			return r;
-		if (!i->from && !is_url(cp->paths.v[k]) && !is_git(cp->paths.v[k]))
+		if (!i->from && kind == DF_REMOTE_NONE)
 			df_check_copy_source(lw, i, cp->paths.v[k]);
+		cp->any_remote = cp->any_remote || kind != DF_REMOTE_NONE;
 	}
 	return check_flags(s, i, cp, err);
 }
@@ -290,10 +276,49 @@ static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 		return 0;
 	}
 	for (size_t k = 0; k < cp->paths.n; k++) {
+		df_remote kind = DF_REMOTE_NONE;
+		int r = df_remote_kind(cp->paths.v[k], &kind, err);
 		BXC_AUTOFREE char *path = context_path(c->i, cp->paths.v[k]);
-		int r = df_out_context(lw, path, ret, err);
+		if (r == 0 && kind == DF_REMOTE_NONE)
+			r = df_out_context(lw, path, ret, err);
 		if (r < 0)
 			return r;
+	}
+	return 0;
+}
+
+/* Of each path: the input that it is copied from, and the file of it that is meant. */
+typedef struct from {
+	uint32_t input;
+	bool is_remote;
+	char *file;
+} from;
+
+typedef BXC_ARR(from) froms;
+
+static void froms_done(froms *l)
+{
+	BXC_ARR_FOREACH (f, l)
+		free(f->file);
+	bxc_arr_done(l);
+}
+
+static int find_froms(df_lower *lw, const df_stage *s, const df_cmd *c, const copy *cp,
+	bxc_def_vertex *v, uint32_t source, froms *ret, bxc_err **err)
+{
+	for (size_t k = 0; k < cp->paths.n; k++) {
+		from *f = bxc_arr_push(ret);
+		uint32_t remote = BXC_DEF_NO_INPUT;
+		f->input = source;
+		if (!cp->any_remote)
+			continue;
+		int r = df_remote_source(
+			lw, s, c, cp->paths.v[k], cp->checksum, &remote, &f->file, err);
+		if (r < 0)
+			return r;
+		f->is_remote = remote != BXC_DEF_NO_INPUT;
+		if (f->is_remote)
+			f->input = bxc_def_add_input(v, remote, 0);
 	}
 	return 0;
 }
@@ -321,7 +346,10 @@ static int add_actions(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 	int r = source_tree(lw, s, c, cp, &tree, err);
 	uint32_t target = is_linked(s, c->i, cp) ? BXC_DEF_NO_INPUT : df_out_input(v, s->tree);
 	uint32_t source = df_out_input(v, tree);
+	BXC_CLEANUP(froms_done) froms remotes = {0};
 	BXC_ARR(uint32_t) docs = {0};
+	if (r == 0)
+		r = find_froms(lw, s, c, cp, v, source, &remotes, err);
 	for (size_t k = 0; r == 0 && k < cp->docs.n; k++) {
 		uint32_t doc = BXC_DEF_NO_INPUT;
 		r = df_out_inline(
@@ -332,7 +360,11 @@ static int add_actions(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 	uint32_t n_inputs = (uint32_t)v->inputs.n, n = 0;
 	for (size_t k = 0; r == 0 && k < cp->paths.n; k++, n++) {
 		bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_COPY);
-		common_action(lw, cp, a, n ? n_inputs + n - 1 : target, source);
+		common_action(lw, cp, a, n ? n_inputs + n - 1 : target, remotes.v[k].input);
+		if (remotes.v[k].is_remote) {
+			df_remote_action(c->i, a, remotes.v[k].file);
+			continue;
+		}
 		if (c->i->parents)
 			set_parents(a, cp->paths.v[k]);
 		else

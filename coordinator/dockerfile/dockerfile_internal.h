@@ -480,6 +480,22 @@ BXC_MUST_CHECK int df_lower_copy(df_lower *lw, df_stage *s, const df_cmd *c, bxc
 BXC_MUST_CHECK int df_lower_workdir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err);
 void df_owner_parse(const char *text, bxc_def_owner *ret);
 
+/* ---- df_lower_remote.c: ADD of a URL or a git repository ---- */
+typedef enum df_remote {
+	DF_REMOTE_NONE = 0,
+	DF_REMOTE_HTTP,
+	DF_REMOTE_GIT,
+} df_remote;
+BXC_MUST_CHECK int df_remote_kind(const char *path, df_remote *ret, bxc_err **err);
+/*
+ * The source vertex of a path that lies elsewhere; BXC_DEF_NO_INPUT for any other path. *ret_file
+ * (owned): the name of the one file that its tree holds; NULL: a tree of many.
+ */
+BXC_MUST_CHECK int df_remote_source(df_lower *lw, const df_stage *s, const df_cmd *c,
+	const char *path, const char *checksum, uint32_t *ret, char **ret_file, bxc_err **err);
+/* What of it is copied: src and the flags that go with it. */
+void df_remote_action(const df_instr *i, bxc_file_action *a, const char *file);
+
 /* ---- df_lower_out.c: vertices and their names ---- */
 /* The name of the stage's next step, e.g. "[build 2/4] " and the text. Owned. */
 char *df_step_name(df_lower *lw, df_stage *s, bool on_build, const char *text);

@@ -192,7 +192,8 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	bxc_chan_stream *out = NULL;
 	const char *build;
 	int r = 0;
-	if (!bxc_str_eq(kind, "token") && !bxc_str_eq(kind, "export"))
+	bool bulk = bxc_str_eq(kind, "export") || bxc_str_eq(kind, "upload");
+	if (!bulk && !bxc_str_eq(kind, "token"))
 		r = bxc_err_set(&err, BXC_UNIMPLEMENTED, "unknown stream kind '%.64s'", kind);
 	if (r >= 0)
 		r = bxc_json_parse(bxc_slice_of(name, strlen(name)), &j, &err);
@@ -207,7 +208,7 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	if (r >= 0) {
 		bxc_json_del(j, "build");
 		BXC_AUTOFREE char *inner = bxc_json_print(j);
-		r = bxc_sess_open(session, kind, inner, bxc_str_eq(kind, "export"), &out, &err);
+		r = bxc_sess_open(session, kind, inner, bulk, &out, &err);
 	}
 	if (r >= 0 && bxc_str_eq(kind, "export"))
 		bxc_build_export_sent(p->link->c.build, build_id, bxc_json_get_u64(j, "index", 0));

@@ -33,7 +33,7 @@ int bxc_agent_new(const bxc_agent_config *c, bxc_agent **ret, bxc_err **err)
 	bxc_agent *a = bxc_calloc(1, sizeof(*a));
 	a->c = *c;
 	a->jobs = bxc_map_new(NULL);
-	int r = bxc_src_new(c->content, c->snap, &a->src, err);
+	int r = bxc_src_new(c->content, c->snap, c->sources_dir, &a->src, err);
 	/* The coordinator counts steps; what it asks for beside them (blobs for peers, checksums) must not wait for those. */
 	if (r >= 0)
 		r = bxc_pool_new("task", 2 * c->slots + 4, QUEUE, &a->pool, err);
@@ -209,6 +209,7 @@ static const struct {
 	int (*run)(job *j, bxc_err **err);
 } kinds[] = {
 	{"exec", run_exec}, {"file", run_file}, {"checksum", run_checksum}, {"publish", run_publish}, {"export", run_export},
+	{"resolve", run_resolve}, {"source", run_source}, {"read", run_read},
 };
 
 static bxc_json *done_message(job *j)

@@ -25,6 +25,7 @@ typedef struct bxc_agent_config {
 	bxc_content *content;            /* borrowed, as the others */
 	bxc_snap *snap;
 	bxc_exec *exec;
+	const char *sources_dir;         /* existing folder for copies of repositories; borrowed during the call */
 	uint32_t slots;                  /* tasks at a time */
 	const char *host;                /* address peers reach us at, NULL: none */
 	char *const *platforms;          /* strv: native */

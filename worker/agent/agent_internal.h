@@ -84,3 +84,8 @@ int run_file(job *j, bxc_err **err);
 int run_checksum(job *j, bxc_err **err);
 int run_publish(job *j, bxc_err **err);
 int run_export(job *j, bxc_err **err);
+int run_resolve(job *j, bxc_err **err);
+int run_source(job *j, bxc_err **err);
+int run_read(job *j, bxc_err **err);
+/* What a task that made a layer answers; owned. */
+bxc_json *step_result(const char *output, uint64_t size, int64_t duration_ns);

@@ -83,7 +83,7 @@ static int step_open(job *j, bxc_op_kind kind, step *s, bxc_err **err)
 	return 0;
 }
 
-static bxc_json *step_result(const char *output, uint64_t size, int64_t duration_ns)
+bxc_json *step_result(const char *output, uint64_t size, int64_t duration_ns)
 {
 	bxc_json *j = bxc_json_object();
 	bxc_json *l = bxc_json_add_object(j, "layer");

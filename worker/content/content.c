@@ -69,6 +69,11 @@ bxc_blob_store *bxc_content_store(bxc_content *c)
 	return c->store;
 }
 
+bxc_http_client *bxc_content_http(bxc_content *c)
+{
+	return c->http;
+}
+
 void bxc_content_set_peer_token(bxc_content *c, const char *token)
 {
 	pthread_mutex_lock(&c->lock);

@@ -26,6 +26,7 @@ BXC_MUST_CHECK int bxc_content_open(const bxc_content_config *c, bxc_content **r
 void bxc_content_close(bxc_content *c);                  /* stops serving */
 BXC_DEFINE_CLEANUP(bxc_content, bxc_content_close);
 bxc_blob_store *bxc_content_store(bxc_content *c);       /* borrowed */
+bxc_http_client *bxc_content_http(bxc_content *c);       /* borrowed */
 
 /* What the coordinator's welcome told. */
 void bxc_content_set_peer_token(bxc_content *c, const char *token);

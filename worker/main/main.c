@@ -297,8 +297,11 @@ static int start(struct worker *w, bxc_err **err)
 	};
 	BXC_AUTOFREE char *snap_dir = bxc_str_fmt("%s/snapshots", w->state_dir);
 	BXC_AUTOFREE char *run_dir = bxc_str_fmt("%s/run", w->state_dir);
+	BXC_AUTOFREE char *sources_dir = bxc_str_fmt("%s/sources", w->state_dir);
 	BXC_AUTOFREE char *group = NULL;
-	r = name_group(w, &group, err);
+	r = bxc_fs_make_dirs(AT_FDCWD, sources_dir, 0700, err);
+	if (r >= 0)
+		r = name_group(w, &group, err);
 	if (r < 0)
 		return r;
 	r = bxc_content_open(&cc, &w->content, err);
@@ -320,6 +323,7 @@ static int start(struct worker *w, bxc_err **err)
 		.content = w->content,
 		.snap = w->snap,
 		.exec = w->exec,
+		.sources_dir = sources_dir,
 		.slots = (uint32_t)(slots ? slots : (uint64_t)BXC_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L)),
 		.host = w->peer_url,
 		.platforms = w->platforms,

@@ -72,11 +72,12 @@ int bxc_src_layers_parse(const bxc_json *arr, bxc_src_layers *ret, bxc_err **err
 
 /* ---- the module ---- */
 
-int bxc_src_new(bxc_content *content, bxc_snap *snap, bxc_src **ret, bxc_err **err)
+int bxc_src_new(bxc_content *content, bxc_snap *snap, const char *dir, bxc_src **ret, bxc_err **err)
 {
 	bxc_src *s = bxc_calloc(1, sizeof(*s));
 	s->content = content;
 	s->snap = snap;
+	s->dir = bxc_strdup(dir);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	s->busy = bxc_map_new(NULL);
@@ -95,6 +96,7 @@ void bxc_src_free(bxc_src *s)
 		return;
 	bxc_pool_free(s->pool);
 	bxc_map_free(s->busy);
+	free(s->dir);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "common/codec/json.h"
+#include "common/definition/definition.h"
 #include "common/filesync/filesync.h"
 #include "common/oci/oci.h"
 #include "worker/content/content.h"
@@ -32,7 +33,8 @@ typedef struct bxc_src_layers {
 void bxc_src_layers_done(bxc_src_layers *l);
 BXC_MUST_CHECK int bxc_src_layers_parse(const bxc_json *arr, bxc_src_layers *ret, bxc_err **err);
 
-BXC_MUST_CHECK int bxc_src_new(bxc_content *content, bxc_snap *snap, bxc_src **ret, bxc_err **err);
+/* dir: an existing folder that is kept, for copies of git repositories; of the file system of snap's. */
+BXC_MUST_CHECK int bxc_src_new(bxc_content *content, bxc_snap *snap, const char *dir, bxc_src **ret, bxc_err **err);
 void bxc_src_free(bxc_src *s);
 BXC_DEFINE_CLEANUP(bxc_src, bxc_src_free);
 
@@ -62,3 +64,40 @@ BXC_MUST_CHECK int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n,
 	bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err);
 /* The registry's own blob of an image layer, in the store. */
 BXC_MUST_CHECK int bxc_src_registry_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err);
+
+/* ---- sources that lie elsewhere: git repositories, files of web servers, files that a client sends ---- */
+
+/* What a source was found to be. Strings are owned, or NULL. */
+typedef struct bxc_src_pin {
+	char *id;                    /* git: the commit; else the digest of the file */
+	char *ref;                   /* git: the whole name of the branch or tag */
+	char *filename;              /* http: as the server calls the file */
+	char *etag;                  /* http */
+	int64_t time_ns;             /* http: Last-Modified; git: of the commit, where asked for; INT64_MIN: not known */
+} bxc_src_pin;
+void bxc_src_pin_done(bxc_src_pin *p);
+#define BXC_AUTOSRCPIN BXC_CLEANUP(bxc_src_pin_done)
+/* A PIN of PROTOCOL.md; from_json takes NULL for one of which nothing is known. */
+bxc_json *bxc_src_pin_to_json(const bxc_src_pin *p);
+BXC_MUST_CHECK int bxc_src_pin_from_json(const bxc_json *j, bxc_src_pin *ret, bxc_err **err);
+
+/* What the client of a build can be asked for. */
+typedef struct bxc_src_client {
+	/* *ret stays NULL when it has no such secret. */
+	int (*secret)(const char *id, bxc_secret **ret, void *ud, bxc_err **err);
+	/* The bytes of a file that it has announced; verified by the caller. */
+	int (*upload)(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
+	void *ud;
+	bxc_cancel *cancel;
+} bxc_src_client;
+
+/*
+ * What the source stands for now; nothing is asked when its name tells. `known` (may be NULL) is what an earlier
+ * question found: a server that says that nothing has changed is believed. want_time: that of a commit is found out
+ * too, which fetches it.
+ */
+BXC_MUST_CHECK int bxc_src_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *known, bool want_time,
+	const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err);
+/* Writes the source, as `pin` says it was found, into the empty folder dir_fd. */
+BXC_MUST_CHECK int bxc_src_write(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin, const bxc_src_client *c,
+	int dir_fd, bxc_err **err);

@@ -9,6 +9,7 @@
 struct bxc_src {
 	bxc_content *content;
 	bxc_snap *snap;
+	char *dir;                   /* copies of repositories, by digest of their URL */
 	bxc_pool *pool;
 	pthread_mutex_t lock;        /* protects busy and the counters of ensure(); leaf */
 	pthread_cond_t changed;
@@ -18,3 +19,13 @@ struct bxc_src {
 /* One at a time for each key; blocks. */
 void src_claim(bxc_src *s, const char *key);
 void src_release(bxc_src *s, const char *key);
+
+/* git.c, http.c: as the public functions, for sources of their kind. */
+BXC_MUST_CHECK int src_git_resolve(bxc_src *s, const bxc_op_source *op, bool want_time, const bxc_src_client *c,
+	bxc_src_pin *ret, bxc_err **err);
+BXC_MUST_CHECK int src_git_write(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin, const bxc_src_client *c,
+	int dir_fd, bxc_err **err);
+BXC_MUST_CHECK int src_http_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *known, const bxc_src_client *c,
+	bxc_src_pin *ret, bxc_err **err);
+/* Sets pin->time_ns and pin->filename when they are not known and the server tells; the file is in the store after it. */
+BXC_MUST_CHECK int src_http_fetch(bxc_src *s, const bxc_op_source *op, const bxc_src_client *c, bxc_src_pin *pin, bxc_err **err);
