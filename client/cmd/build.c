@@ -91,6 +91,13 @@ static void on_event(const char *build, uint64_t seq, const bxc_json *ev, void *
 	(void)seq;
 	if (r->done || !bxc_str_eq(build, r->id))
 		return;
+	if (bxc_str_eq(bxc_json_get_str(ev, "type", ""), "dockerfile")) {
+		/* It came from elsewhere: here are its lines, for excerpts. */
+		BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE);
+		if (bxc_base64_decode(bxc_json_get_str(ev, "data", ""), BXC_LIMIT_DOCKERFILE, &text, NULL) >= 0)
+			bxc_prog_set_source(r->prog, bxc_json_get_str(ev, "name", "Dockerfile"), bxc_buf_text(&text), text.len);
+		return;
+	}
 	if (!bxc_str_eq(bxc_json_get_str(ev, "type", ""), "build.done")) {
 		bxc_prog_event(r->prog, ev, bxc_clock_wall_ns());
 		return;
@@ -253,8 +260,11 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 		.address = channel,
 		.token = b->token,
 		.tls = tls,
-		.context_dir = p->context_dir,
-		.ignore = p->ignore,
+		.dirs = p->dirs.v,
+		.n_dirs = p->dirs.n,
+		.layouts = p->layouts.v,
+		.n_layouts = p->layouts.n,
+		.upload = p->has_upload ? &p->upload : NULL,
 		.exports = p->exports.v,
 		.n_exports = p->exports.n,
 		.on_up = on_up,

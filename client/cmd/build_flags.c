@@ -16,7 +16,8 @@
 static const char *const progress_modes[] = {"auto", "plain", "tty", "rawjson", "quiet", "none", NULL};
 
 const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
-	{"file", 'f', BXC_CLI_STRING, "FILE", "name of the Dockerfile (default: CONTEXT/Dockerfile)"},
+	{"file", 'f', BXC_CLI_STRING, "FILE", "name of the Dockerfile (default: CONTEXT/Dockerfile), a URL, or - for standard input"},
+	{"build-context", 0, BXC_CLI_LIST, "NAME=SOURCE", "what stands for stages and images of a name: a folder, docker-image://, oci-layout://, git or http URL"},
 	{"tag", 't', BXC_CLI_LIST, "NAME", "name of the image (format: [registry/]repository[:tag])"},
 	{"build-arg", 0, BXC_CLI_LIST, "K=V", "set a build-time variable; without a value the one of the environment"},
 	{"target", 0, BXC_CLI_STRING, "STAGE", "the stage to build"},
@@ -41,7 +42,6 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"add-host", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"allow", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"annotation", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"build-context", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-from", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-to", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cgroup-parent", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
@@ -59,13 +59,8 @@ _Static_assert(BXC_ARRAY_SIZE(cmd_build_opts) == CMD_BUILD_N_OPTS, "count the op
 
 void build_plan_done(build_plan *p)
 {
-	free(p->context_dir);
-	free(p->dockerfile_name);
-	free(p->ignore_name);
 	free(p->call.name);
-	bxc_buf_done(&p->ignore_text);
-	bxc_buf_done(&p->dockerfile);
-	bxc_ignore_free(p->ignore);
+	plan_context_done(p);
 	bxc_json_free(p->request);
 	BXC_ARR_FOREACH (o, &p->outputs)
 		output_done(o);
@@ -171,71 +166,6 @@ static bxc_json *outputs_json(const build_plan *p)
 	return list;
 }
 
-/* ---- files ---- */
-
-static int read_optional(const char *path, size_t max, bxc_buf *ret, bxc_err **err)
-{
-	bxc_err *e = NULL;
-	int r = bxc_fs_read_file(AT_FDCWD, path, max, ret, &e);
-	if (r == -BXC_NOT_FOUND) {
-		bxc_err_free(e);
-		return 0;
-	}
-	if (r < 0)
-		return bxc_err_wrap_take(err, e, r, "'%s'", path);
-	return 1;
-}
-
-static int read_dockerfile(const bxc_cli *cli, build_plan *p, char **ret_path, bxc_err **err)
-{
-	const char *given = bxc_cli_str(cli, "file");
-	BXC_AUTOFREE char *path = given ? bxc_strdup(given) : bxc_str_fmt("%s/Dockerfile", p->context_dir);
-	if (bxc_str_eq(given, "-"))
-		return usage(err, "a Dockerfile on standard input is not supported by this version of bxc");
-	if (given && strstr(given, "://"))
-		return usage(err, "remote Dockerfiles are not supported by this version of bxc");
-	int r = read_optional(path, BXC_LIMIT_DOCKERFILE, &p->dockerfile, err);
-	/* As buildx: a relative name may also be meant within the context, and "dockerfile" is a second default. */
-	if (r == 0) {
-		char *other = given ? (given[0] == '/' ? NULL : bxc_str_fmt("%s/%s", p->context_dir, given))
-				    : bxc_str_fmt("%s/dockerfile", p->context_dir);
-		if (other) {
-			r = read_optional(other, BXC_LIMIT_DOCKERFILE, &p->dockerfile, err);
-			if (r > 0) {
-				free(path);
-				path = BXC_TAKE(other);
-			}
-			free(other);
-		}
-	}
-	const char *base = strrchr(path, '/');
-	p->dockerfile_name = bxc_strdup(base ? base + 1 : path);
-	if (r == 0)
-		return bxc_err_set(err, BXC_NOT_FOUND, "failed to read dockerfile: open %s: no such file or directory", p->dockerfile_name);
-	if (r < 0)
-		return r;
-	*ret_path = BXC_TAKE(path);
-	return 0;
-}
-
-/* <Dockerfile>.dockerignore alone counts where it exists. */
-static int read_ignore(build_plan *p, const char *dockerfile, bxc_err **err)
-{
-	BXC_AUTOFREE char *own = bxc_str_fmt("%s.dockerignore", dockerfile);
-	BXC_AUTOFREE char *common = bxc_str_fmt("%s/.dockerignore", p->context_dir);
-	const char *path = own;
-	int r = read_optional(own, BXC_LIMIT_DOCKERFILE, &p->ignore_text, err);
-	if (r == 0) {
-		path = common;
-		r = read_optional(common, BXC_LIMIT_DOCKERFILE, &p->ignore_text, err);
-	}
-	if (r <= 0)
-		return r;
-	const char *slash = strrchr(path, '/');
-	p->ignore_name = bxc_strdup(slash ? slash + 1 : path);
-	return bxc_ignore_parse(bxc_buf_slice(&p->ignore_text), p->ignore_name, &p->ignore, err);
-}
-
 /* ---- the request ---- */
 
 static bxc_json *set_pairs(bxc_json *req, const char *key, char *const *list, bool from_env)
@@ -277,18 +207,7 @@ static int set_platforms(const bxc_cli *cli, bxc_json *req, bxc_err **err)
 static void make_request(const bxc_cli *cli, build_plan *p)
 {
 	bxc_json *req = p->request;
-	bxc_json *d = bxc_json_add_object(req, "dockerfile");
-	BXC_AUTOFREE char *data = bxc_base64_encode(p->dockerfile.data, p->dockerfile.len);
-	bxc_json_set_str(d, "name", p->dockerfile_name);
-	bxc_json_set_str(d, "data", data);
-	bxc_json_set_str(req, "context", "context");
 	bxc_json_set_str(req, "call", p->call.name);
-	if (p->ignore_name) {
-		bxc_json *ignore = bxc_json_add_object(req, "ignore");
-		BXC_AUTOFREE char *text = bxc_base64_encode(p->ignore_text.data, p->ignore_text.len);
-		bxc_json_set_str(ignore, "name", p->ignore_name);
-		bxc_json_set_str(ignore, "data", text);
-	}
 	bxc_json_set_str(req, "target", bxc_cli_str(cli, "target"));
 	bxc_json *args = set_pairs(req, "build_args", bxc_cli_list(cli, "build-arg"), true);
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
@@ -307,11 +226,6 @@ static void make_request(const bxc_cli *cli, build_plan *p)
 
 int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 {
-	const char *context = bxc_cli_arg(cli, 0);
-	struct stat st;
-	BXC_AUTOFREE char *dockerfile = NULL;
-	bxc_buf_init(&p->dockerfile, BXC_LIMIT_DOCKERFILE);
-	bxc_buf_init(&p->ignore_text, BXC_LIMIT_DOCKERFILE);
 	p->request = bxc_json_object();
 	p->iidfile = bxc_cli_str(cli, "iidfile");
 	p->metadata_file = bxc_cli_str(cli, "metadata-file");
@@ -331,13 +245,6 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		p->progress = "quiet";
 	if (bxc_cli_flag(cli, "no-cache") && bxc_cli_has(cli, "no-cache-filter"))
 		return usage(err, "--no-cache and --no-cache-filter cannot currently be used together");
-	if (bxc_str_eq(context, "-") || strstr(context, "://") || bxc_str_has_prefix(context, "git@") || bxc_str_has_prefix(context, "github.com/"))
-		return usage(err, "context '%s' is not supported by this version of bxc: give a folder", context);
-	if (stat(context, &st) < 0)
-		return bxc_err_errno(err, errno, "unable to prepare context: path \"%s\" not found", context);
-	if (!S_ISDIR(st.st_mode))
-		return usage(err, "unable to prepare context: '%s' is no folder", context);
-	p->context_dir = bxc_strdup(context);
 	const char *call = bxc_cli_flag(cli, "check") ? "check" : bxc_cli_str(cli, "call");
 	if (!bxc_str_empty(call))
 		r = call_parse(call, &p->call, err);
@@ -345,9 +252,9 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	if (r >= 0 && !p->call.name)
 		r = plan_outputs(cli, p, err);
 	if (r >= 0)
-		r = read_dockerfile(cli, p, &dockerfile, err);
+		r = plan_context(cli, p, err);
 	if (r >= 0)
-		r = read_ignore(p, dockerfile, err);
+		r = plan_named_contexts(cli, p, err);
 	if (r >= 0)
 		r = set_platforms(cli, p->request, err);
 	if (r < 0)

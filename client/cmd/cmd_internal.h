@@ -63,12 +63,13 @@ typedef struct build_call {
 } build_call;
 
 typedef struct build_plan {
-	char *context_dir;
-	char *dockerfile_name;       /* base name, as errors show it */
+	BXC_ARR(bxc_csess_dir) dirs;         /* all strings owned */
+	BXC_ARR(bxc_csess_layout) layouts;
+	bool has_upload;
+	bxc_csess_upload upload;
+	char *dockerfile_name;       /* base name, as errors show it; within a context from elsewhere: its path */
+	bool has_dockerfile;         /* else it comes from elsewhere */
 	bxc_buf dockerfile;
-	bxc_ignore *ignore;
-	char *ignore_name;           /* of the ignore file; NULL: none */
-	bxc_buf ignore_text;
 	build_call call;
 	bxc_json *request;           /* without session */
 	BXC_ARR(output) outputs;
@@ -80,6 +81,10 @@ typedef struct build_plan {
 void build_plan_done(build_plan *p);
 /* Reads flags, Dockerfile and ignore file. Errors of usage have the detail "usage". */
 int build_plan_make(const bxc_cli *cli, build_plan *ret, bxc_err **err);
+/* The context, the Dockerfile, named contexts (build_context.c): to the request, and what the session serves. */
+int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err);
+int plan_named_contexts(const bxc_cli *cli, build_plan *p, bxc_err **err);
+void plan_context_done(build_plan *p);
 /* "type=oci,dest=x,k=v", "path", "-" (output.c). */
 int output_parse(const char *spec, output *ret, bxc_err **err);
 void output_done(output *o);

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/be.h"
 #include "common/base/mem.h"
@@ -24,11 +25,41 @@ static int to_stream(const void *p, size_t n, void *ud, bxc_err **err)
 	return bxc_chan_stream_write(o->stream, p, n, o->s->cancel, err);
 }
 
-static int open_context(bxc_csess *s, const char *name, int *ret_fd, bxc_err **err)
+static int find_dir(bxc_csess *s, const char *name, const bxc_csess_dir **ret, bxc_err **err)
 {
-	if (!s->c.context_dir || !bxc_str_eq(name, "context"))
-		return bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to dir \"%.64s\"", name ? name : "");
-	return bxc_fs_open_dir(AT_FDCWD, s->c.context_dir, ret_fd, err);
+	for (size_t i = 0; i < s->c.n_dirs; i++) {
+		if (bxc_str_eq(s->c.dirs[i].name, name)) {
+			*ret = &s->c.dirs[i];
+			return 0;
+		}
+	}
+	return bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to dir \"%.64s\"", name ? name : "");
+}
+
+/* A tree of nothing but its root, as a folder that was just made has it. */
+static bxc_tree *empty_tree(void)
+{
+	bxc_tree *t = bxc_tree_new();
+	*bxc_arr_push(&t->entries) = (bxc_tree_entry){.path = bxc_strdup("/"), .mode = S_IFDIR | 0755};
+	return t;
+}
+
+static int walk(bxc_csess *s, const bxc_csess_dir *d, char *const *include, bxc_tree **ret, bxc_err **err)
+{
+	BXC_AUTOCLOSE int root_fd = -1;
+	const bxc_tree_walk_opts w = {
+		.include = include,
+		.exclude = d->ignore,
+		.hash = true,
+		.reset_owner = true,
+		.sockets_as_files = true,
+	};
+	if (!*d->path) {
+		*ret = empty_tree();
+		return 0;
+	}
+	int r = bxc_fs_open_dir(AT_FDCWD, d->path, &root_fd, err);
+	return r < 0 ? r : bxc_tree_walk(root_fd, &w, s->cancel, ret, err);
 }
 
 int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
@@ -36,7 +67,7 @@ int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
 	BXC_AUTOBUF bxc_buf request = BXC_BUF_INIT(REQUEST_MAX), plain = BXC_BUF_INIT(TREE_MAX);
 	BXC_AUTOJSON bxc_json *q = NULL;
 	BXC_AUTOSTRV char **include = NULL;
-	BXC_AUTOCLOSE int root_fd = -1;
+	const bxc_csess_dir *dir = NULL;
 	BXC_CLEANUP(bxc_tree_freep) bxc_tree *tree = NULL;
 	BXC_CLEANUP(bxc_compressor_freep) bxc_compressor *c = NULL;
 	struct out o = {s, st};
@@ -46,17 +77,9 @@ int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
 	if (r >= 0)
 		r = bxc_json_get_strv(q, "include", &include, err);
 	if (r >= 0)
-		r = open_context(s, bxc_json_get_str(q, "context", NULL), &root_fd, err);
-	if (r < 0)
-		return r;
-	const bxc_tree_walk_opts w = {
-		.include = include,
-		.exclude = s->c.ignore,
-		.hash = true,
-		.reset_owner = true,
-		.sockets_as_files = true,
-	};
-	r = bxc_tree_walk(root_fd, &w, s->cancel, &tree, err);
+		r = find_dir(s, bxc_json_get_str(q, "context", NULL), &dir, err);
+	if (r >= 0)
+		r = walk(s, dir, include, &tree, err);
 	if (r >= 0)
 		r = bxc_tree_encode(tree, false, &plain, err);
 	if (r >= 0)
@@ -86,7 +109,10 @@ int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 	pthread_mutex_unlock(&s->lock);
 	if (!tree)
 		return bxc_err_set(err, BXC_NOT_FOUND, "the tree asked for was not scanned in this session");
-	int r = open_context(s, bxc_json_get_str(name, "context", NULL), &root_fd, err);
+	const bxc_csess_dir *dir = NULL;
+	int r = find_dir(s, bxc_json_get_str(name, "context", NULL), &dir, err);
+	if (r >= 0)
+		r = bxc_fs_open_dir(AT_FDCWD, *dir->path ? dir->path : "/", &root_fd, err);
 	BXC_AUTOBUF bxc_buf want = BXC_BUF_INIT(4 * tree->entries.n + 4);
 	if (r >= 0)
 		r = bxc_chan_stream_read_all(st, &want, s->cancel, err);

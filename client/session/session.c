@@ -38,6 +38,10 @@ static int serve(struct serving *v, bxc_err **err)
 		return serve_export(v->s, v->stream, name, err);
 	if (bxc_str_eq(v->kind, "token"))
 		return serve_token(v->s, v->stream, name, err);
+	if (bxc_str_eq(v->kind, "layout"))
+		return serve_layout(v->s, v->stream, name, err);
+	if (bxc_str_eq(v->kind, "upload"))
+		return serve_upload(v->s, v->stream, name, err);
 	return bxc_err_set(err, BXC_UNIMPLEMENTED, "this client does not serve '%.64s'", v->kind);
 }
 

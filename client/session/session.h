@@ -18,13 +18,33 @@ typedef struct bxc_csess_export {
 	int fd;                      /* with dest NULL: where the bytes go (standard output); -1: this export sends nothing */
 } bxc_csess_export;
 
+typedef struct bxc_csess_dir {
+	const char *name;            /* by which a build asks for it: "context" and names of named contexts */
+	const char *path;            /* "": an empty folder */
+	const bxc_ignore *ignore;    /* may be NULL */
+} bxc_csess_dir;
+
+typedef struct bxc_csess_layout {
+	const char *name;            /* by which a build asks for it */
+	const char *path;            /* of an OCI image layout */
+} bxc_csess_layout;
+
+typedef struct bxc_csess_upload {
+	int fd;                      /* of a file */
+	uint64_t size;
+	bxc_digest digest;
+} bxc_csess_upload;
+
 typedef struct bxc_csess_config {
 	bxc_loop *loop;
 	const char *address;         /* of the channel */
 	const bxc_secret *token;     /* may be NULL */
 	bxc_tls_config *tls;
-	const char *context_dir;     /* served as "context"; NULL: none */
-	const bxc_ignore *ignore;    /* may be NULL */
+	const bxc_csess_dir *dirs;
+	size_t n_dirs;
+	const bxc_csess_layout *layouts;   /* single blobs of these are served */
+	size_t n_layouts;
+	const bxc_csess_upload *upload;    /* an archive that is the context; NULL: none */
 	const bxc_csess_export *exports;   /* by index of the request's exports */
 	size_t n_exports;
 	const char *docker_config;   /* path of config.json with credentials; NULL: $DOCKER_CONFIG or ~/.docker */

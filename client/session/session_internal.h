@@ -27,6 +27,8 @@ struct bxc_csess {
 int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
 int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_upload(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 
 /* Unpacks a tar that `source` yields beneath the folder `dest`. */

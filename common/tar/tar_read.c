@@ -306,3 +306,13 @@ ssize_t bxc_tar_slice_source(void *p, size_t n, void *ud, bxc_err **err)
 	s->n -= n;
 	return (ssize_t)n;
 }
+
+bool bxc_tar_looks_like(bxc_slice head)
+{
+	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
+	const bxc_tar_entry *e = NULL;
+	if (head.n < 512)
+		return false;
+	return bxc_tar_reader_new(bxc_tar_slice_source, &head, &r, NULL) == 0 &&
+	       bxc_tar_reader_next(r, &e, NULL) > 0;
+}

@@ -455,6 +455,22 @@ static void holes_are_read_as_zeroes(void **state)
 	assert_int_equal(bxc_tar_reader_next(r, &e, &err), 0);
 }
 
+static void tars_are_told_from_other_files(void **state)
+{
+	(void)state;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BUF_MAX);
+	write_samples(&b);
+	assert_true(bxc_tar_looks_like(bxc_buf_slice(&b)));
+	assert_true(bxc_tar_looks_like(bxc_slice_of(b.data, 512)));
+	assert_false(bxc_tar_looks_like(bxc_slice_of(b.data, 511)));
+	assert_false(bxc_tar_looks_like(bxc_slice_of(NULL, 0)));
+	static const uint8_t zeroes[2048];
+	assert_false(bxc_tar_looks_like(bxc_slice_of(zeroes, sizeof(zeroes))));
+	char text[4096];
+	memset(text, 'x', sizeof(text));
+	assert_false(bxc_tar_looks_like(bxc_slice_of(text, sizeof(text))));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +485,7 @@ int main(void)
 		cmocka_unit_test(only_tars_have_entries),
 		cmocka_unit_test(any_compression_is_undone_once),
 		cmocka_unit_test(holes_are_read_as_zeroes),
+		cmocka_unit_test(tars_are_told_from_other_files),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,6 +208,15 @@ typedef enum call_kind {             /* what a request asks instead of a build *
 	CALL_DESCRIBE,
 } call_kind;
 
+typedef struct named {               /* a named context */
+	char *name;
+	bxc_df_context_kind kind;
+	char *source, *shown;
+	bxc_def *def;
+} named;
+
+struct loading;
+
 typedef struct build {
 	struct bxc_build *engine;
 	uint64_t num;
@@ -240,7 +249,14 @@ typedef struct build {
 	BXC_ARR(bxc_platform) platforms;
 	BXC_ARR(image *) images;     /* resolved for this build; owned */
 	BXC_ARR(context *) contexts; /* counted: trees stay as long as the build */
-	bxc_def *def;
+	bxc_def *def;                /* what the solver was given last */
+	BXC_ARR(bxc_def *) defs;     /* those before it; the solver still knows them by their numbers */
+	BXC_ARR(uint64_t) nums;      /* parallel */
+	struct loading *loading;     /* of a context or Dockerfile from elsewhere; NULL: not (any more) */
+	const bxc_def *context_def;  /* of defs: the context that came from elsewhere; NULL: a local one */
+	bool has_context_time;
+	int64_t context_time_ns;
+	BXC_ARR(named *) named;
 	BXC_ARR(result_platform) results;
 	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE; empty again when one was lost */
 	uint32_t n_targets;
@@ -367,6 +383,21 @@ bool task_ask_again(bxc_build *e, task *t);
 void remote_key(bxc_build *e, build *b, const bxc_solve_action *a);      /* answers a SOURCE_KEY */
 void remote_run_body(bxc_build *e, task *t, const bxc_def_vertex *v);    /* what task.run says of the source */
 
+/* load.c */
+/* Contexts and Dockerfiles from elsewhere, before anything is recorded. */
+BXC_MUST_CHECK int remote_check(const build *b, bxc_err **err);
+/* The source that a git URL, an http URL or "upload://<digest>" names; strings owned. b NULL: of a named context. */
+BXC_MUST_CHECK int remote_source(const build *b, const char *text, bxc_op_source *ret, bool *ret_git, bxc_err **err);
+bool load_start(build *b);           /* true: build_parse() or a failure comes later */
+void load_solved(build *b, uint64_t rec);
+void loading_free(struct loading *l);
+
+/* named.c */
+BXC_MUST_CHECK int named_read(build *b, bxc_err **err);
+void named_free(void *p);
+/* "oci-layout://store@sha256:..." */
+BXC_MUST_CHECK int layout_parse(const char *ref, char **ret_store, bxc_digest *ret, bxc_err **err);
+
 /* task.c */
 void task_run(bxc_build *e, const bxc_solve_action *a);
 void task_checksum(bxc_build *e, const bxc_solve_action *a);
@@ -444,6 +475,8 @@ build *build_new(bxc_build *e, bxc_json *request_take, char *id_take);
 BXC_MUST_CHECK int build_read(build *b, bxc_err **err);          /* the request */
 void build_enter(build *b);                                      /* among the live ones */
 void build_start(build *b);
+void build_parse(build *b);          /* the Dockerfile is there */
+void build_new_solve(build *b, bxc_def *def_take);   /* from here on the solver knows the build by a new number */
 void build_lower(build *b);
 void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *result_take);
 void build_fail(build *b, bxc_err *err_take);			     /* failed, or cancelled when that was asked for */

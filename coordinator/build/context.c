@@ -336,9 +336,10 @@ static void fetch_finish(void *ud)
 		t->inputs.v[f->input].tree = f->tree;
 		t->inputs.v[f->input].tree_size = f->tree_size;
 		build *b = build_of_context(e, c);
+		BXC_AUTOFREE char *what = bxc_str_fmt("transferring %s:", c->name);
 		c->fetched_bytes += f->bytes;
 		if (b && f->bytes)
-			report_vertex_status(b, c->vertex, "transferring context:", c->fetched_bytes, 0, c->started_ns, true);
+			report_vertex_status(b, c->vertex, what, c->fetched_bytes, 0, c->started_ns, true);
 		if (!fetch_lacking_input(e, t))
 			task_ready(e, t);
 	} else if (t) {

@@ -75,7 +75,7 @@ int export_check(const bxc_json *spec, bxc_err **err)
 		if (!bxc_json_string(a))
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 				"attrs.%.64s: expected a string", bxc_json_key(a));
-	bool push, named, ignored;
+	bool push, has_name, ignored;
 	const char *type = bxc_json_get_str(spec, "type", "");
 	if (bxc_str_eq(type, "local") || bxc_str_eq(type, "tar"))
 		return check_bool(attrs, "platform-split", &ignored, err);
@@ -83,8 +83,8 @@ int export_check(const bxc_json *spec, bxc_err **err)
 	for (size_t i = 0; r >= 0 && i < BXC_ARRAY_SIZE(bools); i++)
 		r = check_bool(attrs, bools[i], &ignored, err);
 	if (r >= 0)
-		r = check_names(bxc_json_get_str(attrs, "name", ""), &named, err);
-	if (r >= 0 && push && !named)
+		r = check_names(bxc_json_get_str(attrs, "name", ""), &has_name, err);
+	if (r >= 0 && push && !has_name)
 		r = bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
 	return r < 0 ? r : check_compression(attrs, err);

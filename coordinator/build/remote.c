@@ -197,8 +197,11 @@ void remote_run_body(bxc_build *e, task *t, const bxc_def_vertex *v)
 	char digest[BXC_DIGEST_STR_MAX];
 	bxc_json *pin = pin_of_name(&v->op.source);
 	const struct source_pin *known = bxc_map_get(e->pins, bxc_digest_str(&v->digest, digest));
-	if (!pin && known)
+	/* What was found out says more than the name does. */
+	if (known && (!pin || bxc_str_eq(bxc_json_get_str(pin, "id", NULL), bxc_json_get_str(known->json, "id", NULL)))) {
+		bxc_json_free(pin);
 		pin = bxc_json_dup(known->json);
+	}
 	bxc_json_set_str(t->body, "kind", "source");
 	bxc_json_set_take(t->body, "pin", pin);
 	if (known)

@@ -204,7 +204,8 @@ static void report_started(build *b, uint32_t index, const char *worker)
 void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 {
 	build *b = build_by_num(e, a->build);
-	if (!b || !b->def)
+	/* Indices are of the definition that was given last. */
+	if (!b || !b->def || a->build != b->num)
 		return;
 	run_log *l = a->run ? run_get(e, a->run, a->event == BXC_SOLVE_STARTED) : NULL;
 	bxc_json *j = NULL;

@@ -95,13 +95,18 @@ static int read_dockerfile(build *b, bxc_err **err)
 	int r = bxc_json_need_obj(b->request, "dockerfile", &d, err);
 	if (r >= 0)
 		r = bxc_json_need_str(d, "name", &name, err);
-	if (r >= 0)
-		r = bxc_json_need_str(d, "data", &data, err);
+	if (r >= 0 && (!*name || strlen(name) >= BXC_LIMIT_PATH))
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "name: empty or too long");
+	if (r < 0)
+		return bxc_err_wrap(err, r, "dockerfile");
+	b->dockerfile_name = bxc_strdup(name);
+	if (!bxc_json_get(d, "data"))
+		return 0;            /* it is in what remote_check() looks at */
+	r = bxc_json_need_str(d, "data", &data, err);
 	if (r >= 0)
 		r = bxc_base64_decode(data, BXC_LIMIT_DOCKERFILE, &text, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "dockerfile");
-	b->dockerfile_name = bxc_strdup(name);
 	b->dockerfile_len = text.len;
 	b->dockerfile_text = bxc_buf_steal(&text);
 	return 0;
@@ -126,6 +131,10 @@ int build_read(build *b, bxc_err **err)
 		r = read_exports(b, err);
 	if (r >= 0)
 		r = call_read(b, err);
+	if (r >= 0)
+		r = remote_check(b, err);
+	if (r >= 0)
+		r = named_read(b, err);
 	return r;
 }
 
@@ -159,6 +168,14 @@ void build_free(void *p)
 	bxc_arr_done(&b->images);
 	bxc_arr_done(&b->contexts);
 	bxc_def_free(b->def);
+	BXC_ARR_FOREACH (d, &b->defs)
+		bxc_def_free(*d);
+	bxc_arr_done(&b->defs);
+	bxc_arr_done(&b->nums);
+	loading_free(b->loading);
+	BXC_ARR_FOREACH (n, &b->named)
+		named_free(*n);
+	bxc_arr_done(&b->named);
 	BXC_ARR_FOREACH (r, &b->results)
 		bxc_oci_config_free(r->config);
 	bxc_arr_done(&b->results);
@@ -265,9 +282,9 @@ void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done
 	build *b = build_new(e, request_take, bxc_str_fmt("b-%s", rand));
 	bxc_err *err = NULL;
 	int r = build_read(b, &err);
-	const bxc_json *named = bxc_json_get(b->request, "session");
-	const char *session = bxc_json_string(named);
-	if (r >= 0 && named && !session && !bxc_json_is_null(named))
+	const bxc_json *which = bxc_json_get(b->request, "session");
+	const char *session = bxc_json_string(which);
+	if (r >= 0 && which && !session && !bxc_json_is_null(which))
 		r = bxc_err_set(&err, BXC_INVALID_ARGUMENT, "session: expected a string");
 	if (r >= 0 && session) {
 		b->session = bxc_sess_find(e->c.sessions, session);
@@ -306,6 +323,12 @@ static void fail_canceled(build *b)
 }
 
 void build_start(build *b)
+{
+	if (!load_start(b))
+		build_parse(b);
+}
+
+void build_parse(build *b)
 {
 	internal_vertex v;
 	BXC_AUTOFREE char *name = bxc_str_fmt("[internal] load build definition from %s", b->dockerfile_name);
@@ -371,6 +394,33 @@ static void add_result(build *b, const bxc_platform *p, bxc_df_result *r)
 	rp->target = rp->is_scratch ? SIZE_MAX : b->n_targets++;
 }
 
+void build_new_solve(build *b, bxc_def *def_take)
+{
+	bxc_build *e = b->engine;
+	if (b->def) {
+		/* What is said of it from now on is said of another number; runs tell nobody of it any more. */
+		runs_forget(e, b);
+		*bxc_arr_push(&b->defs) = b->def;
+		*bxc_arr_push(&b->nums) = b->num;
+		b->num = ++e->last_num;
+		BXC_AUTOFREE char *k = num_key(b->num);
+		bxc_map_set(e->by_num, k, b);
+	}
+	b->def = def_take;
+	free(b->started_ns);
+	free(b->reported);
+	b->started_ns = bxc_calloc(def_take->vertices.n, sizeof(*b->started_ns));
+	b->reported = bxc_calloc(def_take->vertices.n, sizeof(*b->reported));
+	/* What was shown once is not shown again. */
+	BXC_CLEANUP(bxc_map_freep) bxc_map *shown = bxc_map_new(NULL);
+	char digest[BXC_DIGEST_STR_MAX];
+	BXC_ARR_FOREACH (d, &b->defs)
+		BXC_ARR_FOREACH (v, &(*d)->vertices)
+			bxc_map_set(shown, bxc_digest_str(&(*v)->digest, digest), b);
+	for (size_t i = 0; i < def_take->vertices.n; i++)
+		b->reported[i] = bxc_map_has(shown, bxc_digest_str(&def_take->vertices.v[i]->digest, digest));
+}
+
 static void solve(build *b)
 {
 	bxc_build *e = b->engine;
@@ -385,8 +435,6 @@ static void solve(build *b)
 	bxc_err *err = NULL;
 	int r = 0;
 	if (targets.n) {
-		b->started_ns = bxc_calloc(b->def->vertices.n, sizeof(*b->started_ns));
-		b->reported = bxc_calloc(b->def->vertices.n, sizeof(*b->reported));
 		r = bxc_solve_add_build(e->solve, b->num, b->def, targets.v, targets.n, &err);
 		b->in_solver = r >= 0;
 	}
@@ -406,11 +454,13 @@ void build_lower(build *b)
 		fail_canceled(b);
 		return;
 	}
-	bxc_def_free(b->def);
-	b->def = bxc_def_new();
+	BXC_CLEANUP(bxc_def_freep) bxc_def *def = bxc_def_new();
 	needs all = {0};
 	bxc_err *err = NULL;
 	bool answered = false;
+	BXC_ARR(bxc_df_context) contexts = {0};
+	BXC_ARR_FOREACH (n, &b->named)
+		*bxc_arr_push(&contexts) = (bxc_df_context){(*n)->name, (*n)->kind, (*n)->source, (*n)->shown, (*n)->def};
 	BXC_ARR_FOREACH (p, &b->platforms) {
 		const bxc_df_opts o = {
 			.build_args = b->build_args,
@@ -424,6 +474,11 @@ void build_lower(build *b)
 			.no_cache = bxc_json_get_bool(b->request, "no_cache", false),
 			.no_cache_filter = b->no_cache_filter,
 			.context_name = bxc_json_get_str(b->request, "context", NULL),
+			.context_def = b->context_def,
+			.contexts = contexts.v,
+			.n_contexts = contexts.n,
+			.has_context_time = b->has_context_time,
+			.context_time_ns = b->context_time_ns,
 			.session = b->session ? bxc_sess_id(b->session) : b->id,
 			.lookup = lookup_image,
 			.lookup_ud = b,
@@ -434,7 +489,7 @@ void build_lower(build *b)
 			.is_ignored_ud = b,
 		};
 		BXC_AUTODFRESULT bxc_df_result r = {0};
-		int k = bxc_df_lower(b->ast, &o, b->def, &r, &err);
+		int k = bxc_df_lower(b->ast, &o, def, &r, &err);
 		if (k == 1)
 			collect(&all, &r);
 		else if (k == 0 && all.n == 0)
@@ -445,11 +500,14 @@ void build_lower(build *b)
 		if (k < 0 || b->call)
 			break;
 	}
+	bxc_arr_done(&contexts);
 	if (answered)
 		return;
 	if (!err && all.n == 0) {
-		if (!call_lowered(b, NULL))
-			caches_prepare(b, solve);
+		if (call_lowered(b, NULL))
+			return;
+		build_new_solve(b, BXC_TAKE(def));
+		caches_prepare(b, solve);
 		return;
 	}
 	BXC_ARR_FOREACH (rp, &b->results)
@@ -470,6 +528,9 @@ void build_lower(build *b)
 
 void build_solved(build *b, const bxc_solve_action *a)
 {
+	/* What was loaded before is lost and made again if need be: nobody waits for it. */
+	if (a->build != b->num)
+		return;
 	if (a->err) {
 		b->in_solver = false;
 		bxc_err *err = bxc_err_copy(a->err);
@@ -485,6 +546,10 @@ void build_solved(build *b, const bxc_solve_action *a)
 			}
 		}
 		build_fail(b, err);
+		return;
+	}
+	if (b->loading) {
+		load_solved(b, a->results[0].record);
 		return;
 	}
 	/* Results that were lost while they were being exported come again, under new records. */
@@ -580,11 +645,14 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 		else
 			t->build = run_other_build(e, t->run, b);
 	}
-	bxc_solve_release(e->solve, b->num);
+	*bxc_arr_push(&b->nums) = b->num;
 	b->in_solver = false;
 	runs_forget(e, b);
-	BXC_AUTOFREE char *k = num_key(b->num);
-	bxc_map_del(e->by_num, k);
+	BXC_ARR_FOREACH (n, &b->nums) {
+		BXC_AUTOFREE char *k = num_key(*n);
+		bxc_solve_release(e->solve, *n);
+		bxc_map_del(e->by_num, k);
+	}
 	bxc_map_take(e->builds, b->id);
 	BXC_ARR_FOREACH (c, &b->contexts)
 		context_unref(e, *c);
@@ -620,6 +688,6 @@ void bxc_build_cancel(bxc_build *e, const char *id)
 		return;
 	}
 	/* Before the solver: the pool job that runs ends by the token. After it: exports are stopped here. */
-	if (b->exports_left)
+	if (b->exports_left || b->loading)
 		fail_canceled(b);
 }

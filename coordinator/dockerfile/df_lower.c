@@ -223,8 +223,10 @@ static int lower_command(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **e
 
 static int inherit(df_lower *lw, df_stage *s, bxc_err **err)
 {
-	const df_stage *b = lw->stages.v[s->base_stage];
-	int r = df_charge(&lw->work, df_env_bytes(b->env) + df_env_bytes(b->bare), err);
+	df_stage *b = lw->stages.v[s->base_stage];
+	int r = df_context_base(lw, b, err);
+	if (r == 0)
+		r = df_charge(&lw->work, df_env_bytes(b->env) + df_env_bytes(b->bare), err);
 	if (r == 0)
 		r = df_copy_config(lw, s, b->image, err);
 	if (r < 0)
@@ -247,6 +249,8 @@ static int begin_stage(df_lower *lw, df_stage *s, bxc_err **err)
 	int r = 0;
 	if (s->base_stage != DF_NO_STAGE)
 		r = inherit(lw, s, err);
+	else if (!s->is_replaced)
+		r = df_context_base(lw, s, err);
 	if (r < 0)
 		return r;
 	if (!s->env)
@@ -361,9 +365,15 @@ static int set_epoch(df_lower *lw, bxc_err **err)
 		return 0;
 	/* The time of a local context is that of no commit: it stays unset. */
 	if (bxc_str_eq(text, "context")) {
-		df_env_set(lw->global, key, "");
+		BXC_AUTOFREE char *value =
+			lw->o->has_context_time
+				? bxc_str_fmt("%" PRId64, lw->o->context_time_ns / 1000000000)
+				: bxc_strdup("");
+		df_env_set(lw->global, key, value);
 		if (df_env_get(lw->build_args, key))
-			df_env_set(lw->build_args, key, "");
+			df_env_set(lw->build_args, key, value);
+		lw->res->has_epoch = lw->o->has_context_time;
+		lw->res->epoch_ns = lw->o->context_time_ns / 1000000000 * 1000000000;
 		return 0;
 	}
 	for (size_t i = 0; i < lw->ast->stages.n; i++)
@@ -498,6 +508,9 @@ static int lower(df_lower *lw, bxc_def *def, bxc_err **err)
 			return r;
 	}
 	df_stage *t = lw->stages.v[lw->target];
+	r = df_context_base(lw, t, err);
+	if (r < 0)
+		return r;
 	if (lw->o->want_outline)
 		lw->res->outline = df_outline_document(lw);
 	r = df_checks_end(lw, err);
@@ -523,7 +536,7 @@ static void lower_done(df_lower *lw)
 		bxc_df_ast_free(*t);
 	bxc_arr_done(&lw->triggers);
 	bxc_def_free(lw->tmp);
-	bxc_map_free(lw->context_paths);
+	df_locals_done(&lw->locals);
 	bxc_strv_free(lw->proxy_env);
 	df_env_free(lw->from_names);
 	df_outline_free(lw->outline);
@@ -545,7 +558,6 @@ int bxc_df_lower(
 		.by_name = bxc_map_new(NULL),
 		.by_image = bxc_map_new(NULL),
 		.needs = bxc_map_new(NULL),
-		.context_paths = bxc_map_new(NULL),
 		.tmp = bxc_def_new()};
 	return lower(&lw, def, err);
 }

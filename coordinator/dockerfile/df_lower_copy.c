@@ -272,7 +272,12 @@ static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 				"cannot copy from stage \"%s\", it needs to be defined before "
 				"current stage \"%s\"",
 				c->i->from, s->label);
-		*ret = from->tree;
+		for (size_t k = 0; k < cp->paths.n; k++) {
+			BXC_AUTOFREE char *path = df_path_clean("/", cp->paths.v[k]);
+			int r = df_out_stage(lw, c->from.v[0], path, ret, err);
+			if (r < 0)
+				return r;
+		}
 		return 0;
 	}
 	for (size_t k = 0; k < cp->paths.n; k++) {

@@ -9,7 +9,6 @@
 
 #include "common/base/utf8.h"
 
-#define FOLLOWPATHS_MAX (1u << 20)  /* bytes of the list of paths of the context */
 #define STEP_TEXT_MAX	(64u << 10) /* bytes of the name of a step */
 
 /* ---- names ---- */
@@ -119,38 +118,14 @@ uint32_t df_out_input(bxc_def_vertex *v, uint32_t vertex)
 	return vertex == BXC_DEF_NO_INPUT ? BXC_DEF_NO_INPUT : bxc_def_add_input(v, vertex, 0);
 }
 
-static char *context_identifier(const df_lower *lw)
-{
-	return bxc_str_fmt("local://%s", lw->o->context_name ? lw->o->context_name : "context");
-}
-
-static bxc_def_vertex *context_vertex(const df_lower *lw)
-{
-	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_SOURCE);
-	v->op.source.identifier = context_identifier(lw);
-	v->meta.name = bxc_strdup("[internal] load build context");
-	v->meta.internal = true;
-	return v;
-}
-
-int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err)
-{
-	bxc_map_set(lw->context_paths, path, lw);
-	if (lw->context == BXC_DEF_NO_INPUT) {
-		int r = df_out_add(lw, context_vertex(lw), &lw->context, err);
-		if (r < 0)
-			return r;
-	}
-	*ret = lw->context;
-	return 0;
-}
-
 int df_out_image(df_lower *lw, df_stage *s, uint32_t *ret, bxc_err **err)
 {
-	BXC_AUTOFREE char *text = bxc_str_fmt("FROM %s", s->pinned);
+	BXC_AUTOFREE char *text = bxc_str_fmt("FROM %s", s->base_ref);
 	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_SOURCE);
-	v->op.source.identifier = bxc_str_fmt("docker-image://%s", s->pinned);
-	v->meta.name = df_step_name(lw, s, false, text);
+	v->op.source.identifier = bxc_strdup(s->pinned);
+	v->meta.name = s->context ? bxc_str_fmt("[context %s] %s", s->context->name,
+					    s->context->shown)
+				  : df_step_name(lw, s, false, text);
 	df_step_meta(v, lw, s, s->line, s->line_end);
 	return df_out_add(lw, v, ret, err);
 }
@@ -176,36 +151,6 @@ int df_out_inline(df_lower *lw, const df_stage *s, const df_cmd *c, const char *
 
 /* ---- handing over ---- */
 
-static int compare_paths(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static void set_context_attrs(df_lower *lw, bxc_def_vertex *v)
-{
-	BXC_AUTOFREE const char **paths =
-		bxc_calloc(bxc_map_len(lw->context_paths) + 1, sizeof(*paths));
-	size_t n = 0;
-	BXC_MAP_FOREACH (it, lw->context_paths)
-		paths[n++] = it.key;
-	qsort(paths, n, sizeof(*paths), compare_paths);
-	BXC_AUTOJSON bxc_json *list = bxc_json_array();
-	/* "/" sorts first and stands for everything. */
-	if (n && bxc_str_eq(paths[0], "/"))
-		n = 1;
-	for (size_t i = 0; i < n; i++)
-		bxc_json_push_str(list, paths[i]);
-	BXC_AUTOFREE char *text = bxc_json_print(list);
-	/* So many paths are no less work than all of it. */
-	if (strlen(text) > FOLLOWPATHS_MAX) {
-		free(text);
-		text = bxc_strdup("[\"/\"]");
-	}
-	bxc_strv_pushf(&v->op.source.attrs, "followpaths=%s", text);
-	if (!bxc_str_empty(lw->o->session))
-		bxc_strv_pushf(&v->op.source.attrs, "session=%s", lw->o->session);
-}
-
 static bool *mark_used(const bxc_def *d, uint32_t target)
 {
 	bool *used = bxc_calloc(d->vertices.n + 1, sizeof(*used));
@@ -223,8 +168,9 @@ static int hand_over(df_lower *lw, bxc_def *def, const bool *used, uint32_t *pla
 		if (!used[i])
 			continue;
 		bxc_def_vertex *v = BXC_TAKE(lw->tmp->vertices.v[i]);
-		if (i == lw->context)
-			set_context_attrs(lw, v);
+		BXC_ARR_FOREACH (l, &lw->locals)
+			if (l->vertex == i)
+				df_local_attrs(lw, l, v);
 		BXC_ARR_FOREACH (in, &v->inputs)
 			in->vertex = places[in->vertex];
 		int r = bxc_def_add(def, v, &places[i], err);

@@ -142,8 +142,7 @@ static int mount_input(run *rn, size_t stage, run_mount *m, bxc_err **err)
 				"cannot mount from stage \"%s\" to \"%s\", stage needs to be "
 				"defined before current command",
 				m->m.from, m->dest);
-		m->vertex = from->tree;
-		return 0;
+		return df_out_stage(rn->lw, stage, source, &m->vertex, err);
 	}
 	return m->m.kind == BXC_MOUNT_CACHE ? 0 : df_out_context(rn->lw, source, &m->vertex, err);
 }

@@ -105,6 +105,15 @@ static df_stage *push_stage(df_lower *lw, uint32_t line, uint32_t line_end)
 	return s;
 }
 
+/* A context of the stage's name takes its place: its commands are not looked at. */
+static bool is_replaced(const df_lower *lw, df_stage *s)
+{
+	const bxc_platform *p = s->has_platform ? &s->platform : &lw->o->platform;
+	s->context = s->name ? df_context_find(lw, s->name, p) : NULL;
+	s->is_replaced = s->context != NULL;
+	return s->is_replaced;
+}
+
 static int make_stage(df_lower *lw, const df_stage_src *src, bxc_err **err)
 {
 	const df_instr *i = src->from;
@@ -120,10 +129,11 @@ static int make_stage(df_lower *lw, const df_stage_src *src, bxc_err **err)
 		r = expand_platform(lw, i, s, err);
 	if (r < 0)
 		return df_place(err, r, lw->ast->name, i->line, i->line_end);
-	s->base_stage = find_by_name(lw, s->base);
+	bool replaced = is_replaced(lw, s);
+	s->base_stage = replaced ? DF_NO_STAGE : find_by_name(lw, s->base);
 	if (s->name)
 		bxc_map_set(lw->by_name, s->name, (void *)(uintptr_t)(index + 1));
-	for (size_t k = 0; k < src->n; k++) {
+	for (size_t k = 0; !replaced && k < src->n; k++) {
 		df_cmd *c = bxc_arr_push(&s->cmds);
 		c->i = lw->ast->instrs.v[src->first + k];
 		c->line = c->i->line;
@@ -398,7 +408,7 @@ static void resolve_scratch(df_lower *lw, df_stage *s)
 	s->image->working_dir = bxc_strdup("/");
 	bxc_strv_push(&s->image->env, "PATH=" DF_DEFAULT_PATH);
 	s->is_resolved = true;
-	s->is_dispatched = !s->instr;
+	s->is_dispatched = !s->instr || s->is_replaced;
 }
 
 /* Without a wish of anybody's, an image of another platform that the cluster runs is taken as it
@@ -450,19 +460,33 @@ int df_copy_config(df_lower *lw, df_stage *s, const bxc_oci_config *c, bxc_err *
 	return 0;
 }
 
+/* The reference with the digest that it stands for. */
+static char *pin(const char *full, const bxc_digest *digest)
+{
+	BXC_AUTOREF bxc_ref ref = {0};
+	if (!bxc_digest_is_set(digest) || bxc_ref_parse(full, &ref, NULL) < 0)
+		return bxc_strdup(full);
+	ref.digest = *digest;
+	return bxc_ref_str(&ref);
+}
+
 static int resolve_image(df_lower *lw, df_stage *s, bxc_err **err)
 {
 	BXC_AUTOREF bxc_ref ref = {0};
 	bxc_df_image found = {0};
-	if (bxc_str_eq(s->base, "scratch")) {
+	bxc_platform want = s->has_platform ? s->platform : lw->o->platform;
+	if (!s->context && !bxc_str_eq(s->base, "scratch"))
+		s->context = df_context_find(lw, s->base, &want);
+	bool image = s->context && s->context->kind == BXC_DF_CONTEXT_IMAGE;
+	if (s->context ? !image : bxc_str_eq(s->base, "scratch")) {
 		resolve_scratch(lw, s);
 		return 0;
 	}
-	int r = bxc_ref_parse(s->base, &ref, err);
+	int r = image ? 0 : bxc_ref_parse(s->base, &ref, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "failed to parse stage name \"%.128s\"", s->base);
-	BXC_AUTOFREE char *full = bxc_ref_str(&ref);
-	bxc_platform want = s->has_platform ? s->platform : lw->o->platform;
+	BXC_AUTOFREE char *full = image ? bxc_strdup(s->context->source) : bxc_ref_str(&ref);
+	bool layout = bxc_str_has_prefix(full, "oci-layout://");
 	if (!lw->o->lookup || !lw->o->lookup(full, &want, &found, lw->o->lookup_ud))
 		return add_need(lw, s, full, &want, err);
 	r = df_copy_config(lw, s, found.config, err);
@@ -472,13 +496,11 @@ static int resolve_image(df_lower *lw, df_stage *s, bxc_err **err)
 	s->platform = choose_platform(lw, s, &want, &s->image->platform);
 	if (has_layers(s->image))
 		df_check_base_platform(lw, s, &s->platform, &s->image->platform);
-	if (bxc_digest_is_set(&found.digest))
-		ref.digest = found.digest;
-	s->base_ref = bxc_ref_str(&ref);
+	s->base_ref = layout ? bxc_strdup(full) : pin(full, &found.digest);
 	if (has_layers(s->image))
-		s->pinned = bxc_strdup(s->base_ref);
+		s->pinned = bxc_str_fmt("%s%s", layout ? "" : "docker-image://", s->base_ref);
 	s->is_resolved = true;
-	s->is_dispatched = !s->instr;
+	s->is_dispatched = !s->instr || s->is_replaced;
 	return 0;
 }
 
@@ -532,6 +554,8 @@ static char **triggers_of(df_lower *lw, df_stage *s)
 static int add_triggers(df_lower *lw, df_stage *s, bool *ret_reads, bxc_err **err)
 {
 	s->has_triggers = true;
+	if (s->is_replaced)
+		return 0;
 	BXC_AUTOSTRV char **list = triggers_of(lw, s);
 	size_t n = bxc_strv_len(list);
 	if (!n)

@@ -61,6 +61,22 @@ typedef struct bxc_df_image {
 typedef bool (*bxc_df_lookup_fn)(
 	const char *ref, const bxc_platform *platform, bxc_df_image *ret, void *ud);
 
+typedef enum bxc_df_context_kind {
+	BXC_DF_CONTEXT_LOCAL = 0, /* a folder of the client */
+	BXC_DF_CONTEXT_TREE,
+	BXC_DF_CONTEXT_IMAGE,
+	BXC_DF_CONTEXT_SCRATCH,
+} bxc_df_context_kind;
+
+/* What stands in for the stages and images of a name (--build-context). All borrowed. */
+typedef struct bxc_df_context {
+	const char *name; /* as short as can be ("alpine", "h/app:1"), perhaps with "::os/arch" */
+	bxc_df_context_kind kind;
+	const char *source; /* LOCAL: what the client calls it; IMAGE: as given to the look-up */
+	const char *shown;  /* IMAGE: in names of steps */
+	const bxc_def *def; /* TREE: its last vertex is the tree */
+} bxc_df_context;
+
 typedef struct bxc_df_opts {
 	char *const *build_args; /* strv "K=V", the last of equal keys wins */
 	const char *target;	 /* NULL or "": the last stage */
@@ -74,6 +90,11 @@ typedef struct bxc_df_opts {
 	bool no_cache;
 	char *const *no_cache_filter; /* strv, names of stages */
 	const char *context_name;     /* NULL: "context", giving local://context */
+	const bxc_def *context_def;   /* the last vertex is the context; NULL: a local one */
+	const bxc_df_context *contexts;
+	size_t n_contexts;
+	bool has_context_time; /* what SOURCE_DATE_EPOCH=context stands for; else it stays unset */
+	int64_t context_time_ns;
 	const char *session;	      /* tells the contexts of different clients apart */
 	const char *hostname;	      /* of RUN; NULL: the default */
 	char *const *extra_hosts;     /* strv "name=ip" */

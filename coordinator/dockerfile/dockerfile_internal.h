@@ -23,6 +23,7 @@
 #define DF_MAX_WARNINGS	    1000u	 /* more are not told */
 #define DF_MAX_WARNING	    1000u	 /* bytes of one; what is longer is cut */
 #define DF_MAX_LOOKS	    100000u	 /* names compared to find the nearest, in one lowering */
+#define DF_FOLLOWPATHS_MAX  (1u << 20)	 /* bytes of the list of paths of a context */
 #define DF_NO_STAGE	    SIZE_MAX
 
 typedef enum df_kind {
@@ -320,7 +321,10 @@ typedef struct df_stage {
 	bool has_triggers; /* triggers of the base were added */
 	bool is_dispatched;
 	bool ignore_cache;
-	char *pinned; /* of an image that has layers */
+	const bxc_df_context *context; /* stands in for it, or for its base; NULL: none */
+	bool is_replaced;	       /* by the context: it has no commands */
+	bool has_base;		       /* the tree of the context was made */
+	char *pinned; /* of an image that has layers: identifier of its source */
 	char *base_ref;
 	/* while its commands are gone through, and after them for those that build on it */
 	uint32_t tree;
@@ -334,6 +338,14 @@ typedef struct df_stage {
 	/* of image, while the stage's commands are gone through */
 	df_vars *config_env, *labels;
 } df_stage;
+
+typedef struct df_local { /* a folder of the client that is used */
+	char *name;
+	uint32_t vertex;
+	bxc_map *paths;
+} df_local;
+
+typedef BXC_ARR(df_local) df_locals;
 
 typedef struct df_lower {
 	const bxc_df_ast *ast;
@@ -349,8 +361,8 @@ typedef struct df_lower {
 	size_t target;
 	BXC_ARR(bxc_df_ast *) triggers;
 	bxc_def *tmp; /* the vertices until it is known that all is well */
+	df_locals locals;
 	uint32_t context;
-	bxc_map *context_paths;
 	char **proxy_env;
 	uint64_t work;
 	df_checks checks;
@@ -496,6 +508,20 @@ BXC_MUST_CHECK int df_remote_source(df_lower *lw, const df_stage *s, const df_cm
 /* What of it is copied: src and the flags that go with it. */
 void df_remote_action(const df_instr *i, bxc_file_action *a, const char *file);
 
+/* ---- df_context.c ---- */
+/* The context that stands in for stages or images of this name; NULL: none. */
+const bxc_df_context *df_context_find(
+	const df_lower *lw, const char *name, const bxc_platform *platform);
+/* The context as an input; `path` (absolute, clean) of it is used. */
+BXC_MUST_CHECK int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err);
+/* The result of a stage as an input, of which `path` is used. */
+BXC_MUST_CHECK int df_out_stage(
+	df_lower *lw, size_t stage, const char *path, uint32_t *ret, bxc_err **err);
+/* Sets the tree of a stage that is or begins with a context. */
+BXC_MUST_CHECK int df_context_base(df_lower *lw, df_stage *s, bxc_err **err);
+void df_local_attrs(const df_lower *lw, const df_local *l, bxc_def_vertex *v);
+void df_locals_done(df_locals *l);
+
 /* ---- df_lower_out.c: vertices and their names ---- */
 /* The name of the stage's next step, e.g. "[build 2/4] " and the text. Owned. */
 char *df_step_name(df_lower *lw, df_stage *s, bool on_build, const char *text);
@@ -504,8 +530,6 @@ char *df_step_text(df_lower *lw, const df_stage *s, const char *text, bool keep_
 void df_step_meta(
 	bxc_def_vertex *v, const df_lower *lw, const df_stage *s, uint32_t line, uint32_t line_end);
 BXC_MUST_CHECK int df_out_add(df_lower *lw, bxc_def_vertex *v_take, uint32_t *ret, bxc_err **err);
-/* The context as an input; `path` (absolute, clean) of it is used. */
-BXC_MUST_CHECK int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err);
 /* The source vertex of a resolved image. */
 BXC_MUST_CHECK int df_out_image(df_lower *lw, df_stage *s, uint32_t *ret, bxc_err **err);
 /* A vertex, or BXC_DEF_NO_INPUT, as an input. */
