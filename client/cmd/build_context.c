@@ -135,18 +135,6 @@ static int read_ignore(bxc_csess_dir *d, const char *dockerfile, bxc_json *reque
 
 /* ---- standard input ---- */
 
-static bool is_archive(bxc_slice head)
-{
-	static const struct {
-		const char *magic;
-		size_t n;
-	} kinds[] = {{"BZh", 3}, {"\x1f\x8b\x08", 3}, {"\xfd\x37zXZ\0", 6}, {"\x28\xb5\x2f\xfd", 4}};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(kinds); i++)
-		if (head.n >= kinds[i].n && memcmp(head.p, kinds[i].magic, kinds[i].n) == 0)
-			return true;
-	return bxc_tar_looks_like(head);
-}
-
 static int take_stdin(build_plan *p, bxc_err **err)
 {
 	int r = bxc_fd_read_to_end(STDIN_FILENO, &p->dockerfile, err);
@@ -196,7 +184,7 @@ static int context_of_stdin(build_plan *p, const char *file, bxc_err **err)
 		return bxc_err_wrap(err, r, "standard input");
 	if (n == 0)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "standard input is empty: neither a context nor a Dockerfile");
-	if (is_archive(bxc_slice_of(head, n)))
+	if (bxc_tar_is_context(bxc_slice_of(head, n)))
 		return spool(p, bxc_slice_of(head, n), err);
 	if (file)
 		return usage(err, "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles");

@@ -64,6 +64,9 @@ BXC_DEFINE_CLEANUP(bxc_tar_reader, bxc_tar_reader_free);
 /* True when the first bytes (up to 1 MiB of decompressed data) parse as the header of a tar. */
 bool bxc_tar_looks_like(bxc_slice head);
 
+/* Are these the first bytes (a few KiB) of a build context, and not of a Dockerfile: a tar, or what gzip, bzip2, xz or zstd made? */
+bool bxc_tar_is_context(bxc_slice head);
+
 /* ---- writer (push) ---- */
 typedef struct bxc_tar_writer bxc_tar_writer;
 typedef enum bxc_tar_flags {

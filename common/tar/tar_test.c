@@ -471,9 +471,31 @@ static void tars_are_told_from_other_files(void **state)
 	assert_false(bxc_tar_looks_like(bxc_slice_of(text, sizeof(text))));
 }
 
+static void contexts_are_told_from_dockerfiles(void **state)
+{
+	(void)state;
+	static const char *const archives[] = {"BZh91AY", "\x1f\x8b\x08", "\xfd\x37zXZ", "\x28\xb5\x2f\xfd"};
+	static const char *const others[] = {"", "B", "BZ", "FROM scratch\n", "\x1f\x8b", "# syntax=docker/dockerfile:1\n"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(archives); i++)
+		assert_true(bxc_tar_is_context(bxc_slice_of(archives[i], i == 2 ? 6 : strlen(archives[i]))));
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(others); i++)
+		assert_false(bxc_tar_is_context(bxc_slice_of(others[i], strlen(others[i]))));
+	char text[1024];
+	memset(text, 'x', sizeof(text));
+	assert_false(bxc_tar_is_context(bxc_slice_of(text, sizeof(text))));
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(1 << 20);
+	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
+	BXC_AUTOERR bxc_err *err = NULL;
+	const bxc_tar_entry e = {.kind = BXC_TAR_DIR, .path = "d", .mode = 0755};
+	assert_ok(bxc_tar_writer_new(0, to_buf, &b, &w, &err), err);
+	assert_ok(bxc_tar_writer_entry(w, &e, &err), err);
+	assert_true(bxc_tar_is_context(bxc_buf_slice(&b)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(contexts_are_told_from_dockerfiles),
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(bytes_stay_as_they_are),
 		cmocka_unit_test(a_plain_entry_is_one_ustar_header),

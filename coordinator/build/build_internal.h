@@ -21,6 +21,8 @@ typedef struct layer {
 	bxc_digest diff_id;          /* known for image layers and published ones */
 	char *registry;              /* "docker.io/library/busybox": can be pulled from there; NULL: built here */
 	bxc_descriptor blob;         /* of the registry, or as published; digest unset: none */
+	char *layout;                /* of the client of layout_build: can be had from there; NULL: not */
+	char *layout_build;
 	char *vertex;                /* digest text of the source vertex whose progress a pull belongs to */
 	uint64_t publisher;          /* the worker that makes it a blob; 0: none does */
 	BXC_ARR(uint64_t) waiters;   /* tasks that wait for it to be published */
@@ -39,7 +41,8 @@ typedef struct image {
 	bxc_platform platform;
 	char *pinned;                /* with the digest of what the name stands for */
 	bxc_digest manifest;
-	char *repo;
+	char *repo;                  /* NULL: of a layout */
+	char *layout;                /* as the client calls it; NULL: of a registry */
 	BXC_ARR(bxc_descriptor) layers;
 	bxc_oci_config *config;
 } image;
@@ -208,12 +211,12 @@ typedef enum call_kind {             /* what a request asks instead of a build *
 	CALL_DESCRIBE,
 } call_kind;
 
-typedef struct named {               /* a named context */
+typedef struct named_context {       /* a named context */
 	char *name;
 	bxc_df_context_kind kind;
 	char *source, *shown;
 	bxc_def *def;
-} named;
+} named_context;
 
 struct loading;
 
@@ -256,7 +259,7 @@ typedef struct build {
 	const bxc_def *context_def;  /* of defs: the context that came from elsewhere; NULL: a local one */
 	bool has_context_time;
 	int64_t context_time_ns;
-	BXC_ARR(named *) named;
+	BXC_ARR(named_context *) named;
 	BXC_ARR(result_platform) results;
 	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE; empty again when one was lost */
 	uint32_t n_targets;
@@ -381,6 +384,7 @@ task *task_ask(bxc_build *e, build *b, const char *kind, const bxc_def_vertex *v
 /* Puts it to another worker and drops t; false: often enough. */
 bool task_ask_again(bxc_build *e, task *t);
 void remote_key(bxc_build *e, build *b, const bxc_solve_action *a);      /* answers a SOURCE_KEY */
+bool remote_material(build *b, const bxc_def_vertex *v, bxc_att_material *ret);   /* false: it came from the client */
 void remote_run_body(bxc_build *e, task *t, const bxc_def_vertex *v);    /* what task.run says of the source */
 
 /* load.c */
@@ -391,6 +395,12 @@ BXC_MUST_CHECK int remote_source(const build *b, const char *text, bxc_op_source
 bool load_start(build *b);           /* true: build_parse() or a failure comes later */
 void load_solved(build *b, uint64_t rec);
 void loading_free(struct loading *l);
+
+/* layout.c */
+bool is_layout(const char *ref);     /* "oci-layout://..." */
+BXC_MUST_CHECK int layout_resolve(build *b, const char *ref, const bxc_platform *platform, image **ret, bxc_err **err);   /* blocks */
+void layout_layers(build *b, const image *img);      /* its layers can be had of the client of b */
+void layouts_gone(build *b);
 
 /* named.c */
 BXC_MUST_CHECK int named_read(build *b, bxc_err **err);

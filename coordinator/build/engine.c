@@ -85,7 +85,7 @@ static void run_source(bxc_build *e, const bxc_solve_action *a)
 			char id[BXC_DIGEST_STR_MAX];
 			bxc_digest_str(&img->config->diff_ids.v[i], id);
 			layer *l = layer_get(e, id);
-			if (!l->registry) {
+			if (!l->registry && img->repo) {
 				l->registry = bxc_strdup(img->repo);
 				bxc_descriptor_done(&l->blob);
 				bxc_descriptor_copy(&l->blob, &img->layers.v[i]);

@@ -121,6 +121,8 @@ static bool material(const bxc_def_vertex *v, bxc_att_material *ret, void *ud)
 	BXC_AUTOREF bxc_ref asked = {0};
 	BXC_AUTOREF bxc_ref pinned = {0};
 	char digest[BXC_DIGEST_STR_MAX];
+	if (source_is_remote(v))
+		return remote_material(b, v, ret);
 	const image *img = image_for_vertex(b, v);
 	if (!img || bxc_ref_parse(img->ref, &asked, NULL) < 0 || bxc_ref_parse(img->pinned, &pinned, NULL) < 0)
 		return false;

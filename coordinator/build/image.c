@@ -18,6 +18,7 @@ void image_free(void *p)
 	free(i->ref);
 	free(i->pinned);
 	free(i->repo);
+	free(i->layout);
 	free(i);
 }
 
@@ -29,6 +30,7 @@ static image *image_dup(const image *i)
 	n->pinned = bxc_strdup(i->pinned);
 	n->manifest = i->manifest;
 	n->repo = bxc_strdup(i->repo);
+	n->layout = bxc_strdup(i->layout);
 	BXC_ARR_FOREACH (d, &i->layers)
 		bxc_descriptor_copy(bxc_arr_push(&n->layers), d);
 	n->config = bxc_oci_config_dup(i->config);
@@ -48,9 +50,11 @@ bxc_digest image_key(const image *img)
 image *image_for_vertex(build *b, const bxc_def_vertex *v)
 {
 	static const char scheme[] = "docker-image://";
-	if (!bxc_str_has_prefix(v->op.source.identifier, scheme))
+	const char *id = v->op.source.identifier;
+	if (bxc_str_has_prefix(id, scheme))
+		id += strlen(scheme);
+	else if (!is_layout(id))
 		return NULL;
-	const char *id = v->op.source.identifier + strlen(scheme);
 	BXC_ARR_FOREACH (p, &b->images)
 		if (bxc_str_eq((*p)->pinned, id) && bxc_platform_eq(&(*p)->platform, &v->platform))
 			return *p;
@@ -121,6 +125,8 @@ static int resolve_image(wanted *q, bxc_err **err)
 	bxc_descriptor d = {0};
 	bxc_oci_manifest m = {0};
 	BXC_CLEANUP(bxc_oci_config_freep) bxc_oci_config *config = NULL;
+	if (is_layout(n->ref))
+		return layout_resolve(q->b, n->ref, &n->platform, &q->found, err);
 	int r = bxc_ref_parse(n->ref, &ref, err);
 	if (r < 0)
 		return r;
@@ -307,9 +313,12 @@ static void resolve_more(struct resolve *q)
 	/* In the order in which they were wanted, whichever came first. */
 	for (size_t i = 0; i < q->n; i++) {
 		BXC_AUTOFREE char *key = cache_key(&q->v[i].need);
-		bxc_map_set(b->engine->images, key, image_dup(q->v[i].found));
+		/* What a client has in a layout is asked for by each build. */
+		if (!q->v[i].found->layout)
+			bxc_map_set(b->engine->images, key, image_dup(q->v[i].found));
 		if (!q->v[i].pinned)
 			report_pinned(b, q->v[i].found);
+		layout_layers(b, q->v[i].found);
 		*bxc_arr_push(&b->images) = BXC_TAKE(q->v[i].found);
 	}
 	resolve_free(q);

@@ -217,18 +217,6 @@ static int take_dockerfile(build *b, const bxc_json *file, const char *name, bxc
 	return 0;
 }
 
-static bool is_archive(bxc_slice head)
-{
-	static const struct {
-		const char *magic;
-		size_t n;
-	} kinds[] = {{"BZh", 3}, {"\x1f\x8b\x08", 3}, {"\xfd\x37zXZ\0", 6}, {"\x28\xb5\x2f\xfd", 4}};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(kinds); i++)
-		if (head.n >= kinds[i].n && memcmp(head.p, kinds[i].magic, kinds[i].n) == 0)
-			return true;
-	return bxc_tar_looks_like(head);
-}
-
 /* The one file of a URL: the context's archive, or the Dockerfile. 1: it was decided and goes on elsewhere. */
 static int take_single(build *b, const bxc_json *file, bxc_err **err)
 {
@@ -238,7 +226,7 @@ static int take_single(build *b, const bxc_json *file, bxc_err **err)
 	int r = bxc_base64_decode(data, DOCKERFILE_BYTES, &head, err);
 	if (r < 0)
 		return r;
-	if (!l->is_dockerfile && is_archive(bxc_buf_slice(&head))) {
+	if (!l->is_dockerfile && bxc_tar_is_context(bxc_buf_slice(&head))) {
 		l->is_unpacked = true;
 		solve_load(b);
 		return 1;

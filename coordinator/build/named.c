@@ -10,7 +10,7 @@
 
 void named_free(void *p)
 {
-	named *n = p;
+	named_context *n = p;
 	if (!n)
 		return;
 	free(n->name);
@@ -21,7 +21,7 @@ void named_free(void *p)
 }
 
 /* The tree that a URL gives. */
-static int tree_of(named *n, const char *url, bxc_err **err)
+static int tree_of(named_context *n, const char *url, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_SOURCE);
 	BXC_AUTOFREE char *shown = bxc_remote_redact(url);
@@ -37,7 +37,7 @@ static int tree_of(named *n, const char *url, bxc_err **err)
 	return r < 0 ? r : bxc_def_validate(n->def, err);
 }
 
-static int image_of(named *n, const char *text, bxc_err **err)
+static int image_of(named_context *n, const char *text, bxc_err **err)
 {
 	BXC_AUTOREF bxc_ref ref = {0};
 	if (bxc_str_eq(text, "scratch")) {
@@ -66,7 +66,7 @@ int layout_parse(const char *ref, char **ret_store, bxc_digest *ret, bxc_err **e
 	return bxc_err_wrap(err, r, "oci-layout reference");
 }
 
-static int layout_of(named *n, const char *value, bxc_err **err)
+static int layout_of(named_context *n, const char *value, bxc_err **err)
 {
 	BXC_AUTOFREE char *store = NULL;
 	bxc_digest d;
@@ -79,7 +79,7 @@ static int layout_of(named *n, const char *value, bxc_err **err)
 	return 0;
 }
 
-static int read_value(named *n, const char *value, bxc_err **err)
+static int read_value(named_context *n, const char *value, bxc_err **err)
 {
 	BXC_AUTOGITREF bxc_git_ref g = {0};
 	const char *colon = strchr(value, ':');
@@ -112,7 +112,7 @@ int named_read(build *b, bxc_err **err)
 	BXC_JSON_FOREACH (m, o) {
 		if (!bxc_json_string(m) || !*bxc_json_key(m))
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "contexts.%.64s: expected a name and a string", bxc_json_key(m));
-		named *n = bxc_calloc(1, sizeof(*n));
+		named_context *n = bxc_calloc(1, sizeof(*n));
 		*bxc_arr_push(&b->named) = n;
 		n->name = bxc_strdup(bxc_json_key(m));
 		int r = read_value(n, bxc_json_string(m), err);

@@ -25,6 +25,8 @@ void layer_free(void *p)
 	bxc_arr_done(&l->waiters);
 	free(l->id);
 	free(l->registry);
+	free(l->layout);
+	free(l->layout_build);
 	free(l->vertex);
 	free(l);
 }
@@ -50,7 +52,7 @@ void record_free(void *p)
 
 static bool layer_is_available(bxc_build *e, const layer *l)
 {
-	return l->registry || bxc_wrk_holder(e->c.workers, l->id);
+	return l->registry || l->layout || bxc_wrk_holder(e->c.workers, l->id);
 }
 
 record *record_find(bxc_build *e, uint64_t id)

@@ -207,3 +207,30 @@ void remote_run_body(bxc_build *e, task *t, const bxc_def_vertex *v)
 	if (known)
 		t->prefer = known->worker;
 }
+
+bool remote_material(build *b, const bxc_def_vertex *v, bxc_att_material *ret)
+{
+	const bxc_op_source *s = &v->op.source;
+	char digest[BXC_DIGEST_STR_MAX];
+	BXC_AUTOJSON bxc_json *told = pin_of_name(s);
+	BXC_AUTOGITREF bxc_git_ref g = {0};
+	const struct source_pin *known = bxc_map_get(b->engine->pins, bxc_digest_str(&v->digest, digest));
+	const char *id = bxc_json_get_str(told ? told : known ? known->json : NULL, "id", NULL);
+	if (!id || bxc_str_has_prefix(s->identifier, "upload://"))
+		return false;
+	if (bxc_remote_is_http(s->identifier)) {
+		if (!bxc_str_has_prefix(id, "sha256:"))
+			return false;
+		*ret = (bxc_att_material){.uri = bxc_remote_redact(s->identifier), .alg = "sha256", .hex = bxc_strdup(id + strlen("sha256:"))};
+		return true;
+	}
+	if (bxc_git_ref_from_source(s->identifier, s->attrs, &g, NULL) < 0)
+		return false;
+	BXC_AUTOFREE char *shown = bxc_remote_redact(g.remote);
+	*ret = (bxc_att_material){
+		.uri = bxc_str_fmt("%s%s%s", shown, g.ref ? "#" : "", g.ref ? g.ref : ""),
+		.alg = strlen(id) == 64 ? "sha256" : "sha1",
+		.hex = bxc_strdup(id),
+	};
+	return true;
+}

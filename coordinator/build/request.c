@@ -360,11 +360,13 @@ static bool lookup_image(const char *ref, const bxc_platform *platform, bxc_df_i
 		image *i = *p;
 		if (!bxc_str_eq(i->ref, ref) || !bxc_platform_eq(&i->platform, platform))
 			continue;
+		ret->config = i->config;
+		if (i->layout)
+			return true;
 		BXC_AUTOREF bxc_ref pinned = {0};
 		if (bxc_ref_parse(i->pinned, &pinned, NULL) < 0)
 			return false;
 		ret->digest = pinned.digest;
-		ret->config = i->config;
 		return true;
 	}
 	return false;
@@ -660,6 +662,7 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 	drop_contexts(e);
 	if (b->told)
 		resume_ended(b);
+	layouts_gone(b);
 	/* The solver may still hold borrowed vertices in queued actions: they are drained before memory goes. */
 	pump(e);
 	bxc_loop_post(e->c.loop, build_reap, b);

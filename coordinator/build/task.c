@@ -166,7 +166,7 @@ void task_ready(bxc_build *e, task *t)
 	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
 	if (base < t->inputs.n && t->inputs.v[base].layers.n) {
 		const layer *top = t->inputs.v[base].layers.v[t->inputs.v[base].layers.n - 1];
-		bxc_wrk_worker *w = top->registry ? NULL : bxc_wrk_holder(e->c.workers, top->id);
+		bxc_wrk_worker *w = top->registry || top->layout ? NULL : bxc_wrk_holder(e->c.workers, top->id);
 		chain = w ? w->id : 0;
 	}
 	if (!chain && t->prefer && bxc_wrk_get(e->c.workers, t->prefer))
@@ -416,12 +416,17 @@ static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker
 	for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++) {
 		bxc_wrk_worker *w = bxc_wrk_at(e->c.workers, i);
 		/* Image layers come from the registry: a peer keeps them unpacked, not as the registry's blob. */
-		if (w->id == for_worker || !w->peer_url || l->registry || !bxc_wrk_has_layer(w, l->id))
+		if (w->id == for_worker || !w->peer_url || l->registry || l->layout || !bxc_wrk_has_layer(w, l->id))
 			continue;
 		bxc_json_set_str(bxc_json_push_object(sources), "peer", w->peer_url);
 	}
 	if (l->registry)
 		bxc_json_set_str(bxc_json_push_object(sources), "registry", l->registry);
+	if (l->layout) {
+		bxc_json *o = bxc_json_push_object(sources);
+		bxc_json_set_str(o, "layout", l->layout);
+		bxc_json_set_str(o, "build", l->layout_build);
+	}
 	return j;
 }
 
@@ -508,7 +513,7 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 	BXC_ARR_FOREACH (in, &t->inputs) {
 		for (size_t i = 0; i < in->layers.n; i++) {
 			layer *l = in->layers.v[i];
-			if (bxc_wrk_has_layer(w, l->id) || l->registry)
+			if (bxc_wrk_has_layer(w, l->id) || l->registry || l->layout)
 				continue;
 			bxc_wrk_worker *holder = bxc_wrk_holder(e->c.workers, l->id);
 			if (!holder || !holder->peer_url) {
@@ -652,7 +657,7 @@ int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *
 				continue;
 			/* Nobody could hand it over as promised: every promise is withdrawn. */
 			bxc_digest none = {0};
-			if (!lay->registry)
+			if (!lay->registry && !lay->layout)
 				lay->blob.digest = none;
 			for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++)
 				layer_gone(e, bxc_wrk_at(e->c.workers, i), id);

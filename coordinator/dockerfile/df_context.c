@@ -8,7 +8,8 @@
 
 /* ---- names ---- */
 
-/* As buildx writes names: short, without the tag that is meant anyway. NULL: no name of an image. */
+/* As buildx writes names: short, without the tag that is meant anyway. NULL: no name of an image.
+ */
 static char *familiar(const char *name)
 {
 	BXC_AUTOREF bxc_ref ref = {0};

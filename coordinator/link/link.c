@@ -192,8 +192,8 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	bxc_chan_stream *out = NULL;
 	const char *build;
 	int r = 0;
-	bool bulk = bxc_str_eq(kind, "export") || bxc_str_eq(kind, "upload");
-	if (!bulk && !bxc_str_eq(kind, "token"))
+	bool bulk = bxc_str_eq(kind, "export") || bxc_str_eq(kind, "upload") || bxc_str_eq(kind, "layout");
+	if (!bulk && !bxc_str_eq(kind, "token") && !bxc_str_eq(kind, "secret"))
 		r = bxc_err_set(&err, BXC_UNIMPLEMENTED, "unknown stream kind '%.64s'", kind);
 	if (r >= 0)
 		r = bxc_json_parse(bxc_slice_of(name, strlen(name)), &j, &err);
@@ -207,6 +207,7 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	BXC_AUTOFREE char *build_id = r >= 0 ? bxc_strdup(build) : NULL;
 	if (r >= 0) {
 		bxc_json_del(j, "build");
+		bxc_json_del(j, "task");
 		BXC_AUTOFREE char *inner = bxc_json_print(j);
 		r = bxc_sess_open(session, kind, inner, bulk, &out, &err);
 	}

@@ -47,6 +47,9 @@ typedef void (*bxc_sess_progress)(uint64_t bytes, void *ud);
 BXC_MUST_CHECK int bxc_sess_fetch(bxc_sess_ref *r, const char *context, const bxc_digest *tree_digest, bxc_tree *tree,
 	const uint32_t *indices, size_t n, bxc_blob_store *blobs, bxc_cancel *cancel, bxc_sess_progress progress, void *ud,
 	bxc_blob_info *ret_pack, bxc_err **err);
+/* Asks for a blob of an OCI layout, verified; `out` bounds it. */
+BXC_MUST_CHECK int bxc_sess_layout_blob(bxc_sess_ref *r, const char *store, const bxc_digest *d, bxc_cancel *cancel,
+	bxc_buf *out, bxc_err **err);
 /* Asks for registry credentials; neither set: the client has none. */
 BXC_MUST_CHECK int bxc_sess_token(bxc_sess_ref *r, const char *domain, const char *scope, const char *realm,
 	const char *service, bxc_cancel *cancel, bxc_secret **ret_token, bxc_secret **ret_basic, bxc_err **err);

@@ -1,12 +1,16 @@
 """Sources that lie elsewhere: files of web servers and git repositories."""
 import hashlib
+import io
+import json
 import os
 import stat
+import subprocess
 import tarfile
 
 import pytest
 
 from harness import web as webs
+from harness.cluster import context
 
 WHEN = "Fri, 13 Feb 2009 23:31:30 GMT"
 
@@ -189,3 +193,210 @@ def test_passwords_of_urls_are_not_shown(build, web):
     build.result.fails(1, "absent.git")
     steps = [line for line in build.result.text.splitlines() if "hunter2" in line and not line.lstrip().startswith((">>>", "2 |", "1 |")) and "ADD " not in line]
     assert not steps
+
+
+# ---- contexts
+
+
+def archive(files, mode="w"):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as t:
+        for name, data in files.items():
+            i = tarfile.TarInfo(name)
+            i.size, i.mode, i.uid, i.mtime = len(data), 0o640, 7, 1500000000
+            t.addfile(i, io.BytesIO(data.encode()))
+    return out.getvalue()
+
+
+def zstd(data):
+    return subprocess.run(["zstd", "-q"], input=data, check=True, capture_output=True).stdout
+
+
+FILES = {"Dockerfile": "FROM scratch\nCOPY a /a\n", "a": "from the archive", "x/Dockerfile": "FROM scratch\nCOPY a /from-x\n"}
+
+
+@pytest.mark.parametrize("form", ["tar", "gz", "bz2", "xz", "zst"])
+def test_an_archive_on_standard_input_is_the_context(two, tmp_path, form):
+    data = zstd(archive(FILES)) if form == "zst" else archive(FILES, "w" if form == "tar" else "w:" + form)
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "-", stdin=data)
+    assert {n: (tmp_path / "o" / n).read_text() for n in tree(tmp_path / "o")} == {"a": "from the archive"}
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "p"), "-f", "x/Dockerfile", "-", stdin=data)
+    assert tree(tmp_path / "p") == ["from-x"]
+
+
+def test_the_same_archive_is_not_sent_twice(two, tmp_path):
+    data = archive(dict(FILES, a="sent once"))
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "-", stdin=data)
+    second = two.build("-o", "type=local,dest=%s" % (tmp_path / "p"), "-", stdin=data)
+    assert any("COPY" in n for n in second.cached())
+
+
+def test_hostile_archives_stay_in_the_context(two, tmp_path):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as t:
+        for name, kind, link in (("Dockerfile", None, None), ("up", tarfile.SYMTYPE, "../../../../etc"), ("up/bxc-was-here", None, None), ("../bxc-was-here", None, None)):
+            i = tarfile.TarInfo(name)
+            data = b"FROM scratch\nCOPY . /\n"
+            if kind:
+                i.type, i.linkname = kind, link
+            else:
+                i.size = len(data)
+            t.addfile(i, None if kind else io.BytesIO(data))
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "-", stdin=out.getvalue(), check=False)
+    assert not os.path.exists("/etc/bxc-was-here")
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "-", stdin=b"\x1f\x8b\x08" + os.urandom(100), check=False).fails(1)
+
+
+def test_a_dockerfile_on_standard_input(two, ctx, tmp_path):
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "-", stdin=b"FROM scratch\nCOPY <<E /here\nhi\nE\n")
+    assert (tmp_path / "o/here").read_text() == "hi\n"
+    two.build("-", stdin=b"FROM scratch\nCOPY x /\n", check=False).fails(1, "\"/x\": not found")
+    folder = ctx("FROM scratch\nCOPY no /\n", x="x", log="l", **{".dockerignore": "log\n"})
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "p"), "-f", "-", folder, stdin=b"FROM scratch\nCOPY . /\n")
+    assert tree(tmp_path / "p") == [".dockerignore", "Dockerfile", "x"]
+    two.build("-f", "-", "-", stdin=b"x", check=False).fails(2, "can't use stdin for both build context and dockerfile")
+    two.build("-f", "Dockerfile", "-", stdin=b"FROM scratch\n", check=False).fails(2, "ambiguous Dockerfile source")
+    two.build("-", check=False).fails(1, "standard input is empty")
+    two.build("-", stdin=b"FROM scratch\nCOPPY a b\n", check=False).fails(1, "Dockerfile:2", "COPPY a b")
+
+
+def test_git_contexts(two, repo, tmp_path):
+    repo.commit({"Dockerfile": "FROM scratch\nCOPY . /all/\n", ".dockerignore": "README\n",
+                 "sub/Dockerfile": "FROM scratch\nCOPY f /sub-f\n", "sub/other.Dockerfile": "FROM scratch\nCOPY f /other-f\n"})
+    repo.run("checkout", "-q", "dev")
+    repo.commit({"dockerfile": "FROM scratch\nCOPY sub/g /lower-case\n"})
+    for args, want in (([repo.url], None), ([repo.url + "#main:sub"], ["sub-f"]), ([repo.url + "?branch=main&subdir=sub"], ["sub-f"]),
+                       (["-f", "other.Dockerfile", repo.url + "#main:sub"], ["other-f"]), ([repo.url + "#dev"], ["lower-case"])):
+        out = tmp_path / ("o%d" % len(os.listdir(tmp_path)))
+        two.build("-o", "type=local,dest=%s" % out, *args)
+        # No ignore file is applied to what the client does not have.
+        assert tree(out) == (want or ["all/" + n for n in (".dockerignore", "Dockerfile", "README", "bin/exe", "sub/Dockerfile", "sub/f", "sub/other.Dockerfile")])
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "mine"), "-f", "-", repo.url, stdin=b"FROM scratch\nCOPY README /mine\n")
+    assert tree(tmp_path / "mine") == ["mine"]
+    two.build(repo.url + "#v1", check=False).fails(1, "failed to read dockerfile: open Dockerfile: no such file or directory")
+    two.build(repo.url + "#nope", check=False).fails(1, "does not contain ref nope")
+    two.build("http://127.0.0.1:1/x.git?bad=1", check=False).fails(2, "unexpected query \"bad\"")
+    repo.run("checkout", "-q", "main")
+    repo.commit({"Dockerfile": "FROM scratch\nCOPPY a b\n"})
+    two.build(repo.url, check=False).fails(1, "Dockerfile:2", ">>> COPPY a b")
+
+
+def test_url_contexts_and_dockerfiles(two, ctx, web, tmp_path):
+    out = "type=local,dest=%s" % (tmp_path / "o")
+    two.build("-o", out, web.put("/c.tar.gz", archive(FILES, "w:gz")))
+    assert (tmp_path / "o/a").read_text() == "from the archive"
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "p"), web.put("/Df", "FROM scratch\nCOPY <<E /r\nx\nE\n" + "# %s\n" % ("long " * 2000)))
+    assert tree(tmp_path / "p") == ["r"]
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "q"), "-f", web.put("/other", "FROM scratch\nCOPY f /by-url\n"), ctx("FROM nothing\n", f="f"))
+    assert tree(tmp_path / "q") == ["by-url"]
+    two.build("-f", web.put("/bad", "FROM scratch\nCOPPY f /\n"), ctx("FROM nothing\n"), check=False).fails(1, ">>> COPPY f /")
+    two.build(web.url + "/absent", check=False).fails(1, "invalid response status 404")
+    two.build("/no/such/folder", check=False).fails(1, "unable to prepare context: path \"/no/such/folder\" not found")
+
+
+def test_the_time_of_a_context(two, web, repo, tmp_path):
+    repo.commit({"Dockerfile": "FROM scratch\nCOPY README /\n"}, when=1600000100)
+
+    def created(*args, **kw):
+        two.build("-o", "type=oci,dest=%s" % (tmp_path / "t"), "--build-arg", "SOURCE_DATE_EPOCH=context", *args, **kw)
+        with tarfile.open(tmp_path / "t") as t:
+            def blob(d):
+                return json.loads(t.extractfile("blobs/sha256/" + d["digest"][7:]).read())
+            manifest = blob(json.loads(t.extractfile("index.json").read())["manifests"][0])
+            while "config" not in manifest:
+                manifest = blob(manifest["manifests"][0])
+            return blob(manifest["config"])["created"]
+    assert created(repo.url) == "2020-09-13T12:28:20Z"
+    assert created(web.put("/c.tar", archive(FILES), Last_Modified=WHEN)) == "2009-02-13T23:31:30Z"
+    assert created("-", stdin=archive(FILES)) == "2017-07-14T02:40:00Z"
+
+
+# ---- named contexts
+
+
+def test_a_named_folder_stands_for_stages_and_images(two, ctx, tmp_path):
+    other = context(tmp_path / "other", {"f": "named", "log": "l", ".dockerignore": "log\n.dockerignore\n"})
+    folder = ctx("FROM scratch AS base\nCOPY no-such /\n\nFROM scratch AS a\nCOPY --from=base . /a/\nCOPY --from=img f /b\n\nFROM img\nCOPY --from=a / /\n")
+    r = two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--build-context", "base=%s" % other, "--build-context", "img:latest=%s" % other, folder)
+    assert tree(tmp_path / "o") == ["a/f", "b", "f"]
+    assert "[context base] load from client" in r.text and "[context img] load from client" in r.text
+    two.build("--build-context", "base=/no/such", folder, check=False).fails(1, "failed to get build context base")
+    two.build("--build-context", "base", folder, check=False).fails(2, "invalid context value: base, expected key=value")
+    two.build("--build-context", "base=target:x", folder, check=False).fails(1, "unsupported context source target for base")
+    two.build("--build-context", "B A D=x", folder, check=False).fails(2, "invalid context name B A D")
+
+
+def test_only_what_is_used_of_a_named_folder_is_sent(two, ctx, tmp_path):
+    other = context(tmp_path / "other", {"small": "s", "large": "l" * (3 << 20)})
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--build-context", "x=%s" % other, ctx("FROM scratch\nCOPY --from=x small /\n"))
+    sent = [int(e["current"]) for e in two.events() if e["type"] == "status" and e["id"] == "transferring x:"]
+    assert sent and max(sent) < 10000
+
+
+def test_a_mount_reads_a_named_folder(two, ctx, reg, tmp_path):
+    other = context(tmp_path / "other", {"f": "mounted"})
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--build-context", "x=%s" % other,
+              ctx("FROM %s AS b\nRUN --mount=from=x,target=/m cat /m/f > /out\nFROM scratch\nCOPY --from=b /out /\n" % reg.ref("base:latest")))
+    assert (tmp_path / "o/out").read_text() == "mounted"
+
+
+def test_named_images_repositories_and_urls(two, ctx, reg, repo, web, tmp_path):
+    own = ctx("FROM %s\nENV WHO=replacement\n" % reg.ref("base:latest"))
+    two.build("-t", reg.ref("own:1"), "--push", own)
+    folder = ctx("FROM alpine AS a\nRUN echo $WHO > /who\n\nFROM scratch\nCOPY --from=a /who /\nCOPY --from=repo README /readme\nCOPY --from=file context /file\n")
+    r = two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--build-context", "docker.io/library/alpine=docker-image://" + reg.ref("own:1"),
+                  "--build-context", "repo=%s#v1" % repo.url, "--build-context", "file=" + web.put("/f", "by url"), folder)
+    assert {n: (tmp_path / "o" / n).read_text() for n in tree(tmp_path / "o")} == {"who": "replacement\n", "readme": "one", "file": "by url"}
+    assert "[context alpine] " + reg.ref("own:1") in r.text
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "p"), "--build-context", "b=docker-image://scratch", ctx("FROM b\nCOPY Dockerfile /\n"))
+    assert tree(tmp_path / "p") == ["Dockerfile"]
+
+
+def layout(folder, tar):
+    with tarfile.open(tar) as t:
+        t.extractall(folder)
+    return json.loads((folder / "index.json").read_text())["manifests"][0]["digest"]
+
+
+def test_an_oci_layout_is_a_base(two, reg, ctx, tmp_path):
+    # Of its own content, so that no worker has its layer.
+    two.build("-o", "type=oci,name=x/y:v1,dest=%s" % (tmp_path / "t"), ctx("FROM scratch\nENV K=layout\nCOPY <<E /base\n%s\nE\n" % tmp_path))
+    digest = layout(tmp_path / "l", tmp_path / "t")
+    folder = ctx("FROM base\nCOPY Dockerfile /\n")
+    for ref in ("", ":v1", ":latest", "@" + digest):
+        two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--build-context", "base=oci-layout://%s%s" % (tmp_path / "l", ref), folder)
+        assert tree(tmp_path / "o") == ["Dockerfile", "base"]
+    r = two.build("-t", reg.ref("on-layout:1"), "--push", "--build-context", "base=oci-layout://%s" % (tmp_path / "l"), folder)
+    assert "[context base] OCI load from client" in r.text
+    pushed = reg.manifest("on-layout", "1")
+    pushed = pushed if "config" in pushed else json.loads(reg.get("on-layout", "manifests", pushed["manifests"][0]["digest"]))
+    base = json.loads((tmp_path / "l/blobs/sha256" / digest[7:]).read_text())
+    base = base if "config" in base else json.loads((tmp_path / "l/blobs/sha256" / base["manifests"][0]["digest"][7:]).read_text())
+    assert [x["digest"] for x in pushed["layers"]][:1] == [x["digest"] for x in base["layers"]]
+    two.build("--build-context", "base=oci-layout://%s@sha256:%s" % (tmp_path / "l", "0" * 64), folder, check=False).fails(1, "OCI layout")
+
+
+def test_a_layout_that_lies_is_refused(fresh, ctx, tmp_path):
+    c = fresh(workers=1)
+    c.build("-o", "type=oci,dest=%s" % (tmp_path / "t"), ctx("FROM scratch\nCOPY <<E /base\nlie\nE\n"))
+    digest = layout(tmp_path / "l", tmp_path / "t")
+    blobs = tmp_path / "l/blobs/sha256"
+    manifest = json.loads((blobs / digest[7:]).read_text())
+    if "config" not in manifest:
+        manifest = json.loads((blobs / manifest["manifests"][0]["digest"][7:]).read_text())
+    layer = blobs / manifest["layers"][0]["digest"][7:]
+    good = layer.read_bytes()
+    fresh_one = fresh(workers=1)
+    folder = ctx("FROM base\nCOPY Dockerfile /\n")
+    args = ["--build-context", "base=oci-layout://%s" % (tmp_path / "l"), "-o", "type=local,dest=%s" % (tmp_path / "o"), folder]
+    layer.write_bytes(good[:-1] + b"x")
+    fresh_one.build(*args, check=False).fails(1, "layer of an OCI layout")
+    layer.unlink()
+    layer.symlink_to("/etc/passwd")
+    fresh_one.build(*args, check=False).fails(1, "OCI layout")
+    layer.unlink()
+    layer.write_bytes(good)
+    fresh_one.build(*args)
+    config = blobs / manifest["config"]["digest"][7:]
+    config.write_bytes(config.read_bytes() + b" ")
+    fresh_one.build(*args, check=False).fails(1, "its bytes have another digest")

@@ -230,6 +230,7 @@ static void work(void *ud)
 {
 	job *j = ud;
 	j->reg = bxc_content_registry(j->a->c.content, ask_token, j);
+	j->client = client_of(j);
 	int r = bxc_cancel_check(j->cancel, &j->err);
 	size_t i = 0;
 	while (r >= 0 && i < BXC_ARRAY_SIZE(kinds) && !bxc_str_eq(kinds[i].kind, j->kind))

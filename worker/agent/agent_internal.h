@@ -29,6 +29,7 @@ typedef struct job {
 	bxc_cancel *cancel;
 	/* the pool's */
 	bxc_reg *reg;
+	bxc_src_client client;
 	char **lost;                 /* layers that no source could give */
 	bxc_json *result;
 	bxc_err *err;
@@ -84,6 +85,7 @@ int run_file(job *j, bxc_err **err);
 int run_checksum(job *j, bxc_err **err);
 int run_publish(job *j, bxc_err **err);
 int run_export(job *j, bxc_err **err);
+bxc_src_client client_of(job *j);
 int run_resolve(job *j, bxc_err **err);
 int run_source(job *j, bxc_err **err);
 int run_read(job *j, bxc_err **err);

@@ -46,7 +46,7 @@ static void on_progress(const bxc_src_layer *l, const char *what, uint64_t curre
 static int open_layers(job *j, const bxc_json *doc, input *in, bxc_err **err)
 {
 	const bxc_src_progress progress = {on_progress, j};
-	int r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &in->layers, err);
+	int r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &j->client, &in->layers, err);
 	if (r >= 0)
 		r = bxc_src_ensure(j->a->src, &in->layers, j->reg, j->cancel, &progress, &j->lost, err);
 	if (r < 0)

@@ -244,7 +244,7 @@ static int read_images(job *j, bxc_exp_request *q, input **ret_inputs, bxc_err *
 		if (r >= 0)
 			r = bxc_oci_config_from_json(bxc_json_get(doc, "config"), &img->config, err);
 		if (r >= 0)
-			r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &img->layers, err);
+			r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &j->client, &img->layers, err);
 		img->attestations = bxc_json_get(doc, "attestations");
 		if (r < 0)
 			return r;

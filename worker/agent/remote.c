@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,16 +21,13 @@
 
 /* ---- the client ---- */
 
-static int ask_upload(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err)
+/* The bytes of a stream of this kind, which the coordinator joins to one of the client. Takes q. */
+static int ask_bytes(job *j, const char *kind, bxc_json *q_take, bxc_sink_fn sink, void *sink_ud, bxc_err **err)
 {
-	job *j = ud;
-	char digest[BXC_DIGEST_STR_MAX];
-	BXC_AUTOJSON bxc_json *q = bxc_json_object();
 	BXC_CLEANUP(bxc_chan_stream_freep) bxc_chan_stream *s = NULL;
-	bxc_json_set_str(q, "build", j->build);
-	bxc_json_set_str(q, "digest", bxc_digest_str(d, digest));
-	BXC_AUTOFREE char *name = bxc_json_print(q);
-	int r = j->a->port.open_stream("upload", name, true, &s, j->a->port.ud, err);
+	BXC_AUTOFREE char *name = bxc_json_print(q_take);
+	bxc_json_free(q_take);
+	int r = j->a->port.open_stream(kind, name, true, &s, j->a->port.ud, err);
 	if (r >= 0)
 		r = bxc_chan_stream_write_eof(s, err);
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
@@ -42,9 +40,58 @@ static int ask_upload(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void
 	return r;
 }
 
-static bxc_src_client client_of(job *j)
+#define SECRET_MAX (500u << 10)
+
+static int to_buffer(const void *p, size_t n, void *ud, bxc_err **err)
 {
-	return (bxc_src_client){.upload = ask_upload, .ud = j, .cancel = j->cancel};
+	return bxc_buf_append(ud, p, n, err);
+}
+
+/* A client that has none of this name, or serves none at all, is no failure. */
+static int ask_secret(const char *id, bxc_secret **ret, void *ud, bxc_err **err)
+{
+	job *j = ud;
+	BXC_AUTOBUF bxc_buf value = BXC_BUF_INIT(SECRET_MAX);
+	BXC_AUTOERR bxc_err *why = NULL;
+	bxc_json *q = bxc_json_object();
+	bxc_json_set_str(q, "build", j->build);
+	bxc_json_set_str(q, "task", j->name);
+	bxc_json_set_str(q, "id", id);
+	int r = ask_bytes(j, "secret", q, to_buffer, &value, &why);
+	if (r >= 0)
+		*ret = bxc_secret_new(value.data ? value.data : (const void *)"", value.len);
+	if (value.data)
+		explicit_bzero(value.data, value.len);
+	if (r >= 0 || r == -BXC_NOT_FOUND || r == -BXC_UNIMPLEMENTED)
+		return 0;
+	return bxc_err_wrap_take(err, BXC_TAKE(why), r, "secret '%s'", id);
+}
+
+static bxc_json *question(const char *build, const bxc_digest *d)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	bxc_json *q = bxc_json_object();
+	bxc_json_set_str(q, "build", build);
+	bxc_json_set_str(q, "digest", bxc_digest_str(d, digest));
+	return q;
+}
+
+static int ask_upload(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err)
+{
+	job *j = ud;
+	return ask_bytes(j, "upload", question(j->build, d), sink, sink_ud, err);
+}
+
+static int ask_layout(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err)
+{
+	bxc_json *q = question(build, d);
+	bxc_json_set_str(q, "store", store);
+	return ask_bytes(ud, "layout", q, sink, sink_ud, err);
+}
+
+bxc_src_client client_of(job *j)
+{
+	return (bxc_src_client){.secret = ask_secret, .layout = ask_layout, .upload = ask_upload, .ud = j, .cancel = j->cancel};
 }
 
 /* ---- resolve, source ---- */
@@ -66,10 +113,9 @@ int run_resolve(job *j, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = NULL;
 	BXC_AUTOSRCPIN bxc_src_pin known = {0}, pin = {0};
-	const bxc_src_client c = client_of(j);
 	int r = open_source(j, &v, &known, err);
 	if (r >= 0)
-		r = bxc_src_resolve(j->a->src, &v->op.source, &known, bxc_json_get_bool(j->msg, "want_time", false), &c, &pin, err);
+		r = bxc_src_resolve(j->a->src, &v->op.source, &known, bxc_json_get_bool(j->msg, "want_time", false), &j->client, &pin, err);
 	if (r < 0)
 		return r;
 	j->result = bxc_json_object();
@@ -83,7 +129,6 @@ int run_source(job *j, bxc_err **err)
 	BXC_AUTOSRCPIN bxc_src_pin pin = {0};
 	BXC_AUTOSTAGING bxc_snap_staging *g = NULL;
 	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
-	const bxc_src_client c = client_of(j);
 	const char *output;
 	int64_t begun = bxc_clock_mono_ns();
 	int r = open_source(j, &v, &pin, err);
@@ -94,7 +139,7 @@ int run_source(job *j, bxc_err **err)
 	if (r < 0)
 		return r;
 	send_started(j);
-	r = bxc_src_write(j->a->src, &v->op.source, &pin, &c, bxc_snap_staging_fd(g), err);
+	r = bxc_src_write(j->a->src, &v->op.source, &pin, &j->client, bxc_snap_staging_fd(g), err);
 	if (r >= 0)
 		r = bxc_snap_commit(BXC_TAKE(g), NULL, err);
 	if (r >= 0)

@@ -126,7 +126,7 @@ static int write_all(struct archive *a, bxc_src *src, bxc_content *content, cons
 		const made_image *img = &m->images.v[i];
 		for (size_t k = 0; r >= 0 && k < img->manifest.layers.n; k++) {
 			if (img->base.v[k])
-				r = bxc_src_registry_blob(src, img->base.v[k], q->reg, q->cancel, err);
+				r = bxc_src_own_blob(src, img->base.v[k], q->reg, q->cancel, err);
 			if (r >= 0)
 				r = add_blob(a, content, &img->manifest.layers.v[k], err);
 		}

@@ -137,8 +137,8 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 		bxc_descriptor *d = bxc_arr_push(&out->manifest.layers);
 		bxc_digest diff_id = l->diff_id;
 		bxc_strv_push(&ids, l->id);
-		*bxc_arr_push(&out->base) = l->registry ? l : NULL;
-		if (l->registry) {
+		*bxc_arr_push(&out->base) = bxc_src_is_image_layer(l) ? l : NULL;
+		if (bxc_src_is_image_layer(l)) {
 			bxc_descriptor_copy(d, &l->blob);
 			n_base++;
 		} else {

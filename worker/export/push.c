@@ -25,15 +25,15 @@ static int push_layer(bxc_src *src, bxc_content *content, const bxc_exp_request 
 		return r;
 	if (base) {
 		BXC_AUTOREF bxc_ref from = {0};
-		r = bxc_ref_parse(base->registry, &from, err);
+		r = base->registry ? bxc_ref_parse(base->registry, &from, err) : 0;
 		if (r < 0)
 			return r;
-		if (bxc_str_eq(from.domain, to->domain)) {
+		if (base->registry && bxc_str_eq(from.domain, to->domain)) {
 			r = bxc_reg_mount_blob(q->reg, to, from.path, d, q->cancel, &there, err);
 			if (r < 0 || there)
 				return r;
 		}
-		r = bxc_src_registry_blob(src, base, q->reg, q->cancel, err);
+		r = bxc_src_own_blob(src, base, q->reg, q->cancel, err);
 		if (r < 0)
 			return r;
 	}

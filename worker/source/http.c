@@ -46,11 +46,53 @@ static bool same_etag(const char *a, const char *b)
 	return bxc_str_eq(a, b);
 }
 
+/* One line, as it becomes a header. */
+static bool is_line(bxc_slice v)
+{
+	for (size_t i = 0; i < v.n; i++)
+		if (v.p[i] < ' ' || v.p[i] == 0x7f)
+			return false;
+	return v.n > 0;
+}
+
+/* The secret HTTP_AUTH_HEADER_<host> or HTTP_AUTH_TOKEN_<host> of the client; neither: as if not asked. */
+static int find_auth(const char *url, const bxc_src_client *c, bxc_secret **ret_header, bxc_secret **ret_token, bxc_err **err)
+{
+	BXC_AUTOFREE char *host = bxc_remote_host(url);
+	BXC_AUTOFREE char *header = bxc_str_fmt("HTTP_AUTH_HEADER_%s", host), *token = bxc_str_fmt("HTTP_AUTH_TOKEN_%s", host);
+	int r = c->secret ? c->secret(header, ret_header, c->ud, err) : 0;
+	if (r >= 0 && c->secret && !*ret_header)
+		r = c->secret(token, ret_token, c->ud, err);
+	if (r >= 0 && ((*ret_header && !is_line(bxc_secret_bytes(*ret_header))) || (*ret_token && !is_line(bxc_secret_bytes(*ret_token)))))
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "secret '%s': expected one line", *ret_header ? header : token);
+	return r;
+}
+
 static int start(bxc_src *s, const char *method, const char *url, char *const *headers, const bxc_src_client *c, bxc_http_response **ret,
 	bxc_err **err)
 {
-	const bxc_http_request q = {.method = method, .url = url, .headers = headers};
-	return bxc_http_start(bxc_content_http(s->content), &q, c->cancel, ret, err);
+	bxc_http_request q = {.method = method, .url = url, .headers = headers};
+	BXC_CLEANUP(bxc_secret_freep) bxc_secret *header = NULL, *token = NULL;
+	int r = bxc_http_start(bxc_content_http(s->content), &q, c->cancel, ret, err);
+	/* Credentials are asked for when the server wants some. */
+	if (r < 0 || (bxc_http_status(*ret) != 401 && bxc_http_status(*ret) != 403))
+		return r;
+	r = find_auth(url, c, &header, &token, err);
+	if (r < 0 || (!header && !token)) {
+		if (r < 0)
+			bxc_http_response_free(BXC_TAKE(*ret));
+		return r;
+	}
+	BXC_AUTOSTRV char **more = bxc_strv_dup(headers);
+	if (header)
+		bxc_strv_pushf(&more, "Authorization: %s", (const char *)bxc_secret_bytes(header).p);
+	q.headers = more;
+	q.bearer = token;
+	bxc_http_response_free(BXC_TAKE(*ret));
+	r = bxc_http_start(bxc_content_http(s->content), &q, c->cancel, ret, err);
+	for (char **h = more; header && h && *h; h++)
+		explicit_bzero(*h, strlen(*h));
+	return r;
 }
 
 static int download(bxc_src *s, const char *url, const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)

@@ -19,6 +19,8 @@ static void layer_done(bxc_src_layer *l)
 	free(l->id);
 	free(l->vertex);
 	free(l->registry);
+	free(l->layout);
+	free(l->layout_build);
 	bxc_strv_free(l->peers);
 	bxc_descriptor_done(&l->blob);
 }
@@ -30,7 +32,7 @@ void bxc_src_layers_done(bxc_src_layers *l)
 	bxc_arr_done(&l->items);
 }
 
-static int parse_layer(const bxc_json *j, bxc_src_layer *l, bxc_err **err)
+static int parse_layer(const bxc_json *j, const bxc_src_client *c, bxc_src_layer *l, bxc_err **err)
 {
 	const char *id;
 	int r = bxc_json_need_str(j, "id", &id, err);
@@ -52,18 +54,24 @@ static int parse_layer(const bxc_json *j, bxc_src_layer *l, bxc_err **err)
 			bxc_strv_push(&l->peers, peer);
 		if (registry && !l->registry)
 			l->registry = bxc_strdup(registry);
+		const char *layout = bxc_json_get_str(s, "layout", NULL);
+		if (layout && !l->layout) {
+			l->layout = bxc_strdup(layout);
+			l->layout_build = bxc_strdup(bxc_json_get_str(s, "build", ""));
+			l->client = c;
+		}
 	}
 	return r;
 }
 
-int bxc_src_layers_parse(const bxc_json *arr, bxc_src_layers *ret, bxc_err **err)
+int bxc_src_layers_parse(const bxc_json *arr, const bxc_src_client *c, bxc_src_layers *ret, bxc_err **err)
 {
 	if (arr && !bxc_json_is_array(arr))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "layers: expected an array");
 	if (bxc_json_len(arr) > BXC_LIMIT_IMAGE_LAYERS)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%zu layers: overlayfs takes %u", bxc_json_len(arr), BXC_LIMIT_IMAGE_LAYERS);
 	BXC_JSON_FOREACH (j, arr) {
-		int r = parse_layer(j, bxc_arr_push(&ret->items), err);
+		int r = parse_layer(j, c, bxc_arr_push(&ret->items), err);
 		if (r < 0)
 			return bxc_err_wrap(err, r, "layers");
 	}
@@ -282,11 +290,54 @@ static int blob_from_registry(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, 
 	return r < 0 ? r : 0;
 }
 
-int bxc_src_registry_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err)
+struct layout_sink {
+	const bxc_src_layer *l;
+	bxc_blob_writer *w;
+	uint64_t done;
+	bxc_reg_progress_fn progress;
+	void *ud;
+};
+
+static int from_layout(const void *p, size_t n, void *ud, bxc_err **err)
+{
+	struct layout_sink *k = ud;
+	k->done += n;
+	if (k->done > k->l->blob.size)
+		return bxc_err_set(err, BXC_DATA_LOSS, "the layout's blob has more than the %llu bytes that its manifest says",
+			(unsigned long long)k->l->blob.size);
+	if (k->progress)
+		k->progress(k->done, k->l->blob.size, k->ud);
+	return bxc_blob_append(k->w, p, n, err);
+}
+
+static int blob_from_layout(bxc_src *s, const bxc_src_layer *l, bxc_reg_progress_fn progress, void *ud, bxc_err **err)
+{
+	struct layout_sink k = {.l = l, .progress = progress, .ud = ud};
+	bxc_blob_info info;
+	if (bxc_blob_has(bxc_content_store(s->content), &l->blob.digest))
+		return 0;
+	int r = l->client && l->client->layout ? bxc_blob_begin(bxc_content_store(s->content), &k.w, err)
+					       : bxc_err_set(err, BXC_FAILED_PRECONDITION, "nobody to ask for a layer of an OCI layout");
+	if (r < 0)
+		return r;
+	r = l->client->layout(l->layout_build, l->layout, &l->blob.digest, from_layout, &k, l->client->ud, err);
+	if (r < 0)
+		bxc_blob_abort(k.w);
+	else
+		r = bxc_blob_commit(k.w, &l->blob.digest, &info, err);
+	return r < 0 ? bxc_err_wrap(err, r, "layer of an OCI layout of the client") : 0;
+}
+
+static int image_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_reg_progress_fn progress, void *ud, bxc_err **err)
+{
+	return l->registry ? blob_from_registry(s, l, reg, cancel, progress, ud, err) : blob_from_layout(s, l, progress, ud, err);
+}
+
+int bxc_src_own_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err)
 {
 	if (bxc_blob_has(bxc_content_store(s->content), &l->blob.digest))
 		return 0;
-	return blob_from_registry(s, l, reg, cancel, NULL, NULL, err);
+	return image_blob(s, l, reg, cancel, NULL, NULL, err);
 }
 
 static int fetch_blob(struct fetch *f, bxc_err **err)
@@ -296,7 +347,7 @@ static int fetch_blob(struct fetch *f, bxc_err **err)
 	char what[32 + BXC_DIGEST_STR_MAX], d[BXC_DIGEST_STR_MAX];
 	if (!bxc_digest_is_set(&l->blob.digest))
 		return bxc_err_set(err, BXC_NOT_FOUND, "layer '%s' is not here and was not published", l->id);
-	int r = l->registry ? blob_from_registry(s, l, f->e->reg, f->e->cancel, on_bytes, f, err) : blob_from_peers(f, err);
+	int r = bxc_src_is_image_layer(l) ? image_blob(s, l, f->e->reg, f->e->cancel, on_bytes, f, err) : blob_from_peers(f, err);
 	if (r < 0)
 		return r;
 	snprintf(what, sizeof(what), "extracting %s", bxc_digest_str(&l->blob.digest, d));
@@ -314,7 +365,7 @@ static int fetch_layer(struct fetch *f, bxc_err **err)
 	bxc_src *s = f->e->s;
 	char d[BXC_DIGEST_STR_MAX], key[BXC_DIGEST_STR_MAX + 8];
 	/* A registry's blob may be exported again; a peer's form is of no more use. */
-	if (l->registry)
+	if (bxc_src_is_image_layer(l))
 		return fetch_blob(f, err);
 	/* Layers of equal content, such as of steps that changed nothing, share a blob: one after another. */
 	snprintf(key, sizeof(key), "blob %s", bxc_digest_str(&l->blob.digest, d));
@@ -344,7 +395,7 @@ static void fetch_work(void *ud)
 	src_release(s, f->l->id);
 	pthread_mutex_lock(&s->lock);
 	/* What only peers have and none could give is lost; a cancelled fetch or a full disk says nothing of them. */
-	if (r < 0 && !f->l->registry && r != -BXC_CANCELED && r != -BXC_RESOURCE_EXHAUSTED)
+	if (r < 0 && !bxc_src_is_image_layer(f->l) && r != -BXC_CANCELED && r != -BXC_RESOURCE_EXHAUSTED)
 		bxc_strv_push(&e->lost, f->l->id);
 	if (r < 0 && !e->err)
 		e->err = err;

@@ -25,13 +25,22 @@ typedef struct bxc_src_layer {
 	bxc_descriptor blob;         /* digest alg 0: none */
 	char **peers;                /* strv of URLs */
 	char *registry;              /* "docker.io/library/busybox" or NULL */
+	char *layout, *layout_build; /* an OCI layout of the client of that build; NULL: none */
+	const struct bxc_src_client *client;   /* asked for it */
 } bxc_src_layer;
 
 typedef struct bxc_src_layers {
 	BXC_ARR(bxc_src_layer) items;    /* bottom first */
 } bxc_src_layers;
 void bxc_src_layers_done(bxc_src_layers *l);
-BXC_MUST_CHECK int bxc_src_layers_parse(const bxc_json *arr, bxc_src_layers *ret, bxc_err **err);
+/* c: what is asked for layers of OCI layouts; borrowed as long as the layers live. */
+struct bxc_src_client;
+BXC_MUST_CHECK int bxc_src_layers_parse(const bxc_json *arr, const struct bxc_src_client *c, bxc_src_layers *ret, bxc_err **err);
+/* Of an image: its blob is exported as it is. */
+static inline bool bxc_src_is_image_layer(const bxc_src_layer *l)
+{
+	return l->registry || l->layout;
+}
 
 /* dir: an existing folder that is kept, for copies of git repositories; of the file system of snap's. */
 BXC_MUST_CHECK int bxc_src_new(bxc_content *content, bxc_snap *snap, const char *dir, bxc_src **ret, bxc_err **err);
@@ -62,8 +71,8 @@ BXC_MUST_CHECK int bxc_src_tree(bxc_src *s, const bxc_digest *d, bxc_cancel *can
  */
 BXC_MUST_CHECK int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, bxc_cancel *cancel,
 	bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err);
-/* The registry's own blob of an image layer, in the store. */
-BXC_MUST_CHECK int bxc_src_registry_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err);
+/* The own blob of an image layer, in the store. */
+BXC_MUST_CHECK int bxc_src_own_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err);
 
 /* ---- sources that lie elsewhere: git repositories, files of web servers, files that a client sends ---- */
 
@@ -86,6 +95,7 @@ typedef struct bxc_src_client {
 	/* *ret stays NULL when it has no such secret. */
 	int (*secret)(const char *id, bxc_secret **ret, void *ud, bxc_err **err);
 	/* The bytes of a file that it has announced; verified by the caller. */
+	int (*layout)(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
 	int (*upload)(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
 	void *ud;
 	bxc_cancel *cancel;
