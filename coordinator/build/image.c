@@ -124,7 +124,6 @@ static int resolve_image(wanted *q, bxc_err **err)
 	BXC_AUTOBUF bxc_buf bytes = BXC_BUF_INIT(BXC_LIMIT_MANIFEST);
 	bxc_descriptor d = {0};
 	bxc_oci_manifest m = {0};
-	BXC_CLEANUP(bxc_oci_config_freep) bxc_oci_config *config = NULL;
 	if (is_layout(n->ref))
 		return layout_resolve(q->b, n->ref, &n->platform, &q->found, err);
 	int r = bxc_ref_parse(n->ref, &ref, err);

@@ -10,6 +10,7 @@
 #include "common/base/str.h"
 #include "common/remote/remote.h"
 
+#define MAX_PINS  10000u /* that are remembered; what is forgotten is asked again */
 #define MAX_ASKED 3u   /* times that a question which no solver repeats is put */
 
 bool source_is_remote(const bxc_def_vertex *v)
@@ -141,6 +142,8 @@ bxc_map *source_pins_new(void)
 
 void source_pinned(bxc_build *e, const char *vertex, const bxc_json *pin, uint64_t worker)
 {
+	if (bxc_map_len(e->pins) >= MAX_PINS)
+		bxc_map_clear(e->pins);
 	struct source_pin *p = bxc_calloc(1, sizeof(*p));
 	p->json = bxc_json_dup(pin);
 	p->worker = worker;

@@ -87,11 +87,11 @@ class Web:
 class Repo:
     """A repository with a work tree, served bare as NAME.git below git_root."""
 
-    def __init__(self, git_root, name):
+    def __init__(self, git_root, name, names="sha1"):
         self.bare, self.work = os.path.join(str(git_root), name + ".git"), os.path.join(str(git_root), name + ".work")
         self.name = name
-        self.run("init", "-q", "-b", "main", self.work, cwd="/")
-        self.run("init", "-q", "--bare", "-b", "main", self.bare, cwd="/")
+        self.run("init", "-q", "-b", "main", "--object-format=" + names, self.work, cwd="/")
+        self.run("init", "-q", "--bare", "-b", "main", "--object-format=" + names, self.bare, cwd="/")
         self.run("remote", "add", "origin", self.bare)
 
     def run(self, *args, cwd=None, when=1600000000):

@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 
+from harness import procs, registry
 from harness import web as webs
 from harness.cluster import context
 
@@ -121,6 +122,24 @@ def test_git_refs_subdirs_and_modes(build, repo):
     assert stat.S_IMODE(os.stat(out / "main/README").st_mode) == 0o644
     assert stat.S_IMODE(os.stat(out / "main/bin").st_mode) == 0o755
     assert tree(out / "main") == ["README", "bin/exe", "sub/f"]
+
+
+def test_git_protocol_and_long_names(build, web):
+    r = webs.Repo(web.git_root, "long", "sha256")
+    head = r.commit({"f": "sha256"})
+    assert len(head) == 64
+    port = registry.free_port()
+    daemon = subprocess.Popen(["git", "daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1", "--port=%d" % port, "--base-path=" + web.git_root, web.git_root],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        procs.wait_for("git daemon answers", lambda: not subprocess.run(["git", "ls-remote", "git://127.0.0.1:%d/long.git" % port], capture_output=True).returncode)
+        out = build("ADD git://127.0.0.1:%d/long.git /x\nADD --keep-git-dir %s/long.git#%s /y\n" % (port, web.url, head))
+    finally:
+        os.killpg(daemon.pid, 9)
+        daemon.wait()
+    assert (out / "x/f").read_text() == "sha256" and (out / "y/.git").is_dir()
+    build("ADD git@127.0.0.1:r.git /x\n", check=False)
+    build.result.fails(1, "git over ssh (git@127.0.0.1:r.git) is not supported")
 
 
 def test_a_commit_is_the_same_by_any_name(two, build, repo):

@@ -134,6 +134,11 @@ int run_source(job *j, bxc_err **err)
 	int r = open_source(j, &v, &pin, err);
 	if (r >= 0)
 		r = bxc_json_need_str(j->msg, "output_layer", &output, err);
+	/* The coordinator has forgotten what it was told. */
+	if (r >= 0 && !pin.id) {
+		bxc_src_pin_done(&pin);
+		r = bxc_src_resolve(j->a->src, &v->op.source, NULL, false, &j->client, &pin, err);
+	}
 	if (r >= 0)
 		r = bxc_snap_begin(j->a->c.snap, output, &g, err);
 	if (r < 0)

@@ -26,6 +26,9 @@ static int git_open(git *g, bxc_src *s, const bxc_op_source *op, const bxc_src_c
 	int r = bxc_git_ref_from_source(op->identifier, op->attrs, &g->ref, err);
 	if (r < 0)
 		return r;
+	if (!bxc_remote_is_http(g->ref.remote) && !bxc_str_has_prefix(g->ref.remote, "git://"))
+		return bxc_err_set(err, BXC_UNIMPLEMENTED, "git over ssh (%s) is not supported by this version of bxc: use https and the secret GIT_AUTH_TOKEN",
+			g->ref.remote);
 	char digest[BXC_DIGEST_STR_MAX];
 	bxc_digest d = bxc_digest_of(g->ref.remote, strlen(g->ref.remote));
 	g->bare = bxc_str_fmt("%s/%.32s.git", s->dir, strchr(bxc_digest_str(&d, digest), ':') + 1);
@@ -135,7 +138,13 @@ static int has_commit(git *g, const char *commit, bool *ret, bxc_err **err)
 	return in_bare(g, git_args("cat-file", "-e", name), NULL, ret, err);
 }
 
-static int make_bare(git *g, bxc_err **err)
+/* The names that a repository's objects have. */
+static const char *format_of(const char *commit)
+{
+	return strlen(commit) == 64 ? "--object-format=sha256" : "--object-format=sha1";
+}
+
+static int make_bare(git *g, const char *commit, bxc_err **err)
 {
 	BXC_AUTOFREE char *head = bxc_str_fmt("%s/HEAD", g->bare), *lock = bxc_str_fmt("%s/shallow.lock", g->bare);
 	struct stat st;
@@ -144,7 +153,7 @@ static int make_bare(git *g, bxc_err **err)
 		unlink(lock);
 		return 0;
 	}
-	git_run run = {.args = git_args("init", "-q", "--bare", "--template=", "--", g->bare), .cwd = "/"};
+	git_run run = {.args = git_args("init", "-q", "--bare", "--template=", format_of(commit), "--", g->bare), .cwd = "/"};
 	return git_exec(g, &run, NULL, NULL, err);
 }
 
@@ -152,7 +161,7 @@ static int make_bare(git *g, bxc_err **err)
 static int fetch(git *g, const char *commit, const char *ref, bxc_err **err)
 {
 	bool there = false, ok = false;
-	int r = make_bare(g, err);
+	int r = make_bare(g, commit, err);
 	if (r >= 0)
 		r = has_commit(g, commit, &there, err);
 	BXC_AUTOFREE char *own = bxc_str_fmt("refs/bxc/%s", commit);
@@ -278,7 +287,7 @@ static int check_out(git *g, const char *commit, const char *ref, const char *wo
 	int64_t time_ns = INT64_MIN;
 	if (!keep)
 		bxc_strv_pushf(&env, "GIT_ALTERNATE_OBJECT_DIRECTORIES=%s/objects", g->bare);
-	int r = in_work(g, work, git_args("init", "-q", "--template="), env, true, err);
+	int r = in_work(g, work, git_args("init", "-q", "--template=", format_of(commit)), env, true, err);
 	if (r >= 0)
 		r = in_work(g, work, git_args("remote", "add", "origin", "--", g->ref.remote), env, true, err);
 	if (r >= 0 && keep)

@@ -70,10 +70,8 @@ static char **environment(const git *g, const git_run *r)
 	bxc_strv_push(&env, "GIT_ATTR_NOSYSTEM=1");
 	bxc_strv_push(&env, "GIT_TERMINAL_PROMPT=0");
 	bxc_strv_push(&env, "GIT_ASKPASS=/bin/false");
-	bxc_strv_push(&env, "SSH_ASKPASS=/bin/false");
 	bxc_strv_push(&env, "GIT_PROTOCOL=version=2");
-	bxc_strv_push(&env, "GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30");
-	bxc_strv_push(&env, r->local ? "GIT_ALLOW_PROTOCOL=file" : "GIT_ALLOW_PROTOCOL=http:https:git:ssh");
+	bxc_strv_push(&env, r->local ? "GIT_ALLOW_PROTOCOL=file" : "GIT_ALLOW_PROTOCOL=http:https:git");
 	unsigned n = 0;
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(config); i++)
 		set_config(&env, &n, config[i][0], config[i][1]);
