@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a build is made from: the context in all its forms, the Dockerfile, named contexts. A folder is
- * served from here; what lies elsewhere is only named, and the cluster gets it.
+ * What a build is made from: the context in all its forms, the Dockerfile, named contexts. A folder
+ * is served from here; what lies elsewhere is only named, and the cluster gets it.
  */
 #include "client/cmd/cmd_internal.h"
 
@@ -22,8 +22,8 @@
 #include "common/tar/tar.h"
 
 #define SNIFF_BYTES 4096u
-#define CHUNK       (256u << 10)
-#define SPOOL_MAX   (UINT64_C(64) << 30)   /* bytes of an archive on standard input */
+#define CHUNK	    (256u << 10)
+#define SPOOL_MAX   (UINT64_C(64) << 30) /* bytes of an archive on standard input */
 
 static int usage(bxc_err **err, const char *fmt, ...) BXC_PRINTF(2, 3);
 
@@ -78,13 +78,17 @@ static int read_optional(const char *path, size_t max, bxc_buf *ret, bxc_err **e
 	return 1;
 }
 
-static int read_dockerfile(build_plan *p, const char *dir, const char *given, char **ret_path, bxc_err **err)
+static int read_dockerfile(
+	build_plan *p, const char *dir, const char *given, char **ret_path, bxc_err **err)
 {
 	BXC_AUTOFREE char *path = given ? bxc_strdup(given) : bxc_str_fmt("%s/Dockerfile", dir);
 	int r = read_optional(path, BXC_LIMIT_DOCKERFILE, &p->dockerfile, err);
-	/* As buildx: a relative name may also be meant within the context, and "dockerfile" is a second default. */
+	/* As buildx: a relative name may also be meant within the context, and "dockerfile" is a
+	 * second default. */
 	if (r == 0 && dir) {
-		BXC_AUTOFREE char *other = given ? (given[0] == '/' ? NULL : bxc_str_fmt("%s/%s", dir, given)) : bxc_str_fmt("%s/dockerfile", dir);
+		BXC_AUTOFREE char *other =
+			given ? (given[0] == '/' ? NULL : bxc_str_fmt("%s/%s", dir, given))
+			      : bxc_str_fmt("%s/dockerfile", dir);
 		if (other)
 			r = read_optional(other, BXC_LIMIT_DOCKERFILE, &p->dockerfile, err);
 		if (r > 0) {
@@ -95,7 +99,9 @@ static int read_dockerfile(build_plan *p, const char *dir, const char *given, ch
 	const char *base = strrchr(path, '/');
 	p->dockerfile_name = bxc_strdup(base ? base + 1 : path);
 	if (r == 0)
-		return bxc_err_set(err, BXC_NOT_FOUND, "failed to read dockerfile: open %s: no such file or directory", p->dockerfile_name);
+		return bxc_err_set(err, BXC_NOT_FOUND,
+			"failed to read dockerfile: open %s: no such file or directory",
+			p->dockerfile_name);
 	if (r < 0)
 		return r;
 	p->has_dockerfile = true;
@@ -145,20 +151,23 @@ static int take_stdin(build_plan *p, bxc_err **err)
 	return 0;
 }
 
-/* The cluster may ask for an archive more than once, and knows it by its digest: it is kept in a file without a name. */
+/* The cluster may ask for an archive more than once, and knows it by its digest: it is kept in a
+ * file without a name. */
 static int spool(build_plan *p, bxc_slice head, bxc_err **err)
 {
 	const char *tmp = getenv("TMPDIR");
 	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
-	BXC_AUTOCLOSE int fd = open(bxc_str_empty(tmp) ? "/tmp" : tmp, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	BXC_AUTOCLOSE int fd =
+		open(bxc_str_empty(tmp) ? "/tmp" : tmp, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "a temporary file for the context");
 	memcpy(chunk, head.p, head.n);
 	for (size_t n = head.n; n;) {
 		p->upload.size += n;
 		if (p->upload.size > SPOOL_MAX)
-			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the context on standard input has more than %llu bytes",
+			return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+				"the context on standard input has more than %llu bytes",
 				(unsigned long long)SPOOL_MAX);
 		bxc_hasher_update(h, chunk, n);
 		int r = bxc_fd_write_all(fd, chunk, n, err);
@@ -178,16 +187,19 @@ static int context_of_stdin(build_plan *p, const char *file, bxc_err **err)
 	uint8_t head[SNIFF_BYTES];
 	size_t n = 0;
 	if (bxc_str_eq(file, "-"))
-		return usage(err, "invalid argument: can't use stdin for both build context and dockerfile");
+		return usage(err,
+			"invalid argument: can't use stdin for both build context and dockerfile");
 	int r = bxc_fd_read_full(STDIN_FILENO, head, sizeof(head), &n, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "standard input");
 	if (n == 0)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "standard input is empty: neither a context nor a Dockerfile");
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"standard input is empty: neither a context nor a Dockerfile");
 	if (bxc_tar_is_context(bxc_slice_of(head, n)))
 		return spool(p, bxc_slice_of(head, n), err);
 	if (file)
-		return usage(err, "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles");
+		return usage(err, "ambiguous Dockerfile source: both stdin and flag correspond to "
+				  "Dockerfiles");
 	r = bxc_buf_append(&p->dockerfile, head, n, err);
 	return r < 0 ? r : take_stdin(p, err);
 }
@@ -199,7 +211,8 @@ static void remote_context(build_plan *p, const char *url)
 	bxc_json_set_str(p->request, "remote_context", url);
 }
 
-/* Without a folder: the Dockerfile lies in the context, under the name given, unless it is a file of this machine. */
+/* Without a folder: the Dockerfile lies in the context, under the name given, unless it is a file
+ * of this machine. */
 static int dockerfile_elsewhere(build_plan *p, const char *file, bxc_err **err)
 {
 	BXC_AUTOFREE char *path = NULL;
@@ -231,7 +244,8 @@ static int context_elsewhere(build_plan *p, const char *place, const char *file,
 	if (r == 0 && bxc_remote_is_http(place)) {
 		r = bxc_remote_check_http(place, err);
 	} else if (r == 0) {
-		r = bxc_err_set(err, BXC_NOT_FOUND, "unable to prepare context: path \"%s\" not found", place);
+		r = bxc_err_set(err, BXC_NOT_FOUND,
+			"unable to prepare context: path \"%s\" not found", place);
 		return r;
 	}
 	if (r < 0) {
@@ -265,7 +279,8 @@ int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		r = context_of_stdin(p, file, err);
 		char digest[BXC_DIGEST_STR_MAX];
 		if (r >= 0 && p->has_upload) {
-			BXC_AUTOFREE char *url = bxc_str_fmt("upload://%s", bxc_digest_str(&p->upload.digest, digest));
+			BXC_AUTOFREE char *url = bxc_str_fmt(
+				"upload://%s", bxc_digest_str(&p->upload.digest, digest));
 			remote_context(p, url);
 			if (file_is_url)
 				p->dockerfile_name = bxc_strdup("Dockerfile");
@@ -277,8 +292,9 @@ int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
 			bxc_json_set_str(p->request, "context", "context");
 		}
 	} else if (stat(place, &st) == 0) {
-		r = S_ISDIR(st.st_mode) ? context_of_folder(p, place, file, err)
-					: usage(err, "unable to prepare context: '%s' is no folder", place);
+		r = S_ISDIR(st.st_mode)
+			    ? context_of_folder(p, place, file, err)
+			    : usage(err, "unable to prepare context: '%s' is no folder", place);
 	} else {
 		r = context_elsewhere(p, place, file, err);
 	}
@@ -310,20 +326,24 @@ static int find_in_layout(const char *dir, const char *tag, bxc_digest *ret, bxc
 	if (r < 0)
 		return bxc_err_wrap(err, r, "'%s'", path);
 	BXC_ARR_FOREACH (d, &index.manifests)
-		if (!found && bxc_str_eq(bxc_env_get(d->annotations, "org.opencontainers.image.ref.name"), tag))
+		if (!found &&
+			bxc_str_eq(bxc_env_get(d->annotations, "org.opencontainers.image.ref.name"),
+				tag))
 			found = d;
 	if (!found && index.manifests.n == 1)
 		found = &index.manifests.v[0];
 	if (found)
 		*ret = found->digest;
 	else
-		r = bxc_err_set(err, BXC_NOT_FOUND, "'%s' has no image '%s', and not just one", dir, tag);
+		r = bxc_err_set(
+			err, BXC_NOT_FOUND, "'%s' has no image '%s', and not just one", dir, tag);
 	bxc_oci_index_done(&index);
 	return r;
 }
 
 /* "path[:tag][@digest]" */
-static int layout_context(build_plan *p, bxc_json *o, const char *name, const char *spec, bxc_err **err)
+static int layout_context(
+	build_plan *p, bxc_json *o, const char *name, const char *spec, bxc_err **err)
 {
 	const char *at = strchr(spec, '@');
 	BXC_AUTOFREE char *rest = at ? bxc_strndup(spec, (size_t)(at - spec)) : bxc_strdup(spec);
@@ -335,24 +355,31 @@ static int layout_context(build_plan *p, bxc_json *o, const char *name, const ch
 		*colon = 0;
 	int r = at ? bxc_digest_parse(at + 1, &d, err) : find_in_layout(rest, tag, &d, err);
 	if (r < 0)
-		return bxc_err_wrap(err, r, "oci-layout reference \"%.256s\" could not be resolved", spec);
+		return bxc_err_wrap(
+			err, r, "oci-layout reference \"%.256s\" could not be resolved", spec);
 	bxc_csess_layout *l = bxc_arr_push(&p->layouts);
-	*l = (bxc_csess_layout){.name = bxc_str_fmt("layout-%zu", p->layouts.n), .path = BXC_TAKE(rest)};
-	BXC_AUTOFREE char *value = bxc_str_fmt("oci-layout://%s@%s", l->name, bxc_digest_str(&d, digest));
+	*l = (bxc_csess_layout){
+		.name = bxc_str_fmt("layout-%zu", p->layouts.n), .path = BXC_TAKE(rest)};
+	BXC_AUTOFREE char *value =
+		bxc_str_fmt("oci-layout://%s@%s", l->name, bxc_digest_str(&d, digest));
 	bxc_json_set_str(o, name, value);
 	return 0;
 }
 
-static int folder_context(build_plan *p, bxc_json *o, const char *name, const char *path, bxc_err **err)
+static int folder_context(
+	build_plan *p, bxc_json *o, const char *name, const char *path, bxc_err **err)
 {
 	struct stat st;
 	if (stat(path, &st) < 0)
-		return bxc_err_errno(err, errno, "failed to get build context %s: '%s'", name, path);
+		return bxc_err_errno(
+			err, errno, "failed to get build context %s: '%s'", name, path);
 	if (!S_ISDIR(st.st_mode))
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "failed to get build context %s: '%s' is no folder", name, path);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"failed to get build context %s: '%s' is no folder", name, path);
 	/* Names of the client's own folders are taken. */
 	bool taken = bxc_str_eq(name, "context") || bxc_str_eq(name, "dockerfile");
-	BXC_AUTOFREE char *local = bxc_str_fmt("%s%s", taken ? "_" : "", name), *value = bxc_str_fmt("local:%s", local);
+	BXC_AUTOFREE char *local = bxc_str_fmt("%s%s", taken ? "_" : "", name),
+			  *value = bxc_str_fmt("local:%s", local);
 	bxc_csess_dir *d = add_dir(p, local, path);
 	bxc_json_set_str(o, name, value);
 	return read_ignore(d, NULL, NULL, err);
@@ -378,7 +405,8 @@ static int one_context(build_plan *p, bxc_json *o, const char *spec, bxc_err **e
 	struct stat st;
 	if (bxc_str_has_prefix(value, "oci-layout://"))
 		return layout_context(p, o, name, value + strlen("oci-layout://"), err);
-	bool named = bxc_str_has_prefix(value, "docker-image://") || bxc_str_has_prefix(value, "target:");
+	bool named = bxc_str_has_prefix(value, "docker-image://") ||
+		     bxc_str_has_prefix(value, "target:");
 	if (!named && stat(value, &st) < 0) {
 		r = bxc_git_ref_parse(value, true, &g, err);
 		named = r > 0 || (r == 0 && bxc_remote_is_http(value));

@@ -13,8 +13,10 @@
 
 #define CHUNK (256u << 10)
 
-/* The question is in the name alone: its end comes first, or the answer could be over before the question is. */
-static int read_question(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_digest *ret, bxc_err **err)
+/* The question is in the name alone: its end comes first, or the answer could be over before the
+ * question is. */
+static int read_question(
+	bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_digest *ret, bxc_err **err)
 {
 	BXC_AUTOBUF bxc_buf none = BXC_BUF_INIT(1);
 	const char *digest;
@@ -51,7 +53,8 @@ int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 		if (bxc_str_eq(s->c.layouts[i].name, store))
 			l = &s->c.layouts[i];
 	if (r >= 0 && !l)
-		r = bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to layout \"%.64s\"", store ? store : "");
+		r = bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to layout \"%.64s\"",
+			store ? store : "");
 	if (r >= 0)
 		r = bxc_fs_open_dir(AT_FDCWD, l->path, &dir_fd, err);
 	if (r < 0)
@@ -59,11 +62,13 @@ int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 	char digest[BXC_DIGEST_STR_MAX];
 	BXC_AUTOFREE char *path = bxc_str_fmt("blobs/%s", bxc_digest_str(&d, digest));
 	*strchr(path, ':') = '/';
-	r = bxc_fs_open_beneath(dir_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, BXC_FS_BENEATH, &fd, err);
+	r = bxc_fs_open_beneath(
+		dir_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, BXC_FS_BENEATH, &fd, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "OCI layout");
 	if (fstat(fd, &st_buf) < 0 || !S_ISREG(st_buf.st_mode))
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "OCI layout: '%s' is no regular file", path);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "OCI layout: '%s' is no regular file", path);
 	return send_file(s, st, fd, (uint64_t)st_buf.st_size, err);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images in OCI layouts of the client. Manifest and configuration come over the channel, each verified;
- * layers are asked for by the workers that need them, and only while the build that named the layout is
- * there. After it they are as layers that were built: some worker has them, or nobody.
+ * Images in OCI layouts of the client. Manifest and configuration come over the channel, each
+ * verified; layers are asked for by the workers that need them, and only while the build that named
+ * the layout is there. After it they are as layers that were built: some worker has them, or
+ * nobody.
  */
 #include "coordinator/build/build_internal.h"
 
@@ -18,11 +19,13 @@ bool is_layout(const char *ref)
 static int get(build *b, const char *store, const bxc_digest *d, bxc_buf *out, bxc_err **err)
 {
 	if (!b->session)
-		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "the request names no session that could give its OCI layout");
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+			"the request names no session that could give its OCI layout");
 	return bxc_sess_layout_blob(b->session, store, d, b->cancel, out, err);
 }
 
-static int pick(build *b, const char *store, const bxc_platform *platform, bxc_buf *bytes, bxc_digest *manifest, bxc_err **err)
+static int pick(build *b, const char *store, const bxc_platform *platform, bxc_buf *bytes,
+	bxc_digest *manifest, bxc_err **err)
 {
 	bxc_oci_index index = {0};
 	int r = bxc_oci_index_parse(bxc_buf_slice(bytes), &index, err);
@@ -35,7 +38,8 @@ static int pick(build *b, const char *store, const bxc_platform *platform, bxc_b
 		r = get(b, store, manifest, bytes, err);
 	} else {
 		BXC_AUTOFREE char *p = bxc_platform_str(platform);
-		r = bxc_err_set(err, BXC_NOT_FOUND, "no match for platform in manifest: the OCI layout has no image for %s", p);
+		r = bxc_err_set(err, BXC_NOT_FOUND,
+			"no match for platform in manifest: the OCI layout has no image for %s", p);
 	}
 	bxc_oci_index_done(&index);
 	return r;
@@ -47,10 +51,12 @@ static bool is_index(bxc_slice text)
 	return bxc_json_parse(text, &j, NULL) >= 0 && bxc_json_get(j, "manifests");
 }
 
-int layout_resolve(build *b, const char *ref, const bxc_platform *platform, image **ret, bxc_err **err)
+int layout_resolve(
+	build *b, const char *ref, const bxc_platform *platform, image **ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *store = NULL;
-	BXC_AUTOBUF bxc_buf bytes = BXC_BUF_INIT(BXC_LIMIT_MANIFEST), text = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG);
+	BXC_AUTOBUF bxc_buf bytes = BXC_BUF_INIT(BXC_LIMIT_MANIFEST),
+			    text = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG);
 	bxc_oci_manifest m = {0};
 	image *img = bxc_calloc(1, sizeof(*img));
 	img->ref = bxc_strdup(ref);
@@ -69,7 +75,8 @@ int layout_resolve(build *b, const char *ref, const bxc_platform *platform, imag
 	if (r >= 0)
 		r = bxc_oci_config_parse(bxc_buf_slice(&text), &img->config, err);
 	if (r >= 0 && img->config->diff_ids.n != m.layers.n)
-		r = bxc_err_set(err, BXC_DATA_LOSS, "the image has %zu layers but %zu diff ids", m.layers.n, img->config->diff_ids.n);
+		r = bxc_err_set(err, BXC_DATA_LOSS, "the image has %zu layers but %zu diff ids",
+			m.layers.n, img->config->diff_ids.n);
 	if (r >= 0) {
 		BXC_ARR_FOREACH (l, &m.layers)
 			bxc_descriptor_copy(bxc_arr_push(&img->layers), l);

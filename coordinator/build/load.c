@@ -5,7 +5,8 @@
  * small build of its own under the same name; what is in it is asked of a worker. The sources are
  * pinned by then: the build sees one state of them.
  *
- *     what does it stand for? -> solved -> is it an archive? (-> unpacked: solved) -> Dockerfile read
+ *     what does it stand for? -> solved -> is it an archive? (-> unpacked: solved) -> Dockerfile
+ * read
  */
 #include "coordinator/build/build_internal.h"
 
@@ -16,12 +17,13 @@
 #include "common/remote/remote.h"
 #include "common/tar/tar.h"
 
-#define SNIFF_BYTES      4096u
-#define DOCKERFILE_BYTES (2u << 20)   /* of one that is read on a worker: an answer is one message */
-#define FILE_NAME        "context"    /* of the one file that a URL gives */
+#define SNIFF_BYTES	 4096u
+#define DOCKERFILE_BYTES (2u << 20) /* of one that is read on a worker: an answer is one message   \
+				     */
+#define FILE_NAME "context"	    /* of the one file that a URL gives */
 
 struct loading {
-	bool is_dockerfile;          /* a URL that gives no more than the Dockerfile */
+	bool is_dockerfile; /* a URL that gives no more than the Dockerfile */
 	bool is_git;
 	bool is_unpacked;
 	char *url;
@@ -59,7 +61,8 @@ static bool keeps_git_dir(const build *b)
 	return text && bxc_str_to_bool(text, &keep, NULL) == 0 && keep;
 }
 
-int remote_source(const build *b, const char *text, bxc_op_source *ret, bool *ret_git, bxc_err **err)
+int remote_source(
+	const build *b, const char *text, bxc_op_source *ret, bool *ret_git, bxc_err **err)
 {
 	BXC_AUTOGITREF bxc_git_ref g = {0};
 	bxc_digest d;
@@ -106,7 +109,9 @@ int remote_check(const build *b, bxc_err **err)
 	if (r < 0)
 		return bxc_err_wrap(err, r, "dockerfile.url");
 	if (!place && !file && !b->dockerfile_text)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "dockerfile.data: missing, and there is no remote context that could hold it");
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"dockerfile.data: missing, and there is no remote context that could hold "
+			"it");
 	return 0;
 }
 
@@ -124,8 +129,9 @@ static bxc_def_vertex *source_vertex(const build *b, const struct loading *l)
 	BXC_AUTOFREE char *shown = bxc_remote_redact(l->url);
 	v->op.source.identifier = bxc_strdup(l->identifier);
 	v->op.source.attrs = bxc_strv_dup(l->attrs);
-	v->meta.name = l->is_git ? bxc_str_fmt("[internal] load git source %s", shown)
-		       : l->is_dockerfile ? bxc_str_fmt("[internal] load build definition from %s", b->dockerfile_name)
+	v->meta.name = l->is_git	  ? bxc_str_fmt("[internal] load git source %s", shown)
+		       : l->is_dockerfile ? bxc_str_fmt("[internal] load build definition from %s",
+						    b->dockerfile_name)
 					  : bxc_strdup("[internal] load remote build context");
 	v->meta.internal = true;
 	return v;
@@ -146,7 +152,8 @@ static bxc_def_vertex *unpack_vertex(uint32_t source)
 	return v;
 }
 
-static int make_def(const build *b, const struct loading *l, bxc_def **ret, uint32_t *ret_last, bxc_err **err)
+static int make_def(
+	const build *b, const struct loading *l, bxc_def **ret, uint32_t *ret_last, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_def_freep) bxc_def *d = bxc_def_new();
 	int r = bxc_def_add(d, source_vertex(b, l), ret_last, err);
@@ -197,9 +204,12 @@ static int take_dockerfile(build *b, const bxc_json *file, const char *name, bxc
 	const char *data = bxc_json_get_str(file, "data", NULL);
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(DOCKERFILE_BYTES);
 	if (!data)
-		return bxc_err_set(err, BXC_NOT_FOUND, "failed to read dockerfile: open %s: no such file or directory", name);
+		return bxc_err_set(err, BXC_NOT_FOUND,
+			"failed to read dockerfile: open %s: no such file or directory", name);
 	if (bxc_json_get_u64(file, "size", 0) > DOCKERFILE_BYTES)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "failed to read dockerfile: %s has more than %u bytes", name, DOCKERFILE_BYTES);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+			"failed to read dockerfile: %s has more than %u bytes", name,
+			DOCKERFILE_BYTES);
 	int r = bxc_base64_decode(data, DOCKERFILE_BYTES, &text, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "dockerfile");
@@ -217,7 +227,8 @@ static int take_dockerfile(build *b, const bxc_json *file, const char *name, bxc
 	return 0;
 }
 
-/* The one file of a URL: the context's archive, or the Dockerfile. 1: it was decided and goes on elsewhere. */
+/* The one file of a URL: the context's archive, or the Dockerfile. 1: it was decided and goes on
+ * elsewhere. */
 static int take_single(build *b, const bxc_json *file, bxc_err **err)
 {
 	struct loading *l = b->loading;
@@ -231,7 +242,8 @@ static int take_single(build *b, const bxc_json *file, bxc_err **err)
 		solve_load(b);
 		return 1;
 	}
-	/* A context of another kind than an archive is its own Dockerfile; another one may have been given. */
+	/* A context of another kind than an archive is its own Dockerfile; another one may have
+	 * been given. */
 	if (b->dockerfile_text && !l->is_dockerfile)
 		return 0;
 	if (bxc_json_get_u64(file, "size", 0) > l->sniffed && l->sniffed < DOCKERFILE_BYTES) {
@@ -263,7 +275,8 @@ static void take_time(build *b, const bxc_json *j)
 	b->context_time_ns = ns;
 }
 
-static void read_answer(bxc_build *e, task *t, const bxc_json *result, bxc_err *err_take, bool infra)
+static void read_answer(
+	bxc_build *e, task *t, const bxc_json *result, bxc_err *err_take, bool infra)
 {
 	build *b = t->build;
 	bxc_err *err = err_take;
@@ -281,7 +294,8 @@ static void read_answer(bxc_build *e, task *t, const bxc_json *result, bxc_err *
 	if (r >= 0 && b->loading->is_unpacked)
 		take_time(b, result);
 	if (r >= 0)
-		r = single ? take_single(b, file_of(result, 0), &err) : take_of_tree(b, result, &err);
+		r = single ? take_single(b, file_of(result, 0), &err)
+			   : take_of_tree(b, result, &err);
 	if (r < 0)
 		load_failed(b, err);
 	else if (r == 0)
@@ -295,7 +309,8 @@ static void ask_read(build *b, size_t max_bytes)
 	record *rec = record_find(e, l->record);
 	if (!rec) {
 		bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the context was lost before it could be read: build again"));
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE,
+			"the context was lost before it could be read: build again"));
 		load_failed(b, err);
 		return;
 	}
@@ -311,12 +326,15 @@ static void ask_read(build *b, size_t max_bytes)
 		const char *slash = strrchr(b->dockerfile_name, '/');
 		bxc_strv_push(&paths, b->dockerfile_name);
 		if (bxc_str_eq(slash ? slash + 1 : b->dockerfile_name, "Dockerfile"))
-			bxc_strv_pushf(&paths, "%.*sdockerfile", slash ? (int)(slash + 1 - b->dockerfile_name) : 0, b->dockerfile_name);
+			bxc_strv_pushf(&paths, "%.*sdockerfile",
+				slash ? (int)(slash + 1 - b->dockerfile_name) : 0,
+				b->dockerfile_name);
 	}
 	l->sniffed = max_bytes;
 	bxc_json_set_strv(t->body, "paths", paths);
 	bxc_json_set_u64(t->body, "max_bytes", max_bytes);
-	bxc_json_set_bool(t->body, "want_time", l->is_unpacked && wants_time(b) && !b->has_context_time);
+	bxc_json_set_bool(
+		t->body, "want_time", l->is_unpacked && wants_time(b) && !b->has_context_time);
 	/* The topmost layer tells where it lies. */
 	bxc_json_set_u64(t->body, "base_input", 0);
 	task_ready(e, t);
@@ -330,7 +348,8 @@ void load_solved(build *b, uint64_t rec)
 	if (!l->is_dockerfile)
 		b->context_def = b->def;
 	bool single = !l->is_git && !l->is_unpacked;
-	if (!single && b->dockerfile_text && !(l->is_unpacked && wants_time(b) && !b->has_context_time))
+	if (!single && b->dockerfile_text &&
+		!(l->is_unpacked && wants_time(b) && !b->has_context_time))
 		next_load(b);
 	else
 		ask_read(b, single ? SNIFF_BYTES : DOCKERFILE_BYTES);
@@ -338,7 +357,8 @@ void load_solved(build *b, uint64_t rec)
 
 /* ---- what it stands for ---- */
 
-static void pinned_answer(bxc_build *e, task *t, const bxc_json *result, bxc_err *err_take, bool infra)
+static void pinned_answer(
+	bxc_build *e, task *t, const bxc_json *result, bxc_err *err_take, bool infra)
 {
 	build *b = t->build;
 	bxc_err *err = err_take;
@@ -356,10 +376,12 @@ static void pinned_answer(bxc_build *e, task *t, const bxc_json *result, bxc_err
 		return;
 	}
 	int r = err ? -1 : 0;
-	if (r >= 0 && (l->is_git ? !bxc_git_is_commit(id) : bxc_digest_parse(id ? id : "", &(bxc_digest){0}, NULL) < 0))
+	if (r >= 0 && (l->is_git ? !bxc_git_is_commit(id)
+				 : bxc_digest_parse(id ? id : "", &(bxc_digest){0}, NULL) < 0))
 		r = bxc_err_set(&err, BXC_INVALID_ARGUMENT, "a worker answered with a wrong pin");
 	if (r >= 0) {
-		/* Kept for the next time that this name is asked about, and for the run of the pinned source. */
+		/* Kept for the next time that this name is asked about, and for the run of the
+		 * pinned source. */
 		source_pinned(e, t->vertex_digest, pin, worker);
 		bxc_env_set(&l->attrs, l->is_git ? "git.commit" : "http.checksum", id);
 		bxc_strv_sort(l->attrs);
@@ -368,7 +390,8 @@ static void pinned_answer(bxc_build *e, task *t, const bxc_json *result, bxc_err
 		r = make_def(b, l, &d, &last, &err);
 		char digest[BXC_DIGEST_STR_MAX];
 		if (r >= 0)
-			source_pinned(e, bxc_digest_str(&d->vertices.v[0]->digest, digest), pin, worker);
+			source_pinned(
+				e, bxc_digest_str(&d->vertices.v[0]->digest, digest), pin, worker);
 		if (!l->is_dockerfile && wants_time(b))
 			take_time(b, pin);
 	}
@@ -408,7 +431,8 @@ static void begin_load(build *b, const char *url, bool is_dockerfile)
 	}
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = source_vertex(b, l);
 	/* An identity to remember the answer by. */
-	BXC_AUTOFREE char *key = bxc_str_fmt("%s %s", l->identifier, l->attrs && l->attrs[0] ? l->attrs[0] : "");
+	BXC_AUTOFREE char *key =
+		bxc_str_fmt("%s %s", l->identifier, l->attrs && l->attrs[0] ? l->attrs[0] : "");
 	v->digest = bxc_digest_of(key, strlen(key));
 	task *t = task_ask(e, b, "resolve", v, pinned_answer);
 	const struct source_pin *known = bxc_map_get(e->pins, t->vertex_digest);
@@ -432,7 +456,8 @@ static void next_load(build *b)
 
 bool load_start(build *b)
 {
-	const char *place = bxc_json_get_str(b->request, "remote_context", NULL), *file = dockerfile_url(b);
+	const char *place = bxc_json_get_str(b->request, "remote_context", NULL),
+		   *file = dockerfile_url(b);
 	if (!place && !file)
 		return false;
 	begin_load(b, place ? place : file, !place);

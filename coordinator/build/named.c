@@ -30,7 +30,8 @@ static int tree_of(named_context *n, const char *url, bxc_err **err)
 	int r = remote_source(NULL, url, &v->op.source, &git, err);
 	if (r < 0)
 		return r;
-	v->meta.name = git ? bxc_str_fmt("[context %s] load git source %s", n->name, shown) : bxc_str_fmt("[context %s] %s", n->name, shown);
+	v->meta.name = git ? bxc_str_fmt("[context %s] load git source %s", n->name, shown)
+			   : bxc_str_fmt("[context %s] %s", n->name, shown);
 	n->kind = BXC_DF_CONTEXT_TREE;
 	n->def = bxc_def_new();
 	r = bxc_def_add(n->def, BXC_TAKE(v), &index, err);
@@ -59,7 +60,8 @@ int layout_parse(const char *ref, char **ret_store, bxc_digest *ret, bxc_err **e
 	const char *name = bxc_str_has_prefix(ref, scheme) ? ref + strlen(scheme) : "";
 	const char *at = strrchr(name, '@');
 	if (!at || at == name || at - name > 256)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "oci-layout reference \"%.256s\" has no digest", name);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"oci-layout reference \"%.256s\" has no digest", name);
 	int r = bxc_digest_parse(at + 1, ret, err);
 	if (r >= 0)
 		*ret_store = bxc_strndup(name, (size_t)(at - name));
@@ -84,7 +86,8 @@ static int read_value(named_context *n, const char *value, bxc_err **err)
 	BXC_AUTOGITREF bxc_git_ref g = {0};
 	const char *colon = strchr(value, ':');
 	if (!colon)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid context specifier %.128s for %.128s", value, n->name);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"invalid context specifier %.128s for %.128s", value, n->name);
 	int r = bxc_git_ref_parse(value, true, &g, err);
 	if (r < 0)
 		return r;
@@ -98,8 +101,8 @@ static int read_value(named_context *n, const char *value, bxc_err **err)
 		n->source = bxc_strdup(colon + 1);
 		return 0;
 	}
-	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unsupported context source %.*s for %.128s", (int)BXC_MIN(colon - value, (ptrdiff_t)64),
-		value, n->name);
+	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unsupported context source %.*s for %.128s",
+		(int)BXC_MIN(colon - value, (ptrdiff_t)64), value, n->name);
 }
 
 int named_read(build *b, bxc_err **err)
@@ -108,10 +111,12 @@ int named_read(build *b, bxc_err **err)
 	if (!o)
 		return 0;
 	if (!bxc_json_is_object(o) || bxc_json_len(o) > MAX_CONTEXTS)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "contexts: expected an object of at most %u strings", MAX_CONTEXTS);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"contexts: expected an object of at most %u strings", MAX_CONTEXTS);
 	BXC_JSON_FOREACH (m, o) {
 		if (!bxc_json_string(m) || !*bxc_json_key(m))
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "contexts.%.64s: expected a name and a string", bxc_json_key(m));
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"contexts.%.64s: expected a name and a string", bxc_json_key(m));
 		named_context *n = bxc_calloc(1, sizeof(*n));
 		*bxc_arr_push(&b->named) = n;
 		n->name = bxc_strdup(bxc_json_key(m));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sources that lie elsewhere: git repositories, files of web servers, files that a client sends. What
- * they stand for is asked of a worker, as is everything else that leaves the cluster; their key is made
- * of the answer, so that a commit is the same whatever it was called.
+ * Sources that lie elsewhere: git repositories, files of web servers, files that a client sends.
+ * What they stand for is asked of a worker, as is everything else that leaves the cluster; their
+ * key is made of the answer, so that a commit is the same whatever it was called.
  */
 #include "coordinator/build/build_internal.h"
 
@@ -11,12 +11,13 @@
 #include "common/remote/remote.h"
 
 #define MAX_PINS  10000u /* that are remembered; what is forgotten is asked again */
-#define MAX_ASKED 3u   /* times that a question which no solver repeats is put */
+#define MAX_ASKED 3u	 /* times that a question which no solver repeats is put */
 
 bool source_is_remote(const bxc_def_vertex *v)
 {
 	const char *id = v->op.source.identifier;
-	return bxc_str_has_prefix(id, "git://") || bxc_remote_is_http(id) || bxc_str_has_prefix(id, "upload://");
+	return bxc_str_has_prefix(id, "git://") || bxc_remote_is_http(id) ||
+	       bxc_str_has_prefix(id, "upload://");
 }
 
 /* ---- keys ---- */
@@ -32,7 +33,8 @@ static int git_key(const bxc_op_source *s, const bxc_json *pin, bxc_digest *ret,
 	bxc_hasher_update_str(h, "git 1");
 	bxc_hasher_update_str(h, bxc_json_get_str(pin, "id", ""));
 	bxc_hasher_update_str(h, g.subdir ? g.subdir : "");
-	bxc_hasher_update_u64(h, (keep ? 1u : 0u) | (g.submodules == BXC_GIT_NO ? 2u : 0u) | (g.mtime_of_commit ? 4u : 0u));
+	bxc_hasher_update_u64(h, (keep ? 1u : 0u) | (g.submodules == BXC_GIT_NO ? 2u : 0u) |
+					 (g.mtime_of_commit ? 4u : 0u));
 	/* What is kept of the repository tells where it came from. */
 	bxc_hasher_update_str(h, keep ? g.remote : "");
 	bxc_hasher_update_str(h, keep ? bxc_json_get_str(pin, "ref", "") : "");
@@ -44,7 +46,8 @@ static bxc_digest file_key(const bxc_op_source *s, const bxc_json *pin)
 {
 	static const char *const attrs[] = {"http.perm", "http.uid", "http.gid"};
 	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();
-	BXC_AUTOFREE char *of_url = bxc_remote_is_http(s->identifier) ? bxc_remote_url_name(s->identifier) : NULL;
+	BXC_AUTOFREE char *of_url =
+		bxc_remote_is_http(s->identifier) ? bxc_remote_url_name(s->identifier) : NULL;
 	const char *name = bxc_env_get(s->attrs, "http.filename");
 	if (!name)
 		name = bxc_json_get_str(pin, "filename", of_url ? of_url : "");
@@ -88,7 +91,8 @@ static int key_of(const bxc_op_source *s, const bxc_json *pin, bxc_digest *ret, 
 
 /* ---- questions ---- */
 
-task *task_ask(bxc_build *e, build *b, const char *kind, const bxc_def_vertex *v, task_answer answer)
+task *task_ask(
+	bxc_build *e, build *b, const char *kind, const bxc_def_vertex *v, task_answer answer)
 {
 	task *t = task_new(e, TASK_ASK, b);
 	t->answer = answer;
@@ -201,7 +205,8 @@ void remote_run_body(bxc_build *e, task *t, const bxc_def_vertex *v)
 	bxc_json *pin = pin_of_name(&v->op.source);
 	const struct source_pin *known = bxc_map_get(e->pins, bxc_digest_str(&v->digest, digest));
 	/* What was found out says more than the name does. */
-	if (known && (!pin || bxc_str_eq(bxc_json_get_str(pin, "id", NULL), bxc_json_get_str(known->json, "id", NULL)))) {
+	if (known && (!pin || bxc_str_eq(bxc_json_get_str(pin, "id", NULL),
+				      bxc_json_get_str(known->json, "id", NULL)))) {
 		bxc_json_free(pin);
 		pin = bxc_json_dup(known->json);
 	}
@@ -217,14 +222,17 @@ bool remote_material(build *b, const bxc_def_vertex *v, bxc_att_material *ret)
 	char digest[BXC_DIGEST_STR_MAX];
 	BXC_AUTOJSON bxc_json *told = pin_of_name(s);
 	BXC_AUTOGITREF bxc_git_ref g = {0};
-	const struct source_pin *known = bxc_map_get(b->engine->pins, bxc_digest_str(&v->digest, digest));
+	const struct source_pin *known =
+		bxc_map_get(b->engine->pins, bxc_digest_str(&v->digest, digest));
 	const char *id = bxc_json_get_str(told ? told : known ? known->json : NULL, "id", NULL);
 	if (!id || bxc_str_has_prefix(s->identifier, "upload://"))
 		return false;
 	if (bxc_remote_is_http(s->identifier)) {
 		if (!bxc_str_has_prefix(id, "sha256:"))
 			return false;
-		*ret = (bxc_att_material){.uri = bxc_remote_redact(s->identifier), .alg = "sha256", .hex = bxc_strdup(id + strlen("sha256:"))};
+		*ret = (bxc_att_material){.uri = bxc_remote_redact(s->identifier),
+			.alg = "sha256",
+			.hex = bxc_strdup(id + strlen("sha256:"))};
 		return true;
 	}
 	if (bxc_git_ref_from_source(s->identifier, s->attrs, &g, NULL) < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sources that lie elsewhere: what they stand for, their files as a layer; and reading files of layers. */
+/* Sources that lie elsewhere: what they stand for, their files as a layer; and reading files of
+ * layers. */
 #include "worker/agent/agent_internal.h"
 
 #include <errno.h>
@@ -16,13 +17,14 @@
 #include "common/os/fd.h"
 #include "common/os/fs.h"
 
-#define CHUNK     (256u << 10)
+#define CHUNK	  (256u << 10)
 #define MAX_FILES 16u
 
 /* ---- the client ---- */
 
 /* The bytes of a stream of this kind, which the coordinator joins to one of the client. Takes q. */
-static int ask_bytes(job *j, const char *kind, bxc_json *q_take, bxc_sink_fn sink, void *sink_ud, bxc_err **err)
+static int ask_bytes(
+	job *j, const char *kind, bxc_json *q_take, bxc_sink_fn sink, void *sink_ud, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_chan_stream_freep) bxc_chan_stream *s = NULL;
 	BXC_AUTOFREE char *name = bxc_json_print(q_take);
@@ -82,7 +84,8 @@ static int ask_upload(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void
 	return ask_bytes(j, "upload", question(j->build, d), sink, sink_ud, err);
 }
 
-static int ask_layout(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err)
+static int ask_layout(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink,
+	void *sink_ud, void *ud, bxc_err **err)
 {
 	bxc_json *q = question(build, d);
 	bxc_json_set_str(q, "store", store);
@@ -91,7 +94,11 @@ static int ask_layout(const char *build, const char *store, const bxc_digest *d,
 
 bxc_src_client client_of(job *j)
 {
-	return (bxc_src_client){.secret = ask_secret, .layout = ask_layout, .upload = ask_upload, .ud = j, .cancel = j->cancel};
+	return (bxc_src_client){.secret = ask_secret,
+		.layout = ask_layout,
+		.upload = ask_upload,
+		.ud = j,
+		.cancel = j->cancel};
 }
 
 /* ---- resolve, source ---- */
@@ -115,7 +122,8 @@ int run_resolve(job *j, bxc_err **err)
 	BXC_AUTOSRCPIN bxc_src_pin known = {0}, pin = {0};
 	int r = open_source(j, &v, &known, err);
 	if (r >= 0)
-		r = bxc_src_resolve(j->a->src, &v->op.source, &known, bxc_json_get_bool(j->msg, "want_time", false), &j->client, &pin, err);
+		r = bxc_src_resolve(j->a->src, &v->op.source, &known,
+			bxc_json_get_bool(j->msg, "want_time", false), &j->client, &pin, err);
 	if (r < 0)
 		return r;
 	j->result = bxc_json_object();
@@ -156,12 +164,14 @@ int run_source(job *j, bxc_err **err)
 
 /* ---- read ---- */
 
-/* The newest time of any file below; folders and links do not count: making a tree gives them times of their own. */
+/* The newest time of any file below; folders and links do not count: making a tree gives them times
+ * of their own. */
 static int newest(int dir_fd, unsigned depth, int64_t *ret_ns, bxc_err **err)
 {
 	BXC_AUTOSTRV char **names = NULL;
 	if (depth > BXC_LIMIT_TREE_DEPTH)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u", BXC_LIMIT_TREE_DEPTH);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
+			BXC_LIMIT_TREE_DEPTH);
 	int r = bxc_fs_list_dir(dir_fd, "", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	for (char **n = names; r >= 0 && *n; n++) {
 		struct stat st;
@@ -171,7 +181,8 @@ static int newest(int dir_fd, unsigned depth, int64_t *ret_ns, bxc_err **err)
 		if (r < 0 || !S_ISDIR(st.st_mode))
 			continue;
 		BXC_AUTOCLOSE int fd = -1;
-		r = bxc_fs_open_beneath(dir_fd, *n, O_RDONLY | O_DIRECTORY, 0, BXC_FS_NO_LINKS, &fd, err);
+		r = bxc_fs_open_beneath(
+			dir_fd, *n, O_RDONLY | O_DIRECTORY, 0, BXC_FS_NO_LINKS, &fd, err);
 		if (r >= 0)
 			r = newest(fd, depth + 1, ret_ns, err);
 	}
@@ -185,7 +196,8 @@ static int read_one(int root_fd, const char *path, size_t max, bxc_json *o, bxc_
 	BXC_AUTOERR bxc_err *why = NULL;
 	struct stat st;
 	bxc_json_set_str(o, "path", path);
-	int r = bxc_fs_open_beneath(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, BXC_FS_IN_ROOT, &fd, &why);
+	int r = bxc_fs_open_beneath(
+		root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, BXC_FS_IN_ROOT, &fd, &why);
 	if (r == -BXC_NOT_FOUND)
 		return 0;
 	if (r < 0)
@@ -217,20 +229,23 @@ int run_read(job *j, bxc_err **err)
 	if (r >= 0)
 		r = bxc_json_get_strv(j->msg, "paths", &paths, err);
 	if (r >= 0 && (bxc_strv_len(paths) > MAX_FILES || max > BXC_LIMIT_DOCKERFILE))
-		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "task: too many files, or too large a part of them");
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"task: too many files, or too large a part of them");
 	if (r >= 0)
 		r = input_open(j, doc, &in, err);
 	if (r >= 0 && !in.n_ids)
 		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "input: expected layers");
 	if (r >= 0)
-		r = bxc_snap_mount_ro(j->a->c.snap, (const char *const *)in.ids, in.n_ids, &fd, err);
+		r = bxc_snap_mount_ro(
+			j->a->c.snap, (const char *const *)in.ids, in.n_ids, &fd, err);
 	BXC_AUTOJSON bxc_json *result = bxc_json_object();
 	bxc_json *files = bxc_json_add_array(result, "files");
 	for (char **p = paths; r >= 0 && p && *p; p++)
 		r = read_one(fd, *p, (size_t)max, bxc_json_push_object(files), err);
 	if (r >= 0 && bxc_json_get_bool(j->msg, "want_time", false)) {
 		BXC_AUTOCLOSE int dir_fd = -1;
-		r = bxc_fs_open_beneath(fd, ".", O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &dir_fd, err);
+		r = bxc_fs_open_beneath(
+			fd, ".", O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &dir_fd, err);
 		if (r >= 0)
 			r = newest(dir_fd, 0, &time_ns, err);
 		if (r >= 0 && time_ns != INT64_MIN)

@@ -69,9 +69,9 @@ bxc_blob_store *bxc_content_store(bxc_content *c)
 	return c->store;
 }
 
-bxc_http_client *bxc_content_http(bxc_content *c)
+bxc_http_client *bxc_content_world_http(bxc_content *c)
 {
-	return c->http;
+	return c->registry_http;
 }
 
 void bxc_content_set_peer_token(bxc_content *c, const char *token)

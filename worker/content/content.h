@@ -16,7 +16,7 @@ typedef struct bxc_content bxc_content;
 typedef struct bxc_content_config {
 	const char *dir;                 /* holds the blob store */
 	bxc_http_client *http;           /* borrowed: to the coordinator and to peers, trusts what they show */
-	bxc_http_client *registry_http;  /* borrowed: to registries */
+	bxc_http_client *registry_http;  /* borrowed: to registries and web servers */
 	const char *coordinator_url;     /* "http://host:port", "https://..." */
 	const char *coordinator_unix;    /* socket of the API instead; NULL: by URL */
 	const bxc_secret *coordinator_token;   /* borrowed; may be NULL on a Unix socket */
@@ -26,7 +26,7 @@ BXC_MUST_CHECK int bxc_content_open(const bxc_content_config *c, bxc_content **r
 void bxc_content_close(bxc_content *c);                  /* stops serving */
 BXC_DEFINE_CLEANUP(bxc_content, bxc_content_close);
 bxc_blob_store *bxc_content_store(bxc_content *c);       /* borrowed */
-bxc_http_client *bxc_content_http(bxc_content *c);       /* borrowed */
+bxc_http_client *bxc_content_world_http(bxc_content *c); /* to servers of the world, as to registries; borrowed */
 
 /* What the coordinator's welcome told. */
 void bxc_content_set_peer_token(bxc_content *c, const char *token);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Git repositories. One bare copy of each is kept, into which single commits are fetched; a checkout
- * is made beside it and moved into the layer. What is checked out is as everywhere: files 0644 or
- * 0755, folders 0755, of root.
+ * Git repositories. One bare copy of each is kept, into which single commits are fetched; a
+ * checkout is made beside it and moved into the layer. What is checked out is as everywhere: files
+ * 0644 or 0755, folders 0755, of root.
  */
 #include "worker/source/git_internal.h"
 
@@ -19,7 +19,8 @@
 
 #define OUT_MAX (64u << 20)
 
-static int git_open(git *g, bxc_src *s, const bxc_op_source *op, const bxc_src_client *c, bxc_err **err)
+static int git_open(
+	git *g, bxc_src *s, const bxc_op_source *op, const bxc_src_client *c, bxc_err **err)
 {
 	g->s = s;
 	g->client = c;
@@ -27,7 +28,9 @@ static int git_open(git *g, bxc_src *s, const bxc_op_source *op, const bxc_src_c
 	if (r < 0)
 		return r;
 	if (!bxc_remote_is_http(g->ref.remote) && !bxc_str_has_prefix(g->ref.remote, "git://"))
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "git over ssh (%s) is not supported by this version of bxc: use https and the secret GIT_AUTH_TOKEN",
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"git over ssh (%s) is not supported by this version of bxc: use https and "
+			"the secret GIT_AUTH_TOKEN",
 			g->ref.remote);
 	char digest[BXC_DIGEST_STR_MAX];
 	bxc_digest d = bxc_digest_of(g->ref.remote, strlen(g->ref.remote));
@@ -90,15 +93,19 @@ static int ask_remote(git *g, struct found *ret, bxc_err **err)
 	const char *ref = g->ref.ref ? g->ref.ref : "HEAD";
 	BXC_AUTOFREE char *peeled = bxc_str_fmt("%s^{}", ref);
 	BXC_AUTOBUF bxc_buf out = BXC_BUF_INIT(OUT_MAX);
-	git_run run = {.args = git_args("ls-remote", "--", g->ref.remote, ref, peeled), .cwd = "/", .with_auth = true};
+	git_run run = {.args = git_args("ls-remote", "--", g->ref.remote, ref, peeled),
+		.cwd = "/",
+		.with_auth = true};
 	int r = git_exec(g, &run, &out, NULL, err);
 	if (r < 0)
 		return r;
 	const char *list = bxc_buf_text(&out);
-	bool ok = (g->ref.ref && (take_ref(list, "refs/heads/", ref, ret) || take_ref(list, "refs/tags/", ref, ret))) ||
+	bool ok = (g->ref.ref && (take_ref(list, "refs/heads/", ref, ret) ||
+					 take_ref(list, "refs/tags/", ref, ret))) ||
 		  take_ref(list, "", ref, ret);
 	if (!ok)
-		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "repository %s does not contain ref %s", g->shown, ref);
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+			"repository %s does not contain ref %s", g->shown, ref);
 	return 0;
 }
 
@@ -107,7 +114,8 @@ static int check_sum(const git *g, const char *commit, bxc_err **err)
 	const char *want = g->ref.checksum;
 	if (!want || bxc_str_has_prefix(commit, want))
 		return 0;
-	return bxc_err_set(err, BXC_FAILED_PRECONDITION, "%s: expected checksum to match %s, got %s", g->shown, want, commit);
+	return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+		"%s: expected checksum to match %s, got %s", g->shown, want, commit);
 }
 
 static int find(git *g, struct found *ret, bxc_err **err)
@@ -128,7 +136,8 @@ static int find(git *g, struct found *ret, bxc_err **err)
 
 static int in_bare(git *g, char **args_take, bxc_buf *out, bool *ret_ok, bxc_err **err)
 {
-	git_run run = {.args = args_take, .cwd = g->bare, .with_auth = true, .may_fail = ret_ok != NULL};
+	git_run run = {
+		.args = args_take, .cwd = g->bare, .with_auth = true, .may_fail = ret_ok != NULL};
 	return git_exec(g, &run, out, ret_ok, err);
 }
 
@@ -146,14 +155,17 @@ static const char *format_of(const char *commit)
 
 static int make_bare(git *g, const char *commit, bxc_err **err)
 {
-	BXC_AUTOFREE char *head = bxc_str_fmt("%s/HEAD", g->bare), *lock = bxc_str_fmt("%s/shallow.lock", g->bare);
+	BXC_AUTOFREE char *head = bxc_str_fmt("%s/HEAD", g->bare),
+			  *lock = bxc_str_fmt("%s/shallow.lock", g->bare);
 	struct stat st;
 	if (stat(head, &st) == 0) {
 		/* Left by a fetch that was killed; nobody else works here. */
 		unlink(lock);
 		return 0;
 	}
-	git_run run = {.args = git_args("init", "-q", "--bare", "--template=", format_of(commit), "--", g->bare), .cwd = "/"};
+	git_run run = {.args = git_args("init", "-q", "--bare", "--template=", format_of(commit),
+			       "--", g->bare),
+		.cwd = "/"};
 	return git_exec(g, &run, NULL, NULL, err);
 }
 
@@ -167,33 +179,45 @@ static int fetch(git *g, const char *commit, const char *ref, bxc_err **err)
 	BXC_AUTOFREE char *own = bxc_str_fmt("refs/bxc/%s", commit);
 	if (r >= 0 && !there && ref) {
 		BXC_AUTOFREE char *spec = bxc_str_fmt("+%s:%s", ref, own);
-		r = in_bare(g, git_args("fetch", "-q", "--depth=1", "--no-tags", "--", g->ref.remote, spec), NULL, NULL, err);
+		r = in_bare(g,
+			git_args(
+				"fetch", "-q", "--depth=1", "--no-tags", "--", g->ref.remote, spec),
+			NULL, NULL, err);
 		if (r >= 0)
 			r = has_commit(g, commit, &there, err);
 	}
 	if (r >= 0 && !there) {
 		BXC_AUTOFREE char *spec = bxc_str_fmt("+%s:%s", commit, own);
-		r = in_bare(g, git_args("fetch", "-q", "--depth=1", "--no-tags", "--", g->ref.remote, spec), NULL, &ok, err);
+		r = in_bare(g,
+			git_args(
+				"fetch", "-q", "--depth=1", "--no-tags", "--", g->ref.remote, spec),
+			NULL, &ok, err);
 		if (r >= 0)
 			r = has_commit(g, commit, &there, err);
 	}
 	if (r >= 0 && !there) {
 		BXC_AUTOFREE char *shallow = bxc_str_fmt("%s/shallow", g->bare);
 		struct stat st;
-		const char *depth = stat(shallow, &st) == 0 ? "--unshallow" : "--no-auto-maintenance";
-		r = in_bare(g, git_args("fetch", "-q", depth, "--no-tags", "--", g->ref.remote, "+refs/*:refs/bxc/all/*"), NULL, NULL, err);
+		const char *depth =
+			stat(shallow, &st) == 0 ? "--unshallow" : "--no-auto-maintenance";
+		r = in_bare(g,
+			git_args("fetch", "-q", depth, "--no-tags", "--", g->ref.remote,
+				"+refs/*:refs/bxc/all/*"),
+			NULL, NULL, err);
 		if (r >= 0)
 			r = has_commit(g, commit, &there, err);
 	}
 	if (r >= 0 && !there)
-		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "repository %s does not contain commit %s", g->shown, commit);
+		r = bxc_err_set(err, BXC_FAILED_PRECONDITION,
+			"repository %s does not contain commit %s", g->shown, commit);
 	return r < 0 ? r : in_bare(g, git_args("update-ref", own, commit), NULL, NULL, err);
 }
 
 static int time_of(git *g, const char *commit, int64_t *ret_ns, bxc_err **err)
 {
 	BXC_AUTOBUF bxc_buf out = BXC_BUF_INIT(4096);
-	int r = in_bare(g, git_args("show", "-s", "--no-show-signature", "--format=%ct", commit), &out, NULL, err);
+	int r = in_bare(g, git_args("show", "-s", "--no-show-signature", "--format=%ct", commit),
+		&out, NULL, err);
 	if (r < 0)
 		return r;
 	BXC_AUTOFREE char *text = bxc_buf_steal(&out);
@@ -203,7 +227,8 @@ static int time_of(git *g, const char *commit, int64_t *ret_ns, bxc_err **err)
 	return bxc_err_wrap(err, r, "time of commit %s", commit);
 }
 
-int src_git_resolve(bxc_src *s, const bxc_op_source *op, bool want_time, const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)
+int src_git_resolve(bxc_src *s, const bxc_op_source *op, bool want_time, const bxc_src_client *c,
+	bxc_src_pin *ret, bxc_err **err)
 {
 	BXC_CLEANUP(git_close) git g = {0};
 	BXC_CLEANUP(found_done) struct found f = {0};
@@ -226,12 +251,14 @@ int src_git_resolve(bxc_src *s, const bxc_op_source *op, bool want_time, const b
 
 /* ---- the files ---- */
 
-/* Modes as git means them whatever the umask was, times if asked; ".git" below the top goes with drop_git. */
+/* Modes as git means them whatever the umask was, times if asked; ".git" below the top goes with
+ * drop_git. */
 static int tidy(int dir_fd, unsigned depth, int64_t time_ns, bool drop_git, bxc_err **err)
 {
 	BXC_AUTOSTRV char **names = NULL;
 	if (depth > BXC_LIMIT_TREE_DEPTH)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u", BXC_LIMIT_TREE_DEPTH);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "folders are nested deeper than %u",
+			BXC_LIMIT_TREE_DEPTH);
 	int r = bxc_fs_list_dir(dir_fd, "", BXC_LIMIT_TREE_ENTRIES, &names, err);
 	for (char **n = names; r >= 0 && *n; n++) {
 		struct stat st;
@@ -244,27 +271,36 @@ static int tidy(int dir_fd, unsigned depth, int64_t time_ns, bool drop_git, bxc_
 			break;
 		if (S_ISDIR(st.st_mode)) {
 			BXC_AUTOCLOSE int fd = -1;
-			r = bxc_fs_open_beneath(dir_fd, *n, O_RDONLY | O_DIRECTORY, 0, BXC_FS_NO_LINKS, &fd, err);
+			r = bxc_fs_open_beneath(
+				dir_fd, *n, O_RDONLY | O_DIRECTORY, 0, BXC_FS_NO_LINKS, &fd, err);
 			if (r >= 0)
 				r = tidy(fd, depth + 1, time_ns, drop_git, err);
 		}
 		mode_t mode = st.st_mode & 0755;
 		if (r >= 0 && !S_ISLNK(st.st_mode) && fchmodat(dir_fd, *n, mode, 0) < 0)
 			r = bxc_err_errno(err, errno, "mode of '%s'", *n);
-		const struct timespec t[2] = {{time_ns / BXC_NS_PER_S, 0}, {time_ns / BXC_NS_PER_S, 0}};
-		if (r >= 0 && time_ns != INT64_MIN && utimensat(dir_fd, *n, t, AT_SYMLINK_NOFOLLOW) < 0)
+		const struct timespec t[2] = {
+			{time_ns / BXC_NS_PER_S, 0}, {time_ns / BXC_NS_PER_S, 0}};
+		if (r >= 0 && time_ns != INT64_MIN &&
+			utimensat(dir_fd, *n, t, AT_SYMLINK_NOFOLLOW) < 0)
 			r = bxc_err_errno(err, errno, "times of '%s'", *n);
 	}
 	return r;
 }
 
-static int in_work(git *g, const char *work, char **args_take, char *const *env, bool local, bxc_err **err)
+static int in_work(
+	git *g, const char *work, char **args_take, char *const *env, bool local, bxc_err **err)
 {
-	git_run run = {.args = args_take, .env = bxc_strv_dup(env), .cwd = work, .local = local, .with_auth = !local};
+	git_run run = {.args = args_take,
+		.env = bxc_strv_dup(env),
+		.cwd = work,
+		.local = local,
+		.with_auth = !local};
 	return git_exec(g, &run, NULL, NULL, err);
 }
 
-static int update_modules(git *g, const char *work, int work_fd, char *const *env, bool *ret_any, bxc_err **err)
+static int update_modules(
+	git *g, const char *work, int work_fd, char *const *env, bool *ret_any, bxc_err **err)
 {
 	struct stat st;
 	*ret_any = false;
@@ -274,28 +310,39 @@ static int update_modules(git *g, const char *work, int work_fd, char *const *en
 	if (r <= 0 || !S_ISREG(st.st_mode))
 		return r < 0 ? r : 0;
 	*ret_any = true;
-	return in_work(g, work, git_args("submodule", "-q", "update", "--init", "--recursive", "--depth=1"), env, false, err);
+	return in_work(g, work,
+		git_args("submodule", "-q", "update", "--init", "--recursive", "--depth=1"), env,
+		false, err);
 }
 
 /* A work tree with a repository of its own, which holds the commit alone or looks into our copy. */
-static int check_out(git *g, const char *commit, const char *ref, const char *work, int work_fd, bool keep, bxc_err **err)
+static int check_out(git *g, const char *commit, const char *ref, const char *work, int work_fd,
+	bool keep, bxc_err **err)
 {
 	BXC_AUTOSTRV char **env = NULL;
 	BXC_AUTOFREE char *bare_url = bxc_str_fmt("file://%s", g->bare);
-	BXC_AUTOFREE char *spec = bxc_str_fmt("+refs/bxc/%s:%s", commit, ref && bxc_str_has_prefix(ref, "refs/") ? ref : "refs/bxc/head");
+	BXC_AUTOFREE char *spec = bxc_str_fmt("+refs/bxc/%s:%s", commit,
+		ref && bxc_str_has_prefix(ref, "refs/") ? ref : "refs/bxc/head");
 	bool modules = false;
 	int64_t time_ns = INT64_MIN;
 	if (!keep)
 		bxc_strv_pushf(&env, "GIT_ALTERNATE_OBJECT_DIRECTORIES=%s/objects", g->bare);
-	int r = in_work(g, work, git_args("init", "-q", "--template=", format_of(commit)), env, true, err);
+	int r = in_work(
+		g, work, git_args("init", "-q", "--template=", format_of(commit)), env, true, err);
 	if (r >= 0)
-		r = in_work(g, work, git_args("remote", "add", "origin", "--", g->ref.remote), env, true, err);
+		r = in_work(g, work, git_args("remote", "add", "origin", "--", g->ref.remote), env,
+			true, err);
 	if (r >= 0 && keep)
-		r = in_work(g, work, git_args("fetch", "-q", "--depth=1", "--no-tags", "--update-head-ok", "--", bare_url, spec), env, true, err);
+		r = in_work(g, work,
+			git_args("fetch", "-q", "--depth=1", "--no-tags", "--update-head-ok", "--",
+				bare_url, spec),
+			env, true, err);
 	if (r >= 0 && keep)
-		r = in_work(g, work, git_args("checkout", "-q", "--detach", commit), env, true, err);
+		r = in_work(
+			g, work, git_args("checkout", "-q", "--detach", commit), env, true, err);
 	else if (r >= 0)
-		r = in_work(g, work, git_args("read-tree", "--reset", "-u", commit), env, true, err);
+		r = in_work(
+			g, work, git_args("read-tree", "--reset", "-u", commit), env, true, err);
 	if (r >= 0)
 		r = update_modules(g, work, work_fd, env, &modules, err);
 	if (r >= 0 && g->ref.mtime_of_commit)
@@ -303,9 +350,11 @@ static int check_out(git *g, const char *commit, const char *ref, const char *wo
 	if (r < 0)
 		return r;
 	if (keep) {
-		r = in_work(g, work, git_args("remote", "set-url", "origin", "--", g->shown), env, true, err);
+		r = in_work(g, work, git_args("remote", "set-url", "origin", "--", g->shown), env,
+			true, err);
 		if (r >= 0)
-			r = in_work(g, work, git_args("reflog", "expire", "--all", "--expire=now"), env, true, err);
+			r = in_work(g, work, git_args("reflog", "expire", "--all", "--expire=now"),
+				env, true, err);
 		if (r >= 0)
 			r = bxc_fs_unlink(work_fd, ".git/FETCH_HEAD", err);
 	} else {
@@ -330,14 +379,17 @@ static int take_subdir(const git *g, int work_fd, int dir_fd, bxc_err **err)
 	if (!g->ref.subdir)
 		return move_all(work_fd, dir_fd, err);
 	/* Links on the way stay within the checkout. */
-	int r = bxc_fs_open_beneath(work_fd, g->ref.subdir, O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &fd, &why);
+	int r = bxc_fs_open_beneath(
+		work_fd, g->ref.subdir, O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, &fd, &why);
 	if (r < 0)
-		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "subdir %s of %s: %s", g->ref.subdir, g->shown,
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "subdir %s of %s: %s",
+			g->ref.subdir, g->shown,
 			r == -BXC_NOT_FOUND ? "not found" : "not a directory");
 	return move_all(fd, dir_fd, err);
 }
 
-int src_git_write(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin, const bxc_src_client *c, int dir_fd, bxc_err **err)
+int src_git_write(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin,
+	const bxc_src_client *c, int dir_fd, bxc_err **err)
 {
 	BXC_CLEANUP(git_close) git g = {0};
 	BXC_AUTOSTAGING bxc_snap_staging *scratch = NULL;

@@ -12,8 +12,8 @@
 #include "common/base/mem.h"
 #include "common/codec/base64.h"
 
-#define RUN_MS     (30 * 60 * 1000)   /* of one command */
-#define OUT_MAX    (64u << 20)        /* bytes: the refs of a large repository */
+#define RUN_MS	   (30 * 60 * 1000) /* of one command */
+#define OUT_MAX	   (64u << 20)	    /* bytes: the refs of a large repository */
 #define ERRORS_MAX (1u << 20)
 #define FILE_MAX   (UINT64_C(32) << 30) /* bytes of any file that git writes */
 
@@ -43,8 +43,8 @@ static char *auth_scope(const char *remote)
 
 static char **environment(const git *g, const git_run *r)
 {
-	static const char *const passed[] = {"PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY",
-		"all_proxy", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"};
+	static const char *const passed[] = {"PATH", "http_proxy", "https_proxy", "HTTPS_PROXY",
+		"no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"};
 	static const char *const config[][2] = {
 		{"core.hooksPath", "/dev/null"},
 		{"core.fsmonitor", "false"},
@@ -71,14 +71,16 @@ static char **environment(const git *g, const git_run *r)
 	bxc_strv_push(&env, "GIT_TERMINAL_PROMPT=0");
 	bxc_strv_push(&env, "GIT_ASKPASS=/bin/false");
 	bxc_strv_push(&env, "GIT_PROTOCOL=version=2");
-	bxc_strv_push(&env, r->local ? "GIT_ALLOW_PROTOCOL=file" : "GIT_ALLOW_PROTOCOL=http:https:git");
+	bxc_strv_push(
+		&env, r->local ? "GIT_ALLOW_PROTOCOL=file" : "GIT_ALLOW_PROTOCOL=http:https:git");
 	unsigned n = 0;
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(config); i++)
 		set_config(&env, &n, config[i][0], config[i][1]);
 	if (r->with_auth && g->auth) {
 		BXC_AUTOFREE char *scope = auth_scope(g->ref.remote);
 		BXC_AUTOFREE char *key = bxc_str_fmt("http.%s.extraHeader", scope);
-		char *value = bxc_str_fmt("Authorization: %s", (const char *)bxc_secret_bytes(g->auth).p);
+		char *value =
+			bxc_str_fmt("Authorization: %s", (const char *)bxc_secret_bytes(g->auth).p);
 		set_config(&env, &n, key, value);
 		explicit_bzero(value, strlen(value));
 		free(value);
@@ -117,7 +119,8 @@ static int take_auth(git *g, const char *name, bool is_token, bxc_err **err)
 	while (v.n && (v.p[v.n - 1] == '\n' || v.p[v.n - 1] == '\r'))
 		v.n--;
 	if (!is_header_value(v))
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "secret '%s': expected one line", name);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "secret '%s': expected one line", name);
 	if (!is_token) {
 		g->auth = bxc_secret_new(v.p, v.n);
 		return 0;
@@ -144,7 +147,9 @@ static int find_auth(git *g, bxc_err **err)
 	int r = 0;
 	for (unsigned i = 0; r >= 0 && !g->auth && i < 4; i++) {
 		bool token = i % 2 == 1;
-		BXC_AUTOFREE char *name = bxc_str_fmt("%s%s%s", token ? "GIT_AUTH_TOKEN" : "GIT_AUTH_HEADER", i < 2 ? "." : "", i < 2 ? host : "");
+		BXC_AUTOFREE char *name =
+			bxc_str_fmt("%s%s%s", token ? "GIT_AUTH_TOKEN" : "GIT_AUTH_HEADER",
+				i < 2 ? "." : "", i < 2 ? host : "");
 		r = take_auth(g, name, token, err);
 	}
 	return r;
@@ -210,7 +215,8 @@ int git_exec(git *g, git_run *r, bxc_buf *out, bool *ret_ok, bxc_err **err)
 	wipe_strv(env);
 	if (k == -BXC_NOT_FOUND) {
 		bxc_err_free(why);
-		k = bxc_err_set(err, BXC_FAILED_PRECONDITION, "git is not installed on this worker");
+		k = bxc_err_set(
+			err, BXC_FAILED_PRECONDITION, "git is not installed on this worker");
 		/* Another worker may have it. */
 		if (err)
 			bxc_err_detail(*err, "infra", "1");
@@ -224,5 +230,6 @@ int git_exec(git *g, git_run *r, bxc_buf *out, bool *ret_ok, bxc_err **err)
 	if (ok || r->may_fail)
 		return 0;
 	BXC_AUTOFREE char *text = complaint(g, &said);
-	return bxc_err_set(err, BXC_FAILED_PRECONDITION, "git %s of %s failed: %s", args[0], g->shown, *text ? text : "it did not say why");
+	return bxc_err_set(err, BXC_FAILED_PRECONDITION, "git %s of %s failed: %s", args[0],
+		g->shown, *text ? text : "it did not say why");
 }

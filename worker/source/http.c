@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files of web servers, and files that a client sends: blobs of the store before they become a file of a layer. */
+/* Files of web servers, and files that a client sends: blobs of the store before they become a file
+ * of a layer. */
 #include "worker/source/source_internal.h"
 
 #include <time.h>
@@ -9,8 +10,8 @@
 #include "common/base/clock.h"
 #include "common/remote/remote.h"
 
-#define CHUNK    (256u << 10)
-#define FILE_MAX (UINT64_C(64) << 30)   /* bytes of one file */
+#define CHUNK	 (256u << 10)
+#define FILE_MAX (UINT64_C(64) << 30) /* bytes of one file */
 
 /* "Wed, 21 Oct 2015 07:28:00 GMT"; other forms of dates are no dates. */
 static int64_t http_date(const char *text)
@@ -23,14 +24,16 @@ static int64_t http_date(const char *text)
 	return t < 0 || t > INT64_MAX / BXC_NS_PER_S ? INT64_MIN : (int64_t)t * BXC_NS_PER_S;
 }
 
-/* The name in a Content-Disposition; only its last part counts, and only if a file may be called so. */
+/* The name in a Content-Disposition; only its last part counts, and only if a file may be called
+ * so. */
 static char *disposition_name(const char *header)
 {
 	const char *at = header ? strcasestr(header, "filename=") : NULL;
 	if (!at || (at != header && at[-1] != ';' && at[-1] != ' '))
 		return NULL;
 	at += strlen("filename=");
-	BXC_AUTOFREE char *name = *at == '"' ? bxc_strndup(at + 1, strcspn(at + 1, "\"")) : bxc_strndup(at, strcspn(at, "; "));
+	BXC_AUTOFREE char *name = *at == '"' ? bxc_strndup(at + 1, strcspn(at + 1, "\""))
+					     : bxc_strndup(at, strcspn(at, "; "));
 	const char *slash = strrchr(name, '/');
 	const char *base = slash ? slash + 1 : name;
 	return bxc_remote_is_file_name(base) ? bxc_strdup(base) : NULL;
@@ -55,25 +58,30 @@ static bool is_line(bxc_slice v)
 	return v.n > 0;
 }
 
-/* The secret HTTP_AUTH_HEADER_<host> or HTTP_AUTH_TOKEN_<host> of the client; neither: as if not asked. */
-static int find_auth(const char *url, const bxc_src_client *c, bxc_secret **ret_header, bxc_secret **ret_token, bxc_err **err)
+/* The secret HTTP_AUTH_HEADER_<host> or HTTP_AUTH_TOKEN_<host> of the client; neither: as if not
+ * asked. */
+static int find_auth(const char *url, const bxc_src_client *c, bxc_secret **ret_header,
+	bxc_secret **ret_token, bxc_err **err)
 {
 	BXC_AUTOFREE char *host = bxc_remote_host(url);
-	BXC_AUTOFREE char *header = bxc_str_fmt("HTTP_AUTH_HEADER_%s", host), *token = bxc_str_fmt("HTTP_AUTH_TOKEN_%s", host);
+	BXC_AUTOFREE char *header = bxc_str_fmt("HTTP_AUTH_HEADER_%s", host),
+			  *token = bxc_str_fmt("HTTP_AUTH_TOKEN_%s", host);
 	int r = c->secret ? c->secret(header, ret_header, c->ud, err) : 0;
 	if (r >= 0 && c->secret && !*ret_header)
 		r = c->secret(token, ret_token, c->ud, err);
-	if (r >= 0 && ((*ret_header && !is_line(bxc_secret_bytes(*ret_header))) || (*ret_token && !is_line(bxc_secret_bytes(*ret_token)))))
-		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "secret '%s': expected one line", *ret_header ? header : token);
+	if (r >= 0 && ((*ret_header && !is_line(bxc_secret_bytes(*ret_header))) ||
+			      (*ret_token && !is_line(bxc_secret_bytes(*ret_token)))))
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "secret '%s': expected one line",
+			*ret_header ? header : token);
 	return r;
 }
 
-static int start(bxc_src *s, const char *method, const char *url, char *const *headers, const bxc_src_client *c, bxc_http_response **ret,
-	bxc_err **err)
+static int start(bxc_src *s, const char *method, const char *url, char *const *headers,
+	const bxc_src_client *c, bxc_http_response **ret, bxc_err **err)
 {
 	bxc_http_request q = {.method = method, .url = url, .headers = headers};
 	BXC_CLEANUP(bxc_secret_freep) bxc_secret *header = NULL, *token = NULL;
-	int r = bxc_http_start(bxc_content_http(s->content), &q, c->cancel, ret, err);
+	int r = bxc_http_start(bxc_content_world_http(s->content), &q, c->cancel, ret, err);
 	/* Credentials are asked for when the server wants some. */
 	if (r < 0 || (bxc_http_status(*ret) != 401 && bxc_http_status(*ret) != 403))
 		return r;
@@ -85,17 +93,19 @@ static int start(bxc_src *s, const char *method, const char *url, char *const *h
 	}
 	BXC_AUTOSTRV char **more = bxc_strv_dup(headers);
 	if (header)
-		bxc_strv_pushf(&more, "Authorization: %s", (const char *)bxc_secret_bytes(header).p);
+		bxc_strv_pushf(
+			&more, "Authorization: %s", (const char *)bxc_secret_bytes(header).p);
 	q.headers = more;
 	q.bearer = token;
 	bxc_http_response_free(BXC_TAKE(*ret));
-	r = bxc_http_start(bxc_content_http(s->content), &q, c->cancel, ret, err);
+	r = bxc_http_start(bxc_content_world_http(s->content), &q, c->cancel, ret, err);
 	for (char **h = more; header && h && *h; h++)
 		explicit_bzero(*h, strlen(*h));
 	return r;
 }
 
-static int download(bxc_src *s, const char *url, const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)
+static int download(
+	bxc_src *s, const char *url, const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *q = NULL;
 	BXC_CLEANUP(bxc_blob_abortp) bxc_blob_writer *w = NULL;
@@ -103,10 +113,12 @@ static int download(bxc_src *s, const char *url, const bxc_src_client *c, bxc_sr
 	if (r < 0)
 		return r;
 	if (bxc_http_status(q) < 200 || bxc_http_status(q) >= 300)
-		return bxc_err_set(err, bxc_http_status(q) >= 500 ? BXC_UNAVAILABLE : BXC_FAILED_PRECONDITION, "invalid response status %d",
-			bxc_http_status(q));
+		return bxc_err_set(err,
+			bxc_http_status(q) >= 500 ? BXC_UNAVAILABLE : BXC_FAILED_PRECONDITION,
+			"invalid response status %d", bxc_http_status(q));
 	if (bxc_http_content_length(q) > (int64_t)FILE_MAX)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the file has more than %llu bytes", (unsigned long long)FILE_MAX);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the file has more than %llu bytes",
+			(unsigned long long)FILE_MAX);
 	r = bxc_blob_begin(bxc_content_store(s->content), &w, err);
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
 	uint64_t total = 0;
@@ -117,7 +129,9 @@ static int download(bxc_src *s, const char *url, const bxc_src_client *c, bxc_sr
 			break;
 		}
 		total += (uint64_t)n;
-		r = total > FILE_MAX ? bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the file has more than %llu bytes", (unsigned long long)FILE_MAX)
+		r = total > FILE_MAX ? bxc_err_set(err, BXC_RESOURCE_EXHAUSTED,
+					       "the file has more than %llu bytes",
+					       (unsigned long long)FILE_MAX)
 				     : bxc_blob_append(w, chunk, (size_t)n, err);
 	}
 	bxc_blob_info info;
@@ -136,7 +150,8 @@ static int download(bxc_src *s, const char *url, const bxc_src_client *c, bxc_sr
 }
 
 /* HEAD, as some servers give tags but do not heed them. */
-static int unchanged(bxc_src *s, const char *url, const bxc_src_pin *known, const bxc_src_client *c, bool *ret, bxc_err **err)
+static int unchanged(bxc_src *s, const char *url, const bxc_src_pin *known, const bxc_src_client *c,
+	bool *ret, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_http_response_freep) bxc_http_response *q = NULL;
 	BXC_AUTOSTRV char **headers = NULL;
@@ -146,7 +161,8 @@ static int unchanged(bxc_src *s, const char *url, const bxc_src_pin *known, cons
 		return r;
 	const char *etag = bxc_http_header(q, "ETag");
 	*ret = (bxc_http_status(q) == 304 && !etag) ||
-	       ((bxc_http_status(q) == 304 || bxc_http_status(q) == 200) && same_etag(etag, known->etag));
+	       ((bxc_http_status(q) == 304 || bxc_http_status(q) == 200) &&
+		       same_etag(etag, known->etag));
 	return 0;
 }
 
@@ -160,7 +176,8 @@ static bool is_etag(const char *s)
 	return true;
 }
 
-int src_http_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *known, const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)
+int src_http_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *known,
+	const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *shown = bxc_remote_redact(op->identifier);
 	const char *sum = bxc_env_get(op->attrs, "http.checksum");
@@ -175,7 +192,8 @@ int src_http_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *kno
 	if (r >= 0 && known && known->id && is_etag(known->etag))
 		r = unchanged(s, op->identifier, known, c, &same, err);
 	if (r >= 0 && same)
-		*ret = (bxc_src_pin){bxc_strdup(known->id), NULL, bxc_strdup(known->filename), bxc_strdup(known->etag), known->time_ns};
+		*ret = (bxc_src_pin){bxc_strdup(known->id), NULL, bxc_strdup(known->filename),
+			bxc_strdup(known->etag), known->time_ns};
 	else if (r >= 0)
 		r = download(s, op->identifier, c, ret, err);
 	return bxc_err_wrap(err, r, "%s", shown);
@@ -193,7 +211,8 @@ static int to_store(const void *p, size_t n, void *ud, bxc_err **err)
 	struct upload *u = ud;
 	u->total += n;
 	if (u->total > FILE_MAX)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the file has more than %llu bytes", (unsigned long long)FILE_MAX);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "the file has more than %llu bytes",
+			(unsigned long long)FILE_MAX);
 	return bxc_blob_append(u->w, p, n, err);
 }
 
@@ -202,7 +221,8 @@ static int upload(bxc_src *s, const bxc_digest *d, const bxc_src_client *c, bxc_
 	struct upload u = {0};
 	bxc_blob_info info;
 	int r = c->upload ? bxc_blob_begin(bxc_content_store(s->content), &u.w, err)
-			  : bxc_err_set(err, BXC_FAILED_PRECONDITION, "the build has no client that could send the file");
+			  : bxc_err_set(err, BXC_FAILED_PRECONDITION,
+				    "the build has no client that could send the file");
 	if (r < 0)
 		return r;
 	r = c->upload(d, to_store, &u, c->ud, err);
@@ -213,7 +233,8 @@ static int upload(bxc_src *s, const bxc_digest *d, const bxc_src_client *c, bxc_
 	return r < 0 ? bxc_err_wrap(err, r, "context of the client") : 0;
 }
 
-int src_http_fetch(bxc_src *s, const bxc_op_source *op, const bxc_src_client *c, bxc_src_pin *pin, bxc_err **err)
+int src_http_fetch(bxc_src *s, const bxc_op_source *op, const bxc_src_client *c, bxc_src_pin *pin,
+	bxc_err **err)
 {
 	BXC_AUTOSRCPIN bxc_src_pin got = {0};
 	bxc_digest d;
@@ -223,7 +244,8 @@ int src_http_fetch(bxc_src *s, const bxc_op_source *op, const bxc_src_client *c,
 	bool is_here = bxc_blob_has(bxc_content_store(s->content), &d);
 	if (!bxc_remote_is_http(op->identifier))
 		return is_here ? 0 : upload(s, &d, c, err);
-	/* A pin that came of no answer, as its digest was given, lacks what the server says of the file. */
+	/* A pin that came of no answer, as its digest was given, lacks what the server says of the
+	 * file. */
 	if (is_here && pin->time_ns != INT64_MIN)
 		return 0;
 	BXC_AUTOFREE char *shown = bxc_remote_redact(op->identifier);
@@ -231,7 +253,8 @@ int src_http_fetch(bxc_src *s, const bxc_op_source *op, const bxc_src_client *c,
 	if (r < 0)
 		return bxc_err_wrap(err, r, "%s", shown);
 	if (!bxc_str_eq(got.id, pin->id))
-		return bxc_err_set(err, BXC_FAILED_PRECONDITION, "digest mismatch for %s: %s (expected: %s)", shown, got.id, pin->id);
+		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+			"digest mismatch for %s: %s (expected: %s)", shown, got.id, pin->id);
 	if (pin->time_ns == INT64_MIN)
 		pin->time_ns = got.time_ns;
 	if (!pin->filename)

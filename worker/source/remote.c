@@ -59,11 +59,13 @@ int bxc_src_pin_from_json(const bxc_json *j, bxc_src_pin *ret, bxc_err **err)
 
 static int unknown(const bxc_op_source *op, bxc_err **err)
 {
-	return bxc_err_set(err, BXC_UNIMPLEMENTED, "sources of the kind '%.256s' are not supported by this version of bxc", op->identifier);
+	return bxc_err_set(err, BXC_UNIMPLEMENTED,
+		"sources of the kind '%.256s' are not supported by this version of bxc",
+		op->identifier);
 }
 
-int bxc_src_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *known, bool want_time, const bxc_src_client *c,
-	bxc_src_pin *ret, bxc_err **err)
+int bxc_src_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *known, bool want_time,
+	const bxc_src_client *c, bxc_src_pin *ret, bxc_err **err)
 {
 	if (bxc_str_has_prefix(op->identifier, "git://"))
 		return src_git_resolve(s, op, want_time, c, ret, err);
@@ -71,7 +73,8 @@ int bxc_src_resolve(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *know
 		return src_http_resolve(s, op, known, c, ret, err);
 	if (!bxc_str_has_prefix(op->identifier, UPLOAD))
 		return unknown(op, err);
-	*ret = (bxc_src_pin){.id = bxc_strdup(op->identifier + strlen(UPLOAD)), .time_ns = INT64_MIN};
+	*ret = (bxc_src_pin){
+		.id = bxc_strdup(op->identifier + strlen(UPLOAD)), .time_ns = INT64_MIN};
 	return 0;
 }
 
@@ -82,7 +85,8 @@ struct owner {
 
 static int read_owner(const bxc_op_source *op, struct owner *ret, bxc_err **err)
 {
-	const char *uid = bxc_env_get(op->attrs, "http.uid"), *gid = bxc_env_get(op->attrs, "http.gid");
+	const char *uid = bxc_env_get(op->attrs, "http.uid"),
+		   *gid = bxc_env_get(op->attrs, "http.gid");
 	const char *perm = bxc_env_get(op->attrs, "http.perm");
 	int r = 0;
 	*ret = (struct owner){.mode = 0600};
@@ -102,11 +106,13 @@ static char *file_name(const bxc_op_source *op, const bxc_src_pin *pin)
 		given = pin->filename;
 	if (given && bxc_remote_is_file_name(given))
 		return bxc_strdup(given);
-	char *name = bxc_remote_is_http(op->identifier) ? bxc_remote_url_name(op->identifier) : bxc_strdup("context");
+	char *name = bxc_remote_is_http(op->identifier) ? bxc_remote_url_name(op->identifier)
+							: bxc_strdup("context");
 	return name ? name : bxc_strdup("download");
 }
 
-static int write_file(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin, int dir_fd, bxc_err **err)
+static int write_file(
+	bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin, int dir_fd, bxc_err **err)
 {
 	BXC_AUTOFREE char *name = file_name(op, pin);
 	BXC_AUTOCLOSE int blob_fd = -1, fd = -1;
@@ -119,25 +125,31 @@ static int write_file(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pi
 	if (r >= 0)
 		r = bxc_blob_open(bxc_content_store(s->content), &d, &blob_fd, &size, err);
 	if (r >= 0)
-		r = bxc_fs_open_beneath(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600, BXC_FS_NO_LINKS, &fd, err);
+		r = bxc_fs_open_beneath(
+			dir_fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600, BXC_FS_NO_LINKS, &fd, err);
 	if (r >= 0)
 		r = bxc_fd_copy(blob_fd, 0, fd, size, err);
 	if (r < 0)
 		return r;
 	int64_t at = pin->time_ns == INT64_MIN ? 0 : pin->time_ns;
-	const struct timespec t[2] = {{at / BXC_NS_PER_S, at % BXC_NS_PER_S}, {at / BXC_NS_PER_S, at % BXC_NS_PER_S}};
-	if (fchown(fd, (uid_t)o.uid, (gid_t)o.gid) < 0 || fchmod(fd, o.mode) < 0 || futimens(fd, t) < 0)
+	const struct timespec t[2] = {
+		{at / BXC_NS_PER_S, at % BXC_NS_PER_S}, {at / BXC_NS_PER_S, at % BXC_NS_PER_S}};
+	if (fchown(fd, (uid_t)o.uid, (gid_t)o.gid) < 0 || fchmod(fd, o.mode) < 0 ||
+		futimens(fd, t) < 0)
 		return bxc_err_errno(err, errno, "'%s'", name);
 	return 0;
 }
 
-int bxc_src_write(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin, const bxc_src_client *c, int dir_fd, bxc_err **err)
+int bxc_src_write(bxc_src *s, const bxc_op_source *op, const bxc_src_pin *pin,
+	const bxc_src_client *c, int dir_fd, bxc_err **err)
 {
 	if (bxc_str_has_prefix(op->identifier, "git://"))
 		return src_git_write(s, op, pin, c, dir_fd, err);
 	if (!bxc_remote_is_http(op->identifier) && !bxc_str_has_prefix(op->identifier, UPLOAD))
 		return unknown(op, err);
-	BXC_AUTOSRCPIN bxc_src_pin p = {.id = bxc_strdup(pin->id), .filename = bxc_strdup(pin->filename), .time_ns = pin->time_ns};
+	BXC_AUTOSRCPIN bxc_src_pin p = {.id = bxc_strdup(pin->id),
+		.filename = bxc_strdup(pin->filename),
+		.time_ns = pin->time_ns};
 	BXC_AUTOFREE char *key = bxc_str_fmt("file %s", p.id ? p.id : "");
 	bxc_digest d;
 	src_claim(s, key);
