@@ -129,3 +129,18 @@ def test_interrupt_after_a_restart_cancels(fresh, reg, ctx):
     p.communicate(timeout=30)
     assert p.returncode == 130
     assert c.builds()[0]["status"] == "canceled"
+
+
+def test_two_clients_of_one_step_each_hear_every_line_once(fresh, reg, ctx, tmp_path):
+    c = fresh(workers=2)
+    d = ctx("FROM {0}\nRUN --mount=type=cache,target=/c,id={1} echo x >> /c/log; {2}; wc -l < /c/log > /runs\n".format(reg.ref("base:latest"), unique(), COUNT))
+    clients = [c.popen("-o", "type=local,dest=%s" % (tmp_path / "a"), d)]
+    outs = [read_until(clients[0], r"line-5\n")]
+    clients.append(c.popen("-o", "type=local,dest=%s" % (tmp_path / "b"), d))
+    outs.append(read_until(clients[1], r"line-9\n"))
+    restart(c)
+    for i, p in enumerate(clients):
+        outs[i] += p.communicate(timeout=60)[0].decode()
+        assert p.returncode == 0, outs[i]
+        assert lines_of(outs[i], "line-[0-9]+") == ["line-%d" % (k + 1) for k in range(40)], outs[i]
+        assert (tmp_path / "ab"[i] / "runs").read_text().strip() == "1"
