@@ -101,6 +101,11 @@ static void on_message(bxc_chan *c, bxc_slice text, void *ud)
 		return;
 	}
 	const char *build = bxc_json_get_str(j, "build", NULL);
+	if (bxc_str_eq(type, "event.end") && bxc_str_eq(build, s->build) && !s->is_done) {
+		bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the coordinator was restarted and does not know the build any more: build again"));
+		lose(s, err);
+		return;
+	}
 	if (!bxc_str_eq(type, "event") || !build)
 		return;
 	uint64_t seq = bxc_json_get_u64(j, "seq", 0);
@@ -108,6 +113,8 @@ static void on_message(bxc_chan *c, bxc_slice text, void *ud)
 	if (last && seq <= *last)
 		return;
 	bxc_map_set(s->seqs, build, bxc_memdup(&seq, sizeof(seq)));
+	if (bxc_str_eq(bxc_json_get_str(bxc_json_get(j, "event"), "type", ""), "build.done"))
+		s->is_done = true;
 	s->c.on_event(build, seq, bxc_json_get(j, "event"), s->c.ud);
 }
 

@@ -16,7 +16,7 @@ struct bxc_csess {
 	bool was_up, lost;
 	char *id;                    /* of the session when it began: by this builds know it, also after a restart */
 	char *build;                 /* that is followed; NULL: none yet */
-	bool is_canceled;
+	bool is_canceled, is_done;
 	_Atomic bool is_written;     /* what a descriptor was given can't be taken back */
 	bxc_map *seqs;               /* build -> uint64_t *: last event handed over */
 	pthread_mutex_t lock;        /* protects trees; leaf */

@@ -71,8 +71,12 @@ static void on_event(const char *build, uint64_t seq, const char *text, void *ud
 
 static void on_events_end(const char *build, void *ud)
 {
-	(void)build;
-	follow_drop(ud);
+	struct follow *f = ud;
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "event.end");
+	bxc_json_set_str(j, "build", build);
+	send_json(f->peer, j);
+	follow_drop(f);
 }
 
 static void attach(struct peer *p, const char *build, uint64_t after)

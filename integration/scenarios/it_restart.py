@@ -144,3 +144,19 @@ def test_two_clients_of_one_step_each_hear_every_line_once(fresh, reg, ctx, tmp_
         assert p.returncode == 0, outs[i]
         assert lines_of(outs[i], "line-[0-9]+") == ["line-%d" % (k + 1) for k in range(40)], outs[i]
         assert (tmp_path / "ab"[i] / "runs").read_text().strip() == "1"
+
+
+def test_a_coordinator_that_lost_its_store_says_so(fresh, reg, ctx):
+    c = fresh(workers=1)
+    secs = "96%d" % int.from_bytes(os.urandom(4), "big")
+    p = c.popen("-o", "type=cacheonly", ctx("FROM %s\nRUN echo step-begun; sleep %s\n" % (reg.ref("base:latest"), secs)))
+    read_until(p, r"step-begun\n")
+    channel, http = c.api("/v1/info")["channel"][0], c.http
+    c.coordinator.kill()
+    for name in os.listdir(c.path("coordinator")):
+        if name.startswith("state.db"):
+            os.unlink(c.path("coordinator", name))
+    c.start_coordinator(listen=http, channel=channel)
+    out = p.communicate(timeout=30)[0].decode()
+    assert p.returncode == 3 and "does not know the build" in out, out
+    procs.wait_for("the step is gone", lambda: subprocess.run(["pgrep", "-f", "sleep " + secs], capture_output=True).returncode == 1)
