@@ -38,20 +38,20 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"sbom", 0, BXC_CLI_STRING, "SPEC", "shorthand for --attest=type=sbom", NULL, "true"},
 	{"call", 0, BXC_CLI_STRING, "METHOD", "build, or a question: check, outline or targets (,format=json ,ignorestatus=true)"},
 	{"check", 0, BXC_CLI_FLAG, NULL, "the same as --call=check: run the build checks only"},
+	{"secret", 0, BXC_CLI_LIST, "SPEC", "a secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE]"},
+	{"ssh", 0, BXC_CLI_LIST, "SPEC", "an SSH agent for RUN --mount=type=ssh: default|ID[=SOCKET|KEY[,KEY]]"},
+	{"add-host", 0, BXC_CLI_LIST, "NAME:IP", "a line of /etc/hosts for RUN; host-gateway: the host of the step"},
+	{"allow", 0, BXC_CLI_LIST, "WHAT", "let steps ask for network.host or security.insecure"},
+	{"cgroup-parent", 0, BXC_CLI_STRING, "PATH", "control group for RUN"},
+	{"network", 0, BXC_CLI_STRING, "MODE", "network of RUN: default, none or host"},
+	{"shm-size", 0, BXC_CLI_STRING, "BYTES", "size of /dev/shm for RUN (default: 64m)"},
+	{"ulimit", 0, BXC_CLI_LIST, "LIMIT", "a limit for RUN: NAME=SOFT[:HARD]"},
 	/* Known of buildx, hidden; refused by name, never ignored. */
-	{"add-host", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"allow", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"annotation", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-from", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-to", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"cgroup-parent", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
 	{"load", 0, BXC_CLI_FLAG, NULL, "", NULL, NULL, true},
-	{"network", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
 	{"policy", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"secret", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"shm-size", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
-	{"ssh", 0, BXC_CLI_LIST, "X", "", NULL, "default", true},
-	{"ulimit", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"memory", 'm', BXC_CLI_STRING, "X", "", NULL, NULL, true},
 	{"source-policy-file", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
 };
@@ -66,6 +66,14 @@ void build_plan_done(build_plan *p)
 		output_done(o);
 	bxc_arr_done(&p->outputs);
 	bxc_arr_done(&p->exports);
+	BXC_ARR_FOREACH (s, &p->secrets)
+		secret_done(s);
+	bxc_arr_done(&p->secrets);
+	BXC_ARR_FOREACH (a, &p->agents)
+		agent_done(a);
+	bxc_arr_done(&p->agents);
+	bxc_arr_done(&p->served_secrets);
+	bxc_arr_done(&p->served_agents);
 }
 
 static int usage(bxc_err **err, const char *fmt, ...) BXC_PRINTF(2, 3);
@@ -82,15 +90,11 @@ static int usage(bxc_err **err, const char *fmt, ...)
 
 static int check_refused(const bxc_cli *cli, bxc_err **err)
 {
-	/* The default of --network is what there is. */
-	const char *net = bxc_cli_str(cli, "network");
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(cmd_build_opts); i++) {
 		const bxc_cli_opt *o = &cmd_build_opts[i];
-		if (o->hidden && !bxc_str_eq(o->name, "network") && bxc_cli_has(cli, o->name))
+		if (o->hidden && bxc_cli_has(cli, o->name))
 			return usage(err, "flag --%s is not supported by this version of bxc", o->name);
 	}
-	if (net && !bxc_str_eq(net, "default"))
-		return usage(err, "flag --network=%s is not supported by this version of bxc", net);
 	return 0;
 }
 
@@ -257,6 +261,8 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		r = plan_named_contexts(cli, p, err);
 	if (r >= 0)
 		r = set_platforms(cli, p->request, err);
+	if (r >= 0)
+		r = build_plan_run(cli, p, err);
 	if (r < 0)
 		return r;
 	bxc_json *attests;

@@ -62,6 +62,16 @@ typedef struct build_call {
 	bool ignore_status;
 } build_call;
 
+typedef struct build_secret {
+	char *id, *file, *env;       /* file or env is NULL */
+} build_secret;
+
+typedef struct build_agent {
+	char *id, *socket;
+	bool raw;
+	bxc_csess_keyring *keyring;  /* NULL: somebody else's agent */
+} build_agent;
+
 typedef struct build_plan {
 	BXC_ARR(bxc_csess_dir) dirs;         /* all strings owned */
 	BXC_ARR(bxc_csess_layout) layouts;
@@ -74,6 +84,10 @@ typedef struct build_plan {
 	bxc_json *request;           /* without session */
 	BXC_ARR(output) outputs;
 	BXC_ARR(bxc_csess_export) exports;   /* parallel; strings borrowed from outputs */
+	BXC_ARR(build_secret) secrets;
+	BXC_ARR(build_agent) agents;
+	BXC_ARR(bxc_csess_secret) served_secrets;   /* parallel; strings borrowed */
+	BXC_ARR(bxc_csess_agent) served_agents;
 	const char *progress;        /* auto, plain, tty, rawjson, quiet, none */
 	const char *iidfile, *metadata_file;
 	bool quiet, debug;
@@ -85,6 +99,10 @@ int build_plan_make(const bxc_cli *cli, build_plan *ret, bxc_err **err);
 int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err);
 int plan_named_contexts(const bxc_cli *cli, build_plan *p, bxc_err **err);
 void plan_context_done(build_plan *p);
+/* What RUN steps get (build_run.c); called by build_plan_make. */
+int build_plan_run(const bxc_cli *cli, build_plan *p, bxc_err **err);
+void secret_done(build_secret *s);
+void agent_done(build_agent *a);
 /* "type=oci,dest=x,k=v", "path", "-" (output.c). */
 int output_parse(const char *spec, output *ret, bxc_err **err);
 void output_done(output *o);

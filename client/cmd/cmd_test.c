@@ -181,17 +181,91 @@ static void platforms_come_in_lists_and_from_the_environment(void **state)
 	unsetenv("DOCKER_DEFAULT_PLATFORM");
 }
 
+/* ---- RUN ---- */
+
+static char *field(const build_plan *p, const char *name)
+{
+	return bxc_json_print(bxc_json_get(p->request, name));
+}
+
+static void assert_field(const char *flags, const char *name, const char *want)
+{
+	build_plan p = {0};
+	assert_plan(flags, &p);
+	BXC_AUTOFREE char *got = field(&p, name);
+	assert_string_equal(got, want);
+	build_plan_done(&p);
+}
+
+static void secrets_come_from_files_or_the_environment(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_int_equal(setenv("BXC_TEST_SET", "value", 1), 0);
+	BXC_AUTOFREE char *flags = bxc_str_fmt(
+		"--secret id=a,src=%s/Dockerfile --secret type=env,id=b,src=V --secret id=c,env=V "
+		"--secret id=BXC_TEST_SET --secret \"id=d\",type=file,source=%s/Dockerfile",
+		context_dir, context_dir);
+	assert_plan(flags, &p);
+	BXC_AUTOFREE char *file = bxc_str_fmt("%s/Dockerfile", context_dir);
+	const struct {
+		const char *id, *file, *env;
+	} want[] = {{"a", file, NULL}, {"b", NULL, "V"}, {"c", NULL, "V"},
+		{"BXC_TEST_SET", NULL, "BXC_TEST_SET"}, {"d", file, NULL}};
+	assert_int_equal(p.served_secrets.n, BXC_ARRAY_SIZE(want));
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(want); i++) {
+		const bxc_csess_secret *s = &p.served_secrets.v[i];
+		assert_string_equal(s->id, want[i].id);
+		assert_true(bxc_str_eq(s->file, want[i].file) && bxc_str_eq(s->env, want[i].env));
+	}
+	/* Nothing of them is in the request. */
+	BXC_AUTOFREE char *request = bxc_json_print(p.request);
+	assert_null(strstr(request, "BXC_TEST_SET"));
+	build_plan_done(&p);
+	assert_refused("--secret src=x", "secret missing ID");
+	assert_refused("--secret id=x,env", "invalid field 'env' must be a key=value pair");
+	assert_refused("--secret id=x,type=raw", "unsupported secret type \"raw\"");
+	assert_refused("--secret id=x,colour=red", "unexpected key 'colour'");
+	assert_refused("--secret id=/no/such/file", "failed to stat /no/such/file");
+	assert_refused("--secret id=x,src=/tmp", "'/tmp' is a folder");
+}
+
+static void options_of_steps_are_in_the_request(void **state)
+{
+	(void)state;
+	assert_field("--add-host a:1.2.3.4 --add-host b=::1 --add-host c:[2001:db8::1] --add-host "
+		     "d:host-gateway",
+		"extra_hosts", "[\"a=1.2.3.4\",\"b=::1\",\"c=2001:db8::1\",\"d=host-gateway\"]");
+	assert_field("--ulimit nofile=10 --ulimit core=-1 --ulimit nproc=5:-1", "ulimits",
+		"[\"nofile=10:10\",\"core=-1:-1\",\"nproc=5:-1\"]");
+	assert_field("--shm-size 2m", "shm_size", "2097152");
+	assert_field("--network none", "network", "\"none\"");
+	assert_field("--network host --allow security.insecure", "entitlements",
+		"[\"security.insecure\",\"network.host\"]");
+	assert_field("--cgroup-parent a/b", "cgroup_parent", "\"a/b\"");
+	assert_refused("--add-host a:b", "'b' is no IP address");
+	assert_refused("--add-host a", "expected name:ip");
+	assert_refused(
+		"--ulimit nofile=3:2", "soft limit must be less than or equal to hard limit");
+	assert_refused("--ulimit files=3", "invalid ulimit type: files");
+	assert_refused("--shm-size big", "invalid size");
+	assert_refused("--network bridge", "network mode \"bridge\" not supported");
+	assert_refused("--allow everything", "invalid entitlement \"everything\"");
+	assert_refused("--allow device=x", "no worker offers devices");
+}
+
 static void what_is_not_supported_is_refused_by_name(void **state)
 {
 	(void)state;
-	assert_refused("--secret id=x", "--secret is not supported by this version of bxc");
+	assert_refused("--policy x", "--policy is not supported by this version of bxc");
 	assert_refused("--cache-from r/x", "--cache-from is not supported by this version of bxc");
 	assert_refused("--load", "--load");
 }
 
 static const char *provenance(const build_plan *p, const char *key)
 {
-	return bxc_json_get_str(bxc_json_get(bxc_json_get(p->request, "attests"), "provenance"), key, "");
+	return bxc_json_get_str(
+		bxc_json_get(bxc_json_get(p->request, "attests"), "provenance"), key, "");
 }
 
 static void provenance_is_the_default_and_can_be_chosen(void **state)
@@ -218,7 +292,8 @@ static void provenance_is_the_default_and_can_be_chosen(void **state)
 	unsetenv("BUILDX_NO_DEFAULT_ATTESTATIONS");
 	assert_null(bxc_json_get(bxc_json_get(p.request, "attests"), "provenance"));
 	build_plan_done(&p);
-	assert_refused("--provenance=mode=max --attest type=provenance", "duplicate attestation field provenance");
+	assert_refused("--provenance=mode=max --attest type=provenance",
+		"duplicate attestation field provenance");
 	assert_refused("--attest mode=max", "attestation type not specified");
 	assert_refused("--sbom", "attestations of type 'sbom' are not supported");
 }
@@ -350,6 +425,8 @@ int main(void)
 		T(push_needs_a_tag),
 		T(a_bare_build_arg_takes_the_environment_or_nothing),
 		T(platforms_come_in_lists_and_from_the_environment),
+		T(secrets_come_from_files_or_the_environment),
+		T(options_of_steps_are_in_the_request),
 		T(what_is_not_supported_is_refused_by_name),
 		T(provenance_is_the_default_and_can_be_chosen),
 		T(a_missing_dockerfile_is_said_as_buildkit_says_it),

@@ -9,6 +9,7 @@
 
 #define THREADS 4u
 #define QUEUE   256u
+#define AGENT_THREADS 16u
 
 static void free_tree(void *p)
 {
@@ -23,6 +24,13 @@ struct serving {
 	char *kind;
 	char *name;
 };
+
+int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf none = BXC_BUF_INIT(1);
+	int r = bxc_chan_stream_read_all(st, &none, s->cancel, err);
+	return r < 0 ? r : 0;
+}
 
 static int serve(struct serving *v, bxc_err **err)
 {
@@ -42,6 +50,10 @@ static int serve(struct serving *v, bxc_err **err)
 		return serve_layout(v->s, v->stream, name, err);
 	if (bxc_str_eq(v->kind, "upload"))
 		return serve_upload(v->s, v->stream, name, err);
+	if (bxc_str_eq(v->kind, "secret"))
+		return serve_secret(v->s, v->stream, name, err);
+	if (bxc_str_eq(v->kind, "ssh"))
+		return serve_agent(v->s, v->stream, name, err);
 	return bxc_err_set(err, BXC_UNIMPLEMENTED, "this client does not serve '%.64s'", v->kind);
 }
 
@@ -70,7 +82,8 @@ static void on_stream(bxc_chan *c, bxc_chan_stream *st, const char *kind, const 
 	struct serving *v = bxc_calloc(1, sizeof(*v));
 	*v = (struct serving){s, st, bxc_strdup(kind), bxc_strdup(name)};
 	BXC_AUTOERR bxc_err *err = NULL;
-	if (bxc_pool_submit(s->pool, serve_work, NULL, NULL, v, &err) < 0)
+	bxc_pool *pool = s->agent_pool && bxc_str_eq(kind, "ssh") ? s->agent_pool : s->pool;
+	if (bxc_pool_submit(pool, serve_work, NULL, NULL, v, &err) < 0)
 		serving_end(v, err);
 }
 
@@ -185,6 +198,8 @@ int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
 	};
 	static const bxc_chan_callbacks cb = {.on_message = on_message, .on_stream = on_stream, .on_state = on_state};
 	int r = bxc_pool_new("session", THREADS, QUEUE, &s->pool, err);
+	if (r >= 0 && c->n_agents)
+		r = bxc_pool_new("agent", AGENT_THREADS, QUEUE, &s->agent_pool, err);
 	if (r >= 0)
 		r = bxc_chan_dial(c->loop, &dc, &cb, s, &s->chan, err);
 	if (r < 0) {
@@ -214,6 +229,7 @@ void bxc_csess_close(bxc_csess *s)
 		return;
 	bxc_cancel_fire(s->cancel);
 	bxc_pool_free(s->pool);
+	bxc_pool_free(s->agent_pool);
 	if (s->chan)
 		bxc_chan_close(s->chan);
 	bxc_map_free(s->seqs);

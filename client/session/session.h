@@ -35,6 +35,21 @@ typedef struct bxc_csess_upload {
 	bxc_digest digest;
 } bxc_csess_upload;
 
+/* Asked for only when a step needs it; the file or variable is read then. */
+typedef struct bxc_csess_secret {
+	const char *id;
+	const char *file;            /* NULL: env counts */
+	const char *env;
+} bxc_csess_secret;
+
+#define BXC_CSESS_SECRET_MAX (500u << 10)   /* bytes */
+
+typedef struct bxc_csess_agent {
+	const char *id;
+	const char *socket;          /* path */
+	bool raw;                    /* any protocol; else that of SSH agents, and only what reads and signs */
+} bxc_csess_agent;
+
 typedef struct bxc_csess_config {
 	bxc_loop *loop;
 	const char *address;         /* of the channel */
@@ -47,6 +62,10 @@ typedef struct bxc_csess_config {
 	const bxc_csess_upload *upload;    /* an archive that is the context; NULL: none */
 	const bxc_csess_export *exports;   /* by index of the request's exports */
 	size_t n_exports;
+	const bxc_csess_secret *secrets;   /* of equal ids the last one counts */
+	size_t n_secrets;
+	const bxc_csess_agent *agents;
+	size_t n_agents;
 	const char *docker_config;   /* path of config.json with credentials; NULL: $DOCKER_CONFIG or ~/.docker */
 	void (*on_up)(const char *session_id, void *ud);                   /* once */
 	void (*on_event)(const char *build, uint64_t seq, const bxc_json *ev, void *ud);
@@ -59,4 +78,16 @@ BXC_MUST_CHECK int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, b
 /* Asks for the events of a build, from its first. */
 BXC_MUST_CHECK int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err);
 BXC_MUST_CHECK int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err);
+
+/*
+ * An SSH agent of our own that holds the given private keys (strv of paths): a process of OpenSSH, which
+ * reads every kind of key and keeps them in memory that it alone can read. It ends with us, however we
+ * end. A key with a passphrase is an error.
+ */
+typedef struct bxc_csess_keyring bxc_csess_keyring;
+BXC_MUST_CHECK int bxc_csess_keyring_start(char *const *keys, bxc_csess_keyring **ret, bxc_err **err);
+const char *bxc_csess_keyring_socket(const bxc_csess_keyring *k);   /* borrowed */
+void bxc_csess_keyring_stop(bxc_csess_keyring *k);
+BXC_DEFINE_CLEANUP(bxc_csess_keyring, bxc_csess_keyring_stop);
+
 void bxc_csess_close(bxc_csess *s);   /* stops serving, waits for its threads, says goodbye, frees */

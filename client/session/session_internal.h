@@ -11,6 +11,7 @@ struct bxc_csess {
 	bxc_csess_config c;
 	bxc_chan *chan;
 	bxc_pool *pool;
+	bxc_pool *agent_pool;        /* connections to agents last as long as steps; NULL: no agents */
 	bxc_cancel *cancel;
 	char *docker_config;
 	bool was_up, lost;
@@ -23,6 +24,9 @@ struct bxc_csess {
 	bxc_map *trees;              /* digest text -> bxc_tree: what was scanned */
 };
 
+/* Waits for the end of a question that is all in the name of its stream. Without it the answer may be over
+ * before the question is, and would be taken back. */
+int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
 /* All run on the pool and end the stream. */
 int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
 int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
@@ -30,6 +34,8 @@ int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_upload(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_secret(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_agent(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 
 /* Unpacks a tar that `source` yields beneath the folder `dest`. */
 int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **err);

@@ -21,6 +21,8 @@ bxc_secret *bxc_secret_new(const void *p, size_t n)
 	s->map = mmap(NULL, s->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bxc_check(s->map != MAP_FAILED);
 	bxc_ignore(madvise(s->map, s->map_len, MADV_DONTDUMP));
+	/* Beyond the limit of locked memory a secret is one that may be swapped out. */
+	bxc_ignore(mlock(s->map, s->map_len));
 	if (n)
 		memcpy(s->map, p, n);
 	return s;

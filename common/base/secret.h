@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes that must not leak: excluded from core dumps, wiped when freed, never printed. */
+/* Bytes that must not leak: excluded from core dumps, kept out of swap where limits allow it, wiped when freed, never printed. */
 #pragma once
 
 #include "common/base/buf.h"

@@ -72,7 +72,7 @@ typedef struct bxc_op_mount {
 	bxc_mount_kind kind;
 	uint32_t input;              /* index into the vertex's inputs, or BXC_DEF_NO_INPUT */
 	int32_t output;              /* index of the result it yields, or BXC_DEF_NO_OUTPUT */
-	char *dest;                  /* absolute, clean; "/" is the root and comes first */
+	char *dest;                  /* absolute, clean; "/" is the root and comes first; NULL or "": a secret that is only `env` */
 	char *selector;              /* path within the input; NULL: all of it */
 	bool readonly;
 	char *cache_id;              /* cache, secret and ssh: id */
@@ -89,7 +89,7 @@ typedef struct bxc_op_exec {
 	char *cwd;                   /* absolute */
 	char *user;                  /* NULL or "": root */
 	char *hostname;              /* NULL: the default */
-	char **extra_hosts;          /* "name=ip" */
+	char **extra_hosts;          /* "name=ip"; host-gateway stands for the address of the step's host */
 	char **ulimits;              /* "name=soft:hard" */
 	char *cgroup_parent;
 	char **proxy_env;            /* not in the key */

@@ -120,8 +120,9 @@ static int check_hosts(char *const *v, bxc_err **err)
 	for (; r == 0 && v && *v; v++) {
 		const char *eq = strchr(*v, '=');
 		/* These become lines of /etc/hosts. */
+		bool is_gateway = strcmp(eq + 1, "host-gateway") == 0;
 		if (strspn(*v, ALNUM "._-") != (size_t)(eq - *v) || !eq[1] ||
-			!only(eq + 1, "0123456789abcdefABCDEF:."))
+			(!is_gateway && !only(eq + 1, "0123456789abcdefABCDEF:.")))
 			return bad(err, "extra_hosts", "an entry is not of the form name=ip");
 	}
 	return r;

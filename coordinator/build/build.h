@@ -32,6 +32,7 @@ typedef struct bxc_build_config {
 	const bxc_reg_host *hosts;   /* how registries are reached */
 	size_t n_hosts;
 	int64_t peer_grace_ns;       /* how long workers and clients of an earlier run are awaited */
+	char *const *entitlements;   /* strv: what a build may be granted; NULL: nothing */
 	int64_t no_worker_grace_ns;  /* how long a step waits for a worker of its platform to appear */
 } bxc_build_config;
 
@@ -55,8 +56,11 @@ void bxc_build_cancel(bxc_build *e, const char *id);         /* idempotent; unkn
 size_t bxc_build_n_live(const bxc_build *e);
 /* A worker has begun to send the client an output of a live build. */
 void bxc_build_export_sent(bxc_build *e, const char *id, uint64_t index);
-/* The session a live build belongs to, as a new reference; NULL: none. */
-bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id);
+/*
+ * The session a live build belongs to, as a new reference; NULL: none. A build that has ended while
+ * its task runs on for others is stood in for by one of those; task: may be NULL.
+ */
+bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id, const char *task);
 
 /* ---- told by link ---- */
 void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello);

@@ -184,6 +184,14 @@ typedef struct result_platform {
 	size_t target;               /* index into the solver's targets; SIZE_MAX for scratch */
 } result_platform;
 
+typedef struct run_opts {            /* run_opts.c */
+	char **extra_hosts, **ulimits;
+	const char *cgroup_parent;   /* borrowed from the request */
+	uint64_t shm_size;
+	bxc_net_mode net;
+	bool allow_net_host, allow_insecure;
+} run_opts;
+
 typedef struct internal_vertex {     /* a step of ours, not of the Dockerfile */
 	char digest[BXC_DIGEST_STR_MAX];
 	char *name;
@@ -243,6 +251,7 @@ typedef struct build {
 	char **build_args, **labels, **no_cache_filter;
 	bxc_att_provenance provenance;
 	int64_t created_ns;
+	run_opts run;
 	bxc_df_ast *ast;
 	call_kind call;
 	bxc_ignore *ignore;          /* of the main context, for checks; NULL: none */
@@ -479,6 +488,11 @@ void run_avoid(bxc_build *e, task *t);                               /* t->avoid
 void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);
+
+/* run_opts.c */
+void run_opts_done(run_opts *o);
+int run_opts_read(const bxc_build *e, const bxc_json *req, run_opts *o, bxc_err **err);
+void run_opts_apply(const run_opts *o, bxc_df_opts *df);
 
 /* request.c */
 build *build_new(bxc_build *e, bxc_json *request_take, char *id_take);

@@ -282,10 +282,20 @@ size_t bxc_build_n_live(const bxc_build *e)
 	return bxc_map_len(e->builds);
 }
 
-bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id)
+bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id, const char *task_name)
 {
 	build *b = bxc_map_get(e->builds, id);
-	return b ? bxc_sess_ref_ref(b->session) : NULL;
+	task *t = task_name ? bxc_map_get(e->tasks, task_name) : NULL;
+	if (b && b->session)
+		return bxc_sess_ref_ref(b->session);
+	if (!t)
+		return NULL;
+	BXC_AUTOFREE char *run = num_key(t->run);
+	run_log *l = bxc_map_get(e->runs, run);
+	for (size_t i = 0; l && i < l->subs.n; i++)
+		if (l->subs.v[i].build->session)
+			return bxc_sess_ref_ref(l->subs.v[i].build->session);
+	return NULL;
 }
 
 void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello)

@@ -135,6 +135,8 @@ int build_read(build *b, bxc_err **err)
 		r = remote_check(b, err);
 	if (r >= 0)
 		r = named_read(b, err);
+	if (r >= 0)
+		r = run_opts_read(b->engine, b->request, &b->run, err);
 	return r;
 }
 
@@ -189,6 +191,7 @@ void build_free(void *p)
 	bxc_strv_free(b->labels);
 	bxc_strv_free(b->no_cache_filter);
 	bxc_att_provenance_done(&b->provenance);
+	run_opts_done(&b->run);
 	free(b->started_ns);
 	free(b->reported);
 	free(b->dockerfile_name);
@@ -464,7 +467,7 @@ void build_lower(build *b)
 	BXC_ARR_FOREACH (n, &b->named)
 		*bxc_arr_push(&contexts) = (bxc_df_context){(*n)->name, (*n)->kind, (*n)->source, (*n)->shown, (*n)->def};
 	BXC_ARR_FOREACH (p, &b->platforms) {
-		const bxc_df_opts o = {
+		bxc_df_opts o = {
 			.build_args = b->build_args,
 			.target = bxc_json_get_str(b->request, "target", NULL),
 			.platform = *p,
@@ -490,6 +493,7 @@ void build_lower(build *b)
 			.is_ignored = b->ignore ? call_is_ignored : NULL,
 			.is_ignored_ud = b,
 		};
+		run_opts_apply(&b->run, &o);
 		BXC_AUTODFRESULT bxc_df_result r = {0};
 		int k = bxc_df_lower(b->ast, &o, def, &r, &err);
 		if (k == 1)

@@ -161,15 +161,23 @@ static void copies_and_adds_refuse_what_they_cannot_do(void **state)
 		{"ADD https:///y /z", BXC_INVALID_ARGUMENT, "names no host"},
 		{"ADD --checksum=sha256:00 a /z", BXC_INVALID_ARGUMENT,
 			"checksum requires HTTP(S) or Git sources"},
-		{"RUN --mount=type=secret,id=x y", BXC_UNIMPLEMENTED,
-			"Dockerfile:2: RUN --mount=type=secret is not supported by this version of "
-			"bxc"},
-		{"RUN --mount=type=ssh y", BXC_UNIMPLEMENTED,
-			"RUN --mount=type=ssh is not supported"},
-		{"RUN --network=host y", BXC_UNIMPLEMENTED, "RUN --network=host is not supported"},
-		{"RUN --security=insecure y", BXC_UNIMPLEMENTED,
-			"RUN --security=insecure is not supported"},
-		{"RUN --device=x y", BXC_UNIMPLEMENTED, "RUN --device is not supported"},
+		{"RUN --mount=type=secret,env=A y", BXC_INVALID_ARGUMENT,
+			"Dockerfile:2: invalid secret mount. one of source, target required"},
+		{"RUN --mount=type=secret,id=a,env=A-B y", BXC_INVALID_ARGUMENT,
+			"env \"A-B\" of a secret is no name of a variable"},
+		{"RUN --mount=type=secret,target=/ y", BXC_INVALID_ARGUMENT,
+			"one of source, target required"},
+		{"RUN --mount=type=secret,id=a,target=/ y", BXC_INVALID_ARGUMENT,
+			"invalid mount target \"/\""},
+		{"RUN --mount=type=ssh,source=/x y", BXC_INVALID_ARGUMENT,
+			"ssh does not support source"},
+		{"RUN --network=host y", BXC_PERMISSION_DENIED,
+			"Dockerfile:2: network.host is not allowed: build with --allow network.host"},
+		{"RUN --security=insecure y", BXC_PERMISSION_DENIED,
+			"security.insecure is not allowed"},
+		{"RUN --device=vendor.com/x=y,required z", BXC_FAILED_PRECONDITION,
+			"Dockerfile:2: device \"vendor.com/x=y\" is requested by the build but no "
+			"worker offers devices"},
 		{"RUN []", BXC_INVALID_ARGUMENT, "RUN needs a command"},
 		{"VOLUME [\"\"]", BXC_INVALID_ARGUMENT,
 			"VOLUME specified can not be an empty string"},
@@ -183,6 +191,76 @@ static void copies_and_adds_refuse_what_they_cannot_do(void **state)
 		BXC_AUTOFREE char *text = bxc_str_fmt("FROM busybox\n%s\n", vectors[i].line);
 		assert_fails(&w, text, vectors[i].code, vectors[i].want);
 	}
+}
+
+static const bxc_op_mount *mount_at(const bxc_def_vertex *v, const char *dest)
+{
+	BXC_ARR_FOREACH (m, &v->op.exec.mounts)
+		if (bxc_str_eq(m->dest, dest))
+			return m;
+	fail_msg("no mount at '%s'", dest);
+	return NULL;
+}
+
+static void secrets_become_mounts(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	lower(&w, "FROM busybox\nWORKDIR /w\nARG A=b\n"
+		  "RUN --mount=type=secret,id=x/tok --mount=type=secret,target=/etc/key,required,mode=0440,uid=1,gid=2 "
+		  "--mount=type=secret,src=e$A,env=E --mount=type=secret,id=f,env=F,target=f x $E\n");
+	/* The mask stands for the value in the name of the step. */
+	const bxc_def_vertex *v = w.def->vertices.v[w.res.target];
+	assert_true(bxc_str_has_suffix(v->meta.name, "target=f x ****"));
+	assert_int_equal(v->op.exec.mounts.n, 5);
+	const bxc_op_mount *m = mount_at(v, "/run/secrets/tok");
+	assert_string_equal(m->cache_id, "x/tok");
+	assert_true(m->optional && m->readonly && !m->env && m->mode == 0400);
+	m = mount_at(v, "/etc/key");
+	assert_string_equal(m->cache_id, "key");
+	assert_true(!m->optional && m->mode == 0440 && m->uid == 1 && m->gid == 2);
+	m = mount_at(v, "");
+	assert_string_equal(m->cache_id, "eb");
+	assert_string_equal(m->env, "E");
+	m = mount_at(v, "/f");
+	assert_string_equal(m->env, "F");
+	assert_null(bxc_env_get(v->op.exec.env, "E"));
+}
+
+static void agents_become_mounts(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	lower(&w, "FROM busybox\nRUN --mount=type=ssh,required --mount=type=ssh,id=git,mode=0666,uid=3 x\n");
+	const bxc_def_vertex *v = w.def->vertices.v[w.res.target];
+	const bxc_op_mount *m = mount_at(v, "/run/buildkit/ssh_agent.0");
+	assert_string_equal(m->cache_id, "default");
+	assert_true(!m->optional && m->mode == 0600);
+	m = mount_at(v, "/run/buildkit/ssh_agent.1");
+	assert_string_equal(m->cache_id, "git");
+	assert_true(m->optional && m->mode == 0666 && m->uid == 3);
+	assert_string_equal(bxc_env_get(v->op.exec.env, "SSH_AUTH_SOCK"), "/run/buildkit/ssh_agent.0");
+	lower(&w, "FROM busybox\nENV SSH_AUTH_SOCK=/mine\nRUN --mount=type=ssh,target=/a x\n");
+	v = w.def->vertices.v[w.res.target];
+	assert_string_equal(bxc_env_get(v->op.exec.env, "SSH_AUTH_SOCK"), "/mine");
+}
+
+static void entitlements_allow_what_steps_ask_for(void **state)
+{
+	(void)state;
+	AUTOWORLD world w;
+	world_init(&w);
+	w.o.allow_net_host = w.o.allow_insecure = true;
+	w.o.net = BXC_NET_HOST;
+	lower(&w, "FROM busybox\nRUN --security=insecure x\nRUN --network=none y\n");
+	assert_int_equal(named(&w, "[2/3] RUN --security=insecure x")->op.exec.net, BXC_NET_HOST);
+	assert_true(named(&w, "[2/3] RUN --security=insecure x")->op.exec.insecure);
+	assert_int_equal(named(&w, "[3/3] RUN --network=none y")->op.exec.net, BXC_NET_NONE);
+	w.o.allow_net_host = false;
+	lower(&w, "FROM busybox\nRUN --network=none y\n");
+	assert_fails(&w, "FROM busybox\nRUN x\n", BXC_PERMISSION_DENIED, "network.host is not allowed");
 }
 
 static void what_unused_stages_hold_does_not_matter(void **state)
@@ -418,6 +496,9 @@ int main(void)
 		cmocka_unit_test(copy_of_quoted_words_and_destinations),
 		cmocka_unit_test(inline_files_are_copied),
 		cmocka_unit_test(copies_and_adds_refuse_what_they_cannot_do),
+		cmocka_unit_test(secrets_become_mounts),
+		cmocka_unit_test(agents_become_mounts),
+		cmocka_unit_test(entitlements_allow_what_steps_ask_for),
 		cmocka_unit_test(what_unused_stages_hold_does_not_matter),
 		cmocka_unit_test(workdirs_are_made_by_their_user),
 		cmocka_unit_test(the_context_is_one_source_of_all_paths),

@@ -5,13 +5,16 @@
 #include <inttypes.h>
 
 #define PIPES "/dev/pipes"
+#define VARIABLE_CHARS \
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 typedef struct run_mount {
 	df_mount m;
 	char *dest;
 	uint32_t vertex; /* BXC_DEF_NO_INPUT: an empty tree */
 	char *selector;
-	char *cache_id;
+	char *cache_id; /* of a secret and an agent: what the client knows it by */
+	size_t position; /* in the instruction */
 } run_mount;
 
 typedef struct run {
@@ -22,12 +25,15 @@ typedef struct run {
 	char *note;    /* added to the name of the step */
 	char **args;
 	BXC_ARR(run_mount) mounts;
+	char *agent; /* socket of the first SSH mount; NULL: none */
+	size_t n_agents;
 } run;
 
 static void run_done(run *r)
 {
 	free(r->command);
 	free(r->note);
+	free(r->agent);
 	bxc_strv_free(r->args);
 	BXC_ARR_FOREACH (m, &r->mounts) {
 		df_mount_done(&m->m);
@@ -117,10 +123,6 @@ static int expand_value(const char *word, char **ret, void *ud, bxc_err **err)
 
 static int refuse_kind(const df_mount *m, bxc_err **err)
 {
-	if (m->kind == BXC_MOUNT_SECRET)
-		return df_unsupported("RUN --mount=type=secret", err);
-	if (m->kind == BXC_MOUNT_SSH)
-		return df_unsupported("RUN --mount=type=ssh", err);
 	if (m->kind == BXC_MOUNT_CACHE && m->from && (m->has_mode || m->has_uid || m->has_gid))
 		return df_unsupported(
 			"RUN --mount=type=cache with both from and mode, uid or gid", err);
@@ -157,9 +159,67 @@ static char *cache_id(const run *rn, const df_mount *m)
 	return bxc_str_empty(ns) ? bxc_strdup(id) : bxc_str_fmt("%s/%s", ns, id);
 }
 
+static int root_is_no_target(const char *dest, bxc_err **err)
+{
+	if (bxc_str_eq(dest, "/"))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid mount target \"/\"");
+	return 0;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+/* A file, a variable, or both; targets do not depend on the working folder. */
+static int add_secret(run_mount *m, bxc_err **err)
+{
+	df_mount *d = &m->m;
+	BXC_AUTOFREE char *target = df_path_clean("/", d->target ? d->target : "");
+	const char *id = !bxc_str_empty(d->source) ? d->source : d->id;
+	if (bxc_str_empty(id))
+		id = base_name(target);
+	if (!*id)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "one of source, target required");
+	if (d->env && (!*d->env || d->env[strspn(d->env, VARIABLE_CHARS)]))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"env \"%.64s\" of a secret is no name of a variable", d->env);
+	BXC_AUTOFREE char *id_path = df_path_clean("/", id);
+	m->vertex = BXC_DEF_NO_INPUT;
+	m->cache_id = bxc_strdup(id);
+	d->readonly = true;
+	if (!d->has_mode)
+		d->mode = 0400;
+	if (bxc_str_empty(d->target))
+		m->dest = d->env ? bxc_strdup("") : bxc_str_fmt("/run/secrets/%s", base_name(id_path));
+	else
+		m->dest = BXC_TAKE(target);
+	return root_is_no_target(m->dest, err);
+}
+
+static int add_agent(run *rn, run_mount *m, bxc_err **err)
+{
+	df_mount *d = &m->m;
+	if (!bxc_str_empty(d->source))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "ssh does not support source");
+	m->vertex = BXC_DEF_NO_INPUT;
+	m->cache_id = bxc_strdup(bxc_str_empty(d->id) ? "default" : d->id);
+	d->readonly = false;
+	d->mode = d->has_mode ? d->mode & 0777 : 0600;
+	m->dest = bxc_str_empty(d->target) ? bxc_str_fmt("/run/buildkit/ssh_agent.%zu", rn->n_agents)
+					   : df_path_clean("/", d->target);
+	rn->n_agents++;
+	if (!rn->agent)
+		rn->agent = bxc_strdup(m->dest);
+	return root_is_no_target(m->dest, err);
+}
+
 static int add_mount(run *rn, const char *text, size_t stage, bxc_err **err)
 {
+	size_t position = rn->mounts.n;
 	run_mount *m = bxc_arr_push(&rn->mounts);
+	m->position = position;
 	int r = df_mount_parse(text, expand_value, rn, &m->m, err);
 	if (r == 0)
 		df_outline_mount(rn->lw, rn->s, &m->m);
@@ -167,11 +227,16 @@ static int add_mount(run *rn, const char *text, size_t stage, bxc_err **err)
 		r = refuse_kind(&m->m, err);
 	if (r < 0)
 		return r;
+	if (m->m.kind == BXC_MOUNT_SECRET)
+		return add_secret(m, err);
+	if (m->m.kind == BXC_MOUNT_SSH)
+		return add_agent(rn, m, err);
 	if (bxc_str_empty(m->m.target))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid mount target \"\"");
 	m->dest = df_path_clean(df_stage_dir(rn->s), m->m.target);
-	if (bxc_str_eq(m->dest, "/"))
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid mount target \"/\"");
+	r = root_is_no_target(m->dest, err);
+	if (r < 0)
+		return r;
 	if (m->m.kind == BXC_MOUNT_CACHE)
 		m->cache_id = cache_id(rn, &m->m);
 	return mount_input(rn, stage, m, err);
@@ -179,7 +244,9 @@ static int add_mount(run *rn, const char *text, size_t stage, bxc_err **err)
 
 static int compare_mounts(const void *a, const void *b)
 {
-	return strcmp(((const run_mount *)a)->dest, ((const run_mount *)b)->dest);
+	const run_mount *x = a, *y = b;
+	int r = strcmp(x->dest, y->dest);
+	return r ? r : (x->position > y->position) - (x->position < y->position);
 }
 
 static int set_mounts(run *rn, bxc_err **err)
@@ -194,8 +261,10 @@ static int set_mounts(run *rn, bxc_err **err)
 	 * step. */
 	if (rn->mounts.n)
 		qsort(rn->mounts.v, rn->mounts.n, sizeof(*rn->mounts.v), compare_mounts);
+	/* Secrets that are only variables have no target. */
 	for (size_t k = 1; k < rn->mounts.n; k++)
-		if (bxc_str_eq(rn->mounts.v[k - 1].dest, rn->mounts.v[k].dest))
+		if (*rn->mounts.v[k].dest &&
+			bxc_str_eq(rn->mounts.v[k - 1].dest, rn->mounts.v[k].dest))
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 				"two mounts have the target \"%s\"", rn->mounts.v[k].dest);
 	return 0;
@@ -216,6 +285,14 @@ static void put_mounts(const run *rn, bxc_def_vertex *v)
 		o->readonly = m->m.readonly;
 		o->selector = bxc_strdup(m->selector);
 		o->tmpfs_size = m->m.size;
+		if (m->m.kind == BXC_MOUNT_SECRET || m->m.kind == BXC_MOUNT_SSH) {
+			o->cache_id = bxc_strdup(m->cache_id);
+			o->uid = m->m.uid;
+			o->gid = m->m.gid;
+			o->mode = m->m.mode;
+			o->optional = !m->m.required;
+			o->env = m->m.env ? bxc_strdup(m->m.env) : NULL;
+		}
 		if (m->m.kind != BXC_MOUNT_CACHE)
 			continue;
 		o->cache_id = bxc_strdup(m->cache_id);
@@ -228,13 +305,28 @@ static void put_mounts(const run *rn, bxc_def_vertex *v)
 
 /* ---- the operation ---- */
 
-static int check_flags(const df_instr *i, bxc_err **err)
+static int needs(const char *entitlement, bxc_err **err)
 {
-	if (bxc_str_eq(i->network, "host"))
-		return df_unsupported("RUN --network=host", err);
-	if (bxc_str_eq(i->security, "insecure"))
-		return df_unsupported("RUN --security=insecure", err);
-	return i->devices ? df_unsupported("RUN --device", err) : 0;
+	return bxc_err_set(err, BXC_PERMISSION_DENIED, "%s is not allowed: build with --allow %s",
+		entitlement, entitlement);
+}
+
+/* What a step asks for beyond what every step has. */
+static int check_flags(const bxc_df_opts *o, const df_instr *i, bxc_err **err)
+{
+	bool is_host = i->network ? bxc_str_eq(i->network, "host") : o->net == BXC_NET_HOST;
+	if (is_host && !o->allow_net_host)
+		return needs("network.host", err);
+	if (bxc_str_eq(i->security, "insecure") && !o->allow_insecure)
+		return needs("security.insecure", err);
+	if (!i->devices || !i->devices[0])
+		return 0;
+	const char *d = i->devices[0];
+	if (bxc_str_has_prefix(d, "name="))
+		d += strlen("name=");
+	return bxc_err_set(err, BXC_FAILED_PRECONDITION,
+		"device \"%.*s\" is requested by the build but no worker offers devices",
+		(int)strcspn(d, ","), d);
 }
 
 static char **env_of(const df_env *e)
@@ -261,6 +353,8 @@ static bxc_def_vertex *make_vertex(const run *rn)
 	bxc_op_exec *x = &v->op.exec;
 	x->args = bxc_strv_dup(rn->args);
 	x->env = env_of(rn->s->env);
+	if (rn->agent && !bxc_env_get(x->env, "SSH_AUTH_SOCK"))
+		bxc_env_set(&x->env, "SSH_AUTH_SOCK", rn->agent);
 	x->cwd = bxc_strdup(df_stage_dir(rn->s));
 	if (!bxc_str_empty(rn->s->image->user))
 		x->user = bxc_strdup(rn->s->image->user);
@@ -274,8 +368,12 @@ static bxc_def_vertex *make_vertex(const run *rn)
 		x->cgroup_parent = bxc_strdup(o->cgroup_parent);
 	x->proxy_env = bxc_strv_dup(rn->lw->proxy_env);
 	x->net = o->net;
-	if (rn->c->i->network)
-		x->net = bxc_str_eq(rn->c->i->network, "none") ? BXC_NET_NONE : BXC_NET_DEFAULT;
+	const char *net = rn->c->i->network;
+	if (net)
+		x->net = bxc_str_eq(net, "none")   ? BXC_NET_NONE
+			 : bxc_str_eq(net, "host") ? BXC_NET_HOST
+						   : BXC_NET_DEFAULT;
+	x->insecure = bxc_str_eq(rn->c->i->security, "insecure");
 	x->shm_size = o->shm_size;
 	put_mounts(rn, v);
 	return v;
@@ -311,12 +409,34 @@ static char *run_text(const run *rn)
 	return bxc_buf_steal(&b);
 }
 
+/* Values of secrets are not known here; the mask tells that there will be one. */
+static char *step_text(const run *rn)
+{
+	df_stage *s = rn->s;
+	df_env *own = s->env;
+	BXC_CLEANUP(df_env_freep) df_env *masked = NULL;
+	BXC_AUTOFREE char *plain =
+		bxc_str_fmt("%s%s", rn->c->i->text, rn->note ? rn->note : "");
+	BXC_ARR_FOREACH (m, &rn->mounts) {
+		if (!m->m.env)
+			continue;
+		if (!masked)
+			masked = df_env_dup(own);
+		df_env_set(masked, m->m.env, "****");
+	}
+	if (masked)
+		s->env = masked;
+	char *text = df_step_text(rn->lw, s, plain, true);
+	s->env = own;
+	return text;
+}
+
 static int lower_run(run *rn, bxc_err **err)
 {
 	df_lower *lw = rn->lw;
 	df_stage *s = rn->s;
 	const df_cmd *c = rn->c;
-	int r = check_flags(c->i, err);
+	int r = check_flags(lw->o, c->i, err);
 	if (r == 0)
 		r = set_args(rn, err);
 	if (r == 0)
@@ -326,8 +446,7 @@ static int lower_run(run *rn, bxc_err **err)
 	if (r < 0)
 		return r;
 	bxc_def_vertex *v = make_vertex(rn);
-	BXC_AUTOFREE char *plain = bxc_str_fmt("%s%s", c->i->text, rn->note ? rn->note : "");
-	BXC_AUTOFREE char *text = df_step_text(lw, s, plain, true);
+	BXC_AUTOFREE char *text = step_text(rn);
 	v->meta.name = df_step_name(lw, s, c->on_build, text);
 	df_step_meta(v, lw, s, c->line, c->line_end);
 	v->meta.ignore_cache = s->ignore_cache;

@@ -12,6 +12,7 @@ void df_mount_done(df_mount *m)
 	free(m->source);
 	free(m->target);
 	free(m->id);
+	free(m->env);
 	*m = (df_mount){0};
 }
 
@@ -221,7 +222,7 @@ static int set_key(df_mount *m, const char *key, const char *value, const char *
 	if (bxc_str_eq(key, "gid"))
 		return set_number(key, value, false, &m->has_gid, &m->gid, err);
 	if (bxc_str_eq(key, "env") && m->kind == BXC_MOUNT_SECRET)
-		return 0;
+		return set_text(&m->env, value);
 	return unknown_key(key, field, err);
 }
 

@@ -109,6 +109,8 @@ typedef struct bxc_df_opts {
 	 */
 	bool (*is_ignored)(const char *path, void *ud);
 	void *is_ignored_ud;
+	bool allow_net_host;	      /* what steps may ask for: entitlements of the build */
+	bool allow_insecure;
 	bxc_df_lookup_fn lookup;
 	void *lookup_ud;
 } bxc_df_opts;

@@ -279,6 +279,7 @@ typedef struct df_mount {
 	bool required;
 	uint64_t size;
 	char *id;
+	char *env; /* secret: name of the variable; NULL: none */
 	bool has_sharing;
 	bxc_cache_sharing sharing;
 	bool has_mode, has_uid, has_gid;

@@ -196,15 +196,19 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	bxc_chan_stream *out = NULL;
 	const char *build;
 	int r = 0;
+	static const char *const kinds[] = {"token", "export", "secret", "ssh", "upload", "layout"};
 	bool bulk = bxc_str_eq(kind, "export") || bxc_str_eq(kind, "upload") || bxc_str_eq(kind, "layout");
-	if (!bulk && !bxc_str_eq(kind, "token") && !bxc_str_eq(kind, "secret"))
+	bool is_known = false;
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(kinds); i++)
+		is_known = is_known || bxc_str_eq(kind, kinds[i]);
+	if (!is_known)
 		r = bxc_err_set(&err, BXC_UNIMPLEMENTED, "unknown stream kind '%.64s'", kind);
 	if (r >= 0)
 		r = bxc_json_parse(bxc_slice_of(name, strlen(name)), &j, &err);
 	if (r >= 0)
 		r = bxc_json_need_str(j, "build", &build, &err);
 	if (r >= 0) {
-		session = bxc_build_session(p->link->c.build, build);
+		session = bxc_build_session(p->link->c.build, build, bxc_json_get_str(j, "task", NULL));
 		if (!session)
 			r = bxc_err_set(&err, BXC_NOT_FOUND, "the build has no client any more");
 	}

@@ -41,6 +41,8 @@ static const bxc_cfg_key keys[] = {
 		"mirrors, tried first: registry=mirror, e.g. docker.io=127.0.0.1:5000"},
 	{"registry.insecure", "BXC_REGISTRY_INSECURE", "insecure-registry", BXC_CFG_LIST, NULL,
 		"registries spoken to without TLS or without verifying it"},
+	{"entitlements", "BXC_ENTITLEMENTS", "allow-insecure-entitlement", BXC_CFG_LIST, NULL,
+		"what builds may be granted when they ask for it: network.host, security.insecure"},
 	{"no_worker_grace", "BXC_NO_WORKER_GRACE", "no-worker-grace", BXC_CFG_DURATION, "30s",
 		"how long a step waits for a worker of its platform"},
 	{"peer_grace", "BXC_PEER_GRACE", "peer-grace", BXC_CFG_DURATION, "20s",
@@ -198,6 +200,9 @@ static int start_build(struct coordinator *c, bxc_err **err)
 		r = bxc_http_client_new(&(bxc_http_client_config){0}, &c->http, err);
 	if (r < 0)
 		return r;
+	/* Whoever starts an embedded cluster is root on this machine as its steps would be. */
+	static char host[] = "network.host", insecure[] = "security.insecure";
+	static char *const all[] = {host, insecure, NULL};
 	const bxc_build_config bc = {
 		.loop = c->loop,
 		.pool = c->pool,
@@ -210,6 +215,7 @@ static int start_build(struct coordinator *c, bxc_err **err)
 		.hosts = c->hosts.v,
 		.n_hosts = c->hosts.n,
 		.peer_grace_ns = bxc_cfg_duration_ns(c->cfg, "peer_grace"),
+		.entitlements = bxc_cfg_bool(c->cfg, "embedded") ? all : bxc_cfg_list(c->cfg, "entitlements"),
 		.no_worker_grace_ns = bxc_cfg_duration_ns(c->cfg, "no_worker_grace"),
 	};
 	c->build = bxc_build_new(&bc);

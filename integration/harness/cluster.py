@@ -32,9 +32,10 @@ class Result:
 
 
 class Cluster:
-    def __init__(self, folder, workers=2, grace="5s", worker_args=()):
+    def __init__(self, folder, workers=2, grace="5s", worker_args=(), coordinator_args=()):
         self.folder = str(folder)
-        self.n_workers, self.grace, self.worker_args = workers, grace, list(worker_args)
+        self.n_workers, self.grace = workers, grace
+        self.worker_args, self.coordinator_args = list(worker_args), list(coordinator_args)
         self.coordinator = None
         self.workers, self.states = {}, {}
         self.http = None
@@ -52,7 +53,7 @@ class Cluster:
 
     def start_coordinator(self, listen="127.0.0.1:0", channel="tcp://127.0.0.1:0"):
         self.coordinator = procs.Daemon([procs.program("bxc-coordinator"), "--state-dir", self.path("coordinator"), "--listen", listen,
-                                         "--channel-listen", channel, "--peer-grace", self.grace, "--no-worker-grace", "2s"],
+                                         "--channel-listen", channel, "--peer-grace", self.grace, "--no-worker-grace", "2s"] + self.coordinator_args,
                                        self.path("coordinator.log")).start()
         self.http = self.coordinator.line
         return self.coordinator

@@ -52,8 +52,8 @@ def test_unknown_image_and_registry_down(two, reg, tmp_path):
 def test_unknown_and_unsupported_flags_are_usage_errors(two, tmp_path):
     r = two.build("--no-cahce", str(tmp_path), check=False)
     assert r.rc == 2 and "--no-cache" in r.err and len(r.err.strip().splitlines()) <= 2
-    r = two.build("--secret", "id=a", str(tmp_path), check=False)
-    assert r.rc == 2 and "--secret is not supported" in r.err
+    r = two.build("--policy", "a", str(tmp_path), check=False)
+    assert r.rc == 2 and "--policy is not supported" in r.err
 
 
 def test_unknown_instruction_is_named_with_a_suggestion(two, tmp_path):
@@ -62,8 +62,8 @@ def test_unknown_instruction_is_named_with_a_suggestion(two, tmp_path):
 
 
 def test_unsupported_instruction_form_is_named(two, reg, tmp_path):
-    text = told(two, tmp_path, "FROM %s\nRUN --mount=type=secret,id=a cat /run/secrets/a\n" % reg.ref("base:latest"))
-    assert "Dockerfile:2" in text and "secret" in text and "not supported" in text
+    text = told(two, tmp_path, "FROM %s\nRUN --device=vendor.com/a=b true\n" % reg.ref("base:latest"))
+    assert "Dockerfile:2" in text and 'device "vendor.com/a=b" is requested by the build but no worker offers devices' in text
 
 
 def test_failing_step_shows_log_excerpt_and_exit_code(two, reg, tmp_path):

@@ -80,6 +80,12 @@ typedef struct input {
 int input_open(job *j, const bxc_json *doc, input *ret, bxc_err **err);
 void input_close(job *j, input *in);
 
+/* What a step asks the client for (client.c). Made and closed on the thread that runs the step. */
+typedef struct client client;
+client *client_open(job *j);
+const bxc_exec_services *client_services(const client *c);
+void client_close(client *c);        /* ends the connections to agents and waits for their threads */
+
 int run_exec(job *j, bxc_err **err);
 int run_file(job *j, bxc_err **err);
 int run_checksum(job *j, bxc_err **err);

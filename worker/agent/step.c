@@ -155,6 +155,7 @@ int run_exec(job *j, bxc_err **err)
 	}
 	if (r >= 0) {
 		BXC_AUTOFREE uint64_t *generations = cache_generations(j, &s.v->op.exec);
+		client *cl = client_open(j);
 		const bxc_exec_job x = {
 			.id = j->name,
 			.op = &s.v->op.exec,
@@ -165,10 +166,12 @@ int run_exec(job *j, bxc_err **err)
 			.on_output = on_output,
 			.on_start = on_start,
 			.ud = j,
+			.services = client_services(cl),
 			.cancel = j->cancel,
 		};
 		bxc_exec_result res = {0};
 		r = bxc_exec_run(j->a->c.exec, &x, &res, err);
+		client_close(cl);
 		if (r >= 0)
 			j->result = step_result(s.output, res.size_bytes, res.duration_ns);
 	}

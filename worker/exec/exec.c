@@ -123,19 +123,23 @@ typedef struct step {
 	bxc_snap_staging *staging;	     /* the root's */
 	int root_fd;			     /* the root's mount */
 	BXC_ARR(bxc_snap_staging *) scratch; /* of binds whose writes are thrown away */
-	BXC_ARR(int) mount_fds; /* handed to the helper; [0] is root_fd, which is owned apart */
+	/* Handed to the helper; [0] is root_fd, which is owned apart as is that of priv. */
+	BXC_ARR(int) mount_fds;
 	bxc_helper_job helper;
 	BXC_ARR(bxc_exec__mount) mounts;
 	bxc_exec__stubs stubs;
 	bxc_exec__caches caches;
 	bxc_exec__user user;
+	bxc_exec__private priv;
 } step;
 
 static void step_done(step *s)
 {
 	for (size_t i = 1; i < s->mount_fds.n; i++)
-		bxc_cleanup_close(&s->mount_fds.v[i]);
+		if (s->mount_fds.v[i] != s->priv.mount_fd)
+			bxc_cleanup_close(&s->mount_fds.v[i]);
 	bxc_arr_done(&s->mount_fds);
+	bxc_exec__private_done(&s->priv);
 	bxc_cleanup_close(&s->root_fd);
 	BXC_ARR_FOREACH (g, &s->scratch)
 		bxc_snap_abort(*g);
@@ -166,7 +170,8 @@ static int check_mount(const bxc_exec_job *job, const bxc_op_mount *m, bool is_r
 			err, BXC_INVALID_ARGUMENT, "mount '%s' has no input %u", m->dest, m->input);
 	if (is_root && (m->kind != BXC_MOUNT_BIND || !bxc_str_eq(m->dest, "/")))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "the first mount must be the root");
-	if (!is_root && (m->dest[0] != '/' || !m->dest[1]))
+	bool is_variable = m->kind == BXC_MOUNT_SECRET && m->env && bxc_str_empty(m->dest);
+	if (!is_root && !is_variable && (m->dest[0] != '/' || !m->dest[1]))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid mount target '%s'", m->dest);
 	if (is_root && m->selector && !bxc_str_eq(m->selector, "/"))
 		return bxc_err_set(
@@ -175,12 +180,6 @@ static int check_mount(const bxc_exec_job *job, const bxc_op_mount *m, bool is_r
 		return bxc_err_set(err, BXC_UNIMPLEMENTED,
 			"results of mounts other than the root are not supported: '%s'", m->dest);
 	switch (m->kind) {
-	case BXC_MOUNT_SECRET:
-		return bxc_err_set(
-			err, BXC_UNIMPLEMENTED, "secret mounts are not supported: '%s'", m->dest);
-	case BXC_MOUNT_SSH:
-		return bxc_err_set(
-			err, BXC_UNIMPLEMENTED, "ssh mounts are not supported: '%s'", m->dest);
 	case BXC_MOUNT_CACHE:
 		if (m->input != BXC_DEF_NO_INPUT)
 			return bxc_err_set(err, BXC_UNIMPLEMENTED,
@@ -189,6 +188,8 @@ static int check_mount(const bxc_exec_job *job, const bxc_op_mount *m, bool is_r
 		return 0;
 	case BXC_MOUNT_BIND:
 	case BXC_MOUNT_TMPFS:
+	case BXC_MOUNT_SECRET:
+	case BXC_MOUNT_SSH:
 	default:
 		return 0;
 	}
@@ -209,10 +210,6 @@ static int check_job(const bxc_exec_job *job, bxc_err **err)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"a step needs a command, a root, and at most %u mounts",
 			BXC_EXEC__MAX_MOUNTS);
-	if (op->insecure)
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "insecure steps are not supported");
-	if (!bxc_str_empty(op->cgroup_parent))
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "cgroup parents are not supported");
 	for (size_t i = 0; i < op->mounts.n; i++) {
 		int r = check_mount(job, &op->mounts.v[i], i == 0, err);
 		if (r < 0)
@@ -223,7 +220,7 @@ static int check_job(const bxc_exec_job *job, bxc_err **err)
 
 static int make_bundle(step *s, bxc_err **err)
 {
-	static const char *const parts[] = {"rootfs", "m", "b"};
+	static const char *const parts[] = {"rootfs", "m", "b", "s"};
 	if (mkdirat(s->x->run_fd, s->job->id, 0700) < 0)
 		return bxc_err_errno(err, errno, "make the bundle of step '%s'", s->job->id);
 	int r = bxc_fs_open_dir(s->x->run_fd, s->job->id, &s->bundle_fd, err);
@@ -326,9 +323,50 @@ static int prepare_bind(step *s, const bxc_op_mount *m, size_t i, bxc_exec__moun
 	return 0;
 }
 
+/* The tmpfs of the step is made for the first secret or agent. */
+static int open_private(step *s, bxc_err **err)
+{
+	if (!bxc_exec__needs_private(s->job->op))
+		return 0;
+	int r = bxc_exec__private_open(&s->priv, s->job->op, err);
+	if (r < 0)
+		return r;
+	BXC_AUTOFREE char *at = bxc_str_fmt("%s/s", s->bundle);
+	bxc_helper_add_mount(&s->helper, hand_over(s, s->priv.mount_fd), at);
+	return 0;
+}
+
+/* 1: the client has none and the step can do without. */
+static int prepare_private(step *s, const bxc_op_mount *m, size_t i, bxc_err **err)
+{
+	bool is_secret = m->kind == BXC_MOUNT_SECRET, is_there = false;
+	BXC_AUTOFREE char *name = bxc_str_fmt("%zu", i);
+	int r = is_secret ? bxc_exec__private_secret(
+				    &s->priv, s->job->services, m, name, &is_there, err)
+			  : bxc_exec__private_agent(
+				    &s->priv, s->job->services, m, name, &is_there, err);
+	if (r < 0)
+		return r;
+	if (!is_there || bxc_str_empty(m->dest))
+		return 1;
+	bxc_exec__mount *out = bxc_arr_push(&s->mounts);
+	out->dest = m->dest;
+	set_bind(out, is_secret);
+	bxc_strv_push(&out->options, "nosuid");
+	bxc_strv_push(&out->options, "nodev");
+	bxc_strv_push(&out->options, "noexec");
+	out->source = bxc_str_fmt("%s/s/%s", s->bundle, name);
+	return 0;
+}
+
+/* 1: there is nothing to mount. */
 static int prepare_mount(step *s, size_t i, bool *ret_is_dir, bxc_err **err)
 {
 	const bxc_op_mount *m = &s->job->op->mounts.v[i];
+	if (m->kind == BXC_MOUNT_SECRET || m->kind == BXC_MOUNT_SSH) {
+		*ret_is_dir = false;
+		return prepare_private(s, m, i, err);
+	}
 	bxc_exec__mount *out = bxc_arr_push(&s->mounts);
 	out->dest = m->dest;
 	*ret_is_dir = true;
@@ -370,15 +408,18 @@ static bool lies_in_a_mount(const step *s, const char *dest)
 	for (const char *const *d = bxc_exec__default_dests; *d; d++)
 		if (is_below(dest, *d))
 			return true;
-	for (size_t i = 1; i < s->job->op->mounts.n; i++)
-		if (is_below(dest, s->job->op->mounts.v[i].dest))
+	for (size_t i = 1; i < s->job->op->mounts.n; i++) {
+		const char *at = s->job->op->mounts.v[i].dest;
+		/* A secret that is only a variable is nowhere. */
+		if (!bxc_str_empty(at) && is_below(dest, at))
 			return true;
+	}
 	return false;
 }
 
 static int prepare_mounts(step *s, bxc_err **err)
 {
-	int r = 0;
+	int r = open_private(s, err);
 	for (const char *const *d = bxc_exec__default_dests; r == 0 && *d; d++)
 		if (!lies_in_a_mount(s, *d))
 			r = bxc_exec__stub_make(
@@ -389,8 +430,10 @@ static int prepare_mounts(step *s, bxc_err **err)
 		r = prepare_mount(s, i, &is_dir, err);
 		if (r == 0 && !lies_in_a_mount(s, dest))
 			r = bxc_exec__stub_make(s->root_fd, dest, is_dir, &s->stubs, err);
+		if (r == 1)
+			r = 0;
 	}
-	return r;
+	return r < 0 ? r : bxc_exec__private_masks(&s->priv, err);
 }
 
 /* "process "..." did not complete successfully: <text>": what the step itself did wrong. */
@@ -461,13 +504,16 @@ static int write_files(step *s, bxc_err **err)
 		.hosts = hosts_path,
 		.mounts = s->mounts.v,
 		.n_mounts = s->mounts.n,
+		.env = s->priv.env.v,
+		.n_env = s->priv.env.n,
 	};
 	BXC_AUTOJSON bxc_json *j = NULL;
 	r = bxc_exec__spec_json(&spec, &j, err);
 	if (r < 0)
 		return r;
 	BXC_AUTOFREE char *text = bxc_json_print(j);
-	return put_file(s, "config.json", text, strlen(text), err);
+	return s->priv.env.n ? bxc_exec__private_config(&s->priv, text, err)
+			     : put_file(s, "config.json", text, strlen(text), err);
 }
 
 /* crun's last complaint; NULL: none. Owned. */
@@ -534,7 +580,9 @@ static int launch(step *s, bxc_exec_result *result, bxc_err **err)
 	char ***v = &s->helper.argv;
 	bxc_strv_push(v, s->x->crun);
 	bxc_strv_push(v, "--root");
-	bxc_strv_pushf(v, "%s/state", s->bundle);
+	/* crun keeps a copy of config.json in its state: with values of secrets both are private. */
+	const char *private_part = s->priv.env.n ? "/s" : "";
+	bxc_strv_pushf(v, "%s%s/state", s->bundle, private_part);
 	bxc_strv_push(v, "--log");
 	bxc_strv_pushf(v, "%s/crun.log", s->bundle);
 	bxc_strv_push(v, "--log-format");
@@ -545,6 +593,8 @@ static int launch(step *s, bxc_exec_result *result, bxc_err **err)
 	bxc_strv_push(v, "run");
 	bxc_strv_push(v, "--bundle");
 	bxc_strv_push(v, s->bundle);
+	bxc_strv_push(v, "--config");
+	bxc_strv_pushf(v, "%s%s/config.json", s->bundle, private_part);
 	bxc_strv_push(v, s->job->id);
 	const bxc_exec__launch l = {
 		.x = s->x,
@@ -552,6 +602,7 @@ static int launch(step *s, bxc_exec_result *result, bxc_err **err)
 		.helper = &s->helper,
 		.mount_fds = s->mount_fds.v,
 		.n_mount_fds = s->mount_fds.n,
+		.priv = &s->priv,
 	};
 	bxc_exec__outcome outcome;
 	int r = bxc_exec__run_helper(&l, &outcome, err);
@@ -634,6 +685,7 @@ int bxc_exec_run(bxc_exec *x, const bxc_exec_job *job, bxc_exec_result *ret, bxc
 	if (r < 0)
 		return r;
 	step s = {.x = x, .job = job, .bundle_fd = -1, .root_fd = -1};
+	bxc_exec__private_init(&s.priv);
 	bxc_exec_result result = {0};
 	BXC_AUTOERR bxc_err *why = NULL;
 	r = run_step(&s, &result, &why);

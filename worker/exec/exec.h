@@ -6,12 +6,16 @@
  * The step helper (bxc-exec) enters a private mount namespace and becomes crun; neither outlives
  * this process. Nothing is left of a container when bxc_exec_run() returns. Needs root.
  *
- * Not supported yet, with a plain BXC_UNIMPLEMENTED: secret and ssh mounts, insecure steps, cgroup
- * parents, results of mounts other than the root, cache mounts that start from an input.
+ * Secrets and sockets of agents lie in a tmpfs that only the step sees; values of secrets are
+ * replaced by "****" in what the command prints.
+ *
+ * Not supported yet, with a plain BXC_UNIMPLEMENTED: results of mounts other than the root, cache
+ * mounts that start from an input.
  */
 #pragma once
 
 #include "common/base/err.h"
+#include "common/base/secret.h"
 #include "common/definition/definition.h"
 #include "common/loop/pool.h"
 #include "worker/snapshot/snapshot.h"
@@ -39,6 +43,20 @@ typedef struct bxc_exec_input {
 	int tree_fd; /* -1: `layers` count; else a folder with the content, only bound read-only */
 } bxc_exec_input;
 
+#define BXC_EXEC_SECRET_MAX (500u << 10) /* bytes of one secret */
+
+/* What a step may ask the client of its build for. Called on the thread that runs the step. */
+typedef struct bxc_exec_services {
+	/* BXC_NOT_FOUND: the client has none of this name. */
+	int (*secret)(const char *id, bxc_secret **ret, void *ud, bxc_err **err);
+	/* Does the client forward this agent? BXC_NOT_FOUND: no. */
+	int (*agent_check)(const char *id, void *ud, bxc_err **err);
+	/* A process of the step connected to the agent's socket: serves the connection, which is
+	 * owned by the callee from here on, without blocking the caller. */
+	void (*agent_connect)(const char *id, int fd_take, void *ud);
+	void *ud;
+} bxc_exec_services;
+
 typedef struct bxc_exec_job {
 	const char *id; /* unique on this worker: [a-z0-9-], at most 64 */
 	const bxc_op_exec *op;
@@ -54,6 +72,7 @@ typedef struct bxc_exec_job {
 	/* The command is about to run; may be NULL. */
 	void (*on_start)(void *ud);
 	void *ud;
+	const bxc_exec_services *services; /* NULL: there are no secrets and no agents */
 	bxc_cancel *cancel; /* may be NULL; fired: everything is killed, BXC_CANCELED */
 } bxc_exec_job;
 

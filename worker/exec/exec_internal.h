@@ -11,6 +11,8 @@
 #include "worker/helper/helper.h"
 
 #define BXC_EXEC__MAX_MOUNTS 200u
+#define BXC_EXEC__MAX_AGENTS 16u
+#define BXC_EXEC__CHUNK	     (32u << 10) /* of output, at most */
 #define BXC_EXEC__PATH	     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define BXC_EXEC__PATH_ENV   "PATH=" BXC_EXEC__PATH
 
@@ -21,6 +23,7 @@ struct bxc_exec {
 	char *run_dir, *caches_dir; /* absolute, resolved */
 	bxc_cg *cg;
 	char *cgroup_parent; /* NULL: no groups */
+	char *memory_base;   /* absolute folder of groups in the v1 memory hierarchy */
 	char *memory_parent; /* absolute folder in the v1 memory hierarchy; NULL: none */
 	/* Rank 1: the use of cache mounts. Never held over I/O. */
 	pthread_mutex_t lock;
@@ -60,6 +63,53 @@ BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m,
 	uint64_t generation, bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err);
 void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held);
 
+/* ---- mask.c: values of secrets in output ---- */
+typedef struct bxc_exec__masks bxc_exec__masks; /* immutable */
+typedef struct bxc_exec__mask bxc_exec__mask;	/* one stream */
+BXC_MUST_CHECK int bxc_exec__masks_new(
+	const bxc_secret *const *values, size_t n, bxc_exec__masks **ret, bxc_err **err);
+void bxc_exec__masks_free(bxc_exec__masks *m);
+bxc_exec__mask *bxc_exec__mask_new(const bxc_exec__masks *masks); /* borrowed */
+void bxc_exec__mask_free(bxc_exec__mask *m);
+/* At most BXC_EXEC__CHUNK bytes; gives fn what is decided. */
+void bxc_exec__mask_feed(bxc_exec__mask *m, const void *p, size_t n,
+	void (*fn)(const void *p, size_t n, void *ud), void *ud);
+/* The stream has ended: gives the rest. */
+void bxc_exec__mask_end(
+	bxc_exec__mask *m, void (*fn)(const void *p, size_t n, void *ud), void *ud);
+
+/* ---- private.c: secrets and agents ---- */
+typedef struct bxc_exec__agent {
+	const char *id; /* borrowed from the op */
+	int fd;		/* listens, non-blocking */
+} bxc_exec__agent;
+typedef struct bxc_exec__variable {
+	const char *name; /* borrowed from the op */
+	const bxc_secret *value;
+	char *marker; /* stands for the value until the file is written */
+} bxc_exec__variable;
+typedef struct bxc_exec__private {
+	int mount_fd; /* a detached tmpfs */
+	BXC_ARR(bxc_exec__agent) agents;
+	BXC_ARR(bxc_exec__variable) env;
+	BXC_ARR(bxc_secret *) values;
+	bxc_exec__masks *masks; /* NULL: no secrets */
+} bxc_exec__private;
+void bxc_exec__private_init(bxc_exec__private *p);
+void bxc_exec__private_done(bxc_exec__private *p);
+bool bxc_exec__needs_private(const bxc_op_exec *op);
+BXC_MUST_CHECK int bxc_exec__private_open(
+	bxc_exec__private *p, const bxc_op_exec *op, bxc_err **err);
+/* Make the file or socket `name` in the tmpfs; not there: optional, and the client has none. */
+BXC_MUST_CHECK int bxc_exec__private_secret(bxc_exec__private *p, const bxc_exec_services *s,
+	const bxc_op_mount *m, const char *name, bool *ret_is_there, bxc_err **err);
+BXC_MUST_CHECK int bxc_exec__private_agent(bxc_exec__private *p, const bxc_exec_services *s,
+	const bxc_op_mount *m, const char *name, bool *ret_is_there, bxc_err **err);
+/* All secrets are there. */
+BXC_MUST_CHECK int bxc_exec__private_masks(bxc_exec__private *p, bxc_err **err);
+/* Writes config.json into the tmpfs, values in place of their markers. */
+BXC_MUST_CHECK int bxc_exec__private_config(bxc_exec__private *p, const char *text, bxc_err **err);
+
 /* ---- spec.c: config.json ---- */
 typedef struct bxc_exec__mount {
 	const char *dest;
@@ -75,6 +125,8 @@ typedef struct bxc_exec__spec {
 	const char *resolv_conf, *hosts; /* files of the bundle */
 	const bxc_exec__mount *mounts;	 /* of the op */
 	size_t n_mounts;
+	const bxc_exec__variable *env; /* after the op's */
+	size_t n_env;
 } bxc_exec__spec;
 BXC_MUST_CHECK int bxc_exec__spec_json(const bxc_exec__spec *s, bxc_json **ret, bxc_err **err);
 /* Where runtimes mount by themselves; strv. */
@@ -96,6 +148,7 @@ typedef struct bxc_exec__launch {
 	bxc_helper_job *helper; /* complete but for the control groups */
 	const int *mount_fds;	/* what the helper's numbers stand for: FIRST_FD + i */
 	size_t n_mount_fds;
+	const bxc_exec__private *priv;
 } bxc_exec__launch;
 /* Starts the helper, passes output on, waits. BXC_CANCELED after everything was killed. */
 BXC_MUST_CHECK int bxc_exec__run_helper(

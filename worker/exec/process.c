@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "common/base/clock.h"
@@ -18,7 +19,7 @@
 #include "common/os/proc.h"
 #include "worker/exec/exec_internal.h"
 
-#define CHUNK	      (32u << 10)
+#define CHUNK	      BXC_EXEC__CHUNK
 #define STATUS_MAX    (16u << 10)
 #define KILL_WAIT_NS  (10 * BXC_NS_PER_S)
 #define GROUP_WAIT_MS 5000
@@ -84,7 +85,8 @@ int bxc_exec__groups_open(bxc_exec *x, const char *parent, bxc_err **err)
 		/* Another view of the hierarchy than our mount's: a container without its own
 		 * cgroup namespace. */
 		bool is_seen = stat(base, &st) == 0;
-		BXC_AUTOFREE char *dir = bxc_str_fmt("%s/%s", is_seen ? base : memory, parent);
+		x->memory_base = bxc_strdup(is_seen ? base : memory);
+		BXC_AUTOFREE char *dir = bxc_str_fmt("%s/%s", x->memory_base, parent);
 		r = bxc_fs_make_dirs(AT_FDCWD, dir, 0755, &why);
 		if (r == 0) {
 			remove_v1_children(dir);
@@ -105,6 +107,7 @@ void bxc_exec__groups_close(bxc_exec *x)
 		(void)rmdir(x->memory_parent);
 	free(x->cgroup_parent);
 	free(x->memory_parent);
+	free(x->memory_base);
 	bxc_cg_free(x->cg);
 }
 
@@ -114,16 +117,26 @@ typedef struct groups {
 	int unified_fd, memory_fd;
 } groups;
 
-static int groups_make(bxc_exec *x, const char *id, groups *g, bxc_err **err)
+static int groups_make(
+	bxc_exec *x, const bxc_op_exec *op, const char *id, groups *g, bxc_err **err)
 {
+	/* The group that is asked for is made where it is missing, and stays. */
+	const char *asked = bxc_str_empty(op->cgroup_parent) ? NULL : op->cgroup_parent;
+	if (asked && !x->cgroup_parent && !x->memory_parent)
+		return bxc_err_set(err, BXC_UNIMPLEMENTED,
+			"cgroup parent '%s': this worker has no control groups", asked);
+	while (asked && *asked == '/')
+		asked++;
 	if (x->cgroup_parent) {
-		g->unified = bxc_str_fmt("%s/%s", x->cgroup_parent, id);
+		g->unified = asked ? bxc_str_fmt("%s/bxc-%s", asked, id)
+				   : bxc_str_fmt("%s/%s", x->cgroup_parent, id);
 		int r = bxc_cg_create(x->cg, g->unified, &g->unified_fd, err);
 		if (r < 0)
 			return r;
 	}
 	if (x->memory_parent) {
-		g->memory = bxc_str_fmt("%s/%s", x->memory_parent, id);
+		g->memory = asked ? bxc_str_fmt("%s/%s/bxc-%s", x->memory_base, asked, id)
+				  : bxc_str_fmt("%s/%s", x->memory_parent, id);
 		int r = bxc_fs_make_dirs(AT_FDCWD, g->memory, 0755, err);
 		if (r == 0)
 			r = bxc_fs_open_dir(AT_FDCWD, g->memory, &g->memory_fd, err);
@@ -164,6 +177,7 @@ typedef struct running {
 	int out_fd[2], status_fd; /* our ends; -1 once they have ended */
 	bxc_buf status;
 	uint8_t *chunk;
+	bxc_exec__mask *mask[2]; /* NULL: no secrets */
 	bool is_started, is_killed;
 	int64_t started_ns, kill_deadline_ns;
 } running;
@@ -172,6 +186,33 @@ static void close_fd(int *fd)
 {
 	bxc_cleanup_close(fd);
 	*fd = -1;
+}
+
+typedef struct output {
+	const bxc_exec_job *job;
+	int stream;
+} output;
+
+static void put_output(const void *p, size_t n, void *ud)
+{
+	const output *o = ud;
+	o->job->on_output(o->stream, p, n, o->job->ud);
+}
+
+/* n 0: the stream has ended. */
+static void pass_on(running *p, int which, size_t n)
+{
+	output o = {p->l->job, which + 1};
+	if (!o.job->on_output)
+		return;
+	if (!p->mask[which]) {
+		if (n)
+			put_output(p->chunk, n, &o);
+	} else if (n) {
+		bxc_exec__mask_feed(p->mask[which], p->chunk, n, put_output, &o);
+	} else {
+		bxc_exec__mask_end(p->mask[which], put_output, &o);
+	}
 }
 
 /* What is there to read, without waiting; at most one chunk unless `all`. */
@@ -188,14 +229,16 @@ static int pump(running *p, int which, bool all, bxc_err **err)
 			return bxc_err_errno(err, errno, "read output");
 		if (n == 0) {
 			close_fd(fd);
+			if (which != 2)
+				pass_on(p, which, 0);
 			break;
 		}
 		if (which == 2) {
 			int r = bxc_buf_append(&p->status, p->chunk, (size_t)n, err);
 			if (r < 0)
 				return r;
-		} else if (p->l->job->on_output) {
-			p->l->job->on_output(which + 1, p->chunk, (size_t)n, p->l->job->ud);
+		} else {
+			pass_on(p, which, (size_t)n);
 		}
 		if (!all)
 			break;
@@ -219,24 +262,41 @@ static int kill_step(running *p, bxc_err **err)
 	return r;
 }
 
+#define FIXED_FDS 5u
+
+static void accept_all(const running *p, const bxc_exec__agent *a)
+{
+	const bxc_exec_services *s = p->l->job->services;
+	for (;;) {
+		int fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		s->agent_connect(a->id, fd, s->ud);
+	}
+}
+
 static int watch(running *p, bxc_err **err)
 {
 	bxc_cancel *cancel = p->l->job->cancel;
+	const bxc_exec__private *priv = p->l->priv;
 	unsigned kills = 0;
 	for (;;) {
-		struct pollfd fds[] = {
+		struct pollfd fds[FIXED_FDS + BXC_EXEC__MAX_AGENTS] = {
 			{.fd = p->out_fd[0], .events = POLLIN},
 			{.fd = p->out_fd[1], .events = POLLIN},
 			{.fd = p->status_fd, .events = POLLIN},
 			{.fd = bxc_proc_pidfd(p->proc), .events = POLLIN},
 			{.fd = p->is_killed ? -1 : bxc_cancel_fd(cancel), .events = POLLIN},
 		};
+		for (size_t i = 0; i < priv->agents.n; i++)
+			fds[FIXED_FDS + i] = (struct pollfd){
+				.fd = priv->agents.v[i].fd, .events = POLLIN};
 		int timeout_ms = -1;
 		if (p->is_killed) {
 			int64_t left = p->kill_deadline_ns - bxc_clock_mono_ns();
 			timeout_ms = left <= 0 ? 0 : (int)(left / BXC_NS_PER_MS) + 1;
 		}
-		int n = poll(fds, BXC_ARRAY_SIZE(fds), timeout_ms);
+		int n = poll(fds, FIXED_FDS + priv->agents.n, timeout_ms);
 		if (n < 0 && errno != EINTR)
 			return bxc_err_errno(err, errno, "poll");
 		for (int i = 0; n > 0 && i < 3; i++) {
@@ -244,6 +304,9 @@ static int watch(running *p, bxc_err **err)
 			if (r < 0)
 				return r;
 		}
+		for (size_t i = 0; n > 0 && i < priv->agents.n; i++)
+			if (fds[FIXED_FDS + i].revents)
+				accept_all(p, &priv->agents.v[i]);
 		if (n > 0 && fds[3].revents)
 			return 0;
 		bool late = p->is_killed && bxc_clock_mono_ns() >= p->kill_deadline_ns;
@@ -380,9 +443,11 @@ int bxc_exec__run_helper(const bxc_exec__launch *l, bxc_exec__outcome *ret, bxc_
 		.status = BXC_BUF_INIT(STATUS_MAX),
 		.chunk = bxc_malloc(CHUNK),
 	};
+	for (size_t i = 0; l->priv->masks && i < BXC_ARRAY_SIZE(p.mask); i++)
+		p.mask[i] = bxc_exec__mask_new(l->priv->masks);
 	groups g = {.unified_fd = -1, .memory_fd = -1};
 	bxc_exec__outcome outcome = {0};
-	r = groups_make(l->x, l->job->id, &g, err);
+	r = groups_make(l->x, l->job->op, l->job->id, &g, err);
 	if (r == 0)
 		r = run(&p, &g, &outcome, err);
 	bxc_proc_free(p.proc);
@@ -392,6 +457,9 @@ int bxc_exec__run_helper(const bxc_exec__launch *l, bxc_exec__outcome *ret, bxc_
 	close_fd(&p.out_fd[1]);
 	close_fd(&p.status_fd);
 	bxc_buf_done(&p.status);
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(p.mask); i++)
+		bxc_exec__mask_free(p.mask[i]);
+	explicit_bzero(p.chunk, CHUNK);
 	free(p.chunk);
 	if (r == 0)
 		*ret = outcome;

@@ -5,6 +5,9 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "common/base/str.h"
 #include "worker/exec/exec_internal.h"
@@ -14,6 +17,22 @@
 static const char *const capabilities[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID",
 	"CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP",
 	"CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"};
+
+/* By number, from linux/capability.h. An insecure step gets those of them that we have. */
+static const char *const all_capabilities[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE",
+	"CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
+	"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE",
+	"CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN",
+	"CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG",
+	"CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
+	"CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"};
+
+/* Given to an insecure step where this host has them. */
+static const char *const insecure_devices[] = {"/dev/kmsg", "/dev/fuse", "/dev/kvm",
+	"/dev/net/tun", "/dev/loop-control", "/dev/loop0", "/dev/loop1", "/dev/loop2", "/dev/loop3",
+	"/dev/loop4", "/dev/loop5", "/dev/loop6", "/dev/loop7"};
 
 static const char *const masked_paths[] = {"/proc/acpi", "/proc/asound", "/proc/interrupts",
 	"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
@@ -65,8 +84,11 @@ char *bxc_exec__hosts(const bxc_op_exec *op)
 		hostname(op));
 	for (char **h = op->extra_hosts; h && *h; h++) {
 		const char *eq = strchr(*h, '=');
+		/* Steps use the network of this host. */
+		const char *ip = eq && bxc_str_eq(eq + 1, "host-gateway") ? "127.0.0.1" : NULL;
 		if (eq)
-			bxc_buf_addf(&b, "%s\t%.*s\n", eq + 1, (int)(eq - *h), *h);
+			bxc_buf_addf(
+				&b, "%s\t%.*s\n", ip ? ip : eq + 1, (int)(eq - *h), *h);
 	}
 	return bxc_buf_steal(&b);
 }
@@ -94,17 +116,33 @@ char *bxc_exec__quote(const char *s)
 
 /* ---- process ---- */
 
-static void add_env(bxc_json *process, const bxc_op_exec *op)
+static bool is_secret(const bxc_exec__spec *s, const char *entry)
 {
+	for (size_t i = 0; i < s->n_env; i++) {
+		size_t n = strlen(s->env[i].name);
+		if (strncmp(entry, s->env[i].name, n) == 0 && entry[n] == '=')
+			return true;
+	}
+	return false;
+}
+
+static void add_env(bxc_json *process, const bxc_exec__spec *s)
+{
+	const bxc_op_exec *op = s->op;
 	bxc_json *env = bxc_json_add_array(process, "env");
 	if (!bxc_env_get(op->env, "PATH"))
 		bxc_json_push_str(env, BXC_EXEC__PATH_ENV);
 	for (char **e = op->env; e && *e; e++)
-		bxc_json_push_str(env, *e);
+		if (!is_secret(s, *e))
+			bxc_json_push_str(env, *e);
 	for (char **e = op->proxy_env; e && *e; e++) {
 		BXC_AUTOFREE char *key = bxc_strndup(*e, strcspn(*e, "="));
 		if (!bxc_env_get(op->env, key))
 			bxc_json_push_str(env, *e);
+	}
+	for (size_t i = 0; i < s->n_env; i++) {
+		BXC_AUTOFREE char *entry = bxc_str_fmt("%s=%s", s->env[i].name, s->env[i].marker);
+		bxc_json_push_str(env, entry);
 	}
 }
 
@@ -156,12 +194,21 @@ static int add_process(bxc_json *j, const bxc_exec__spec *s, bxc_err **err)
 	for (size_t i = 0; i < s->user->groups.n; i++)
 		bxc_json_push_take(groups, bxc_json_new_i64(s->user->groups.v[i]));
 	bxc_json_set_strv(p, "args", s->op->args);
-	add_env(p, s->op);
+	add_env(p, s);
 	BXC_AUTOFREE char *cwd = bxc_exec__cwd(s->op);
 	bxc_json_set_str(p, "cwd", cwd);
 	bxc_json *caps = bxc_json_add_object(p, "capabilities");
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(sets); i++)
-		add_strings(caps, sets[i], capabilities, BXC_ARRAY_SIZE(capabilities));
+	const char *own[BXC_ARRAY_SIZE(all_capabilities)];
+	size_t n_own = 0;
+	for (size_t i = 0; s->op->insecure && i < BXC_ARRAY_SIZE(all_capabilities); i++)
+		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1)
+			own[n_own++] = all_capabilities[i];
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(sets); i++) {
+		if (s->op->insecure)
+			add_strings(caps, sets[i], own, n_own);
+		else
+			add_strings(caps, sets[i], capabilities, BXC_ARRAY_SIZE(capabilities));
+	}
 	bxc_json_set_bool(p, "noNewPrivileges", false);
 	return add_rlimits(p, s->op->ulimits, err);
 }
@@ -196,8 +243,11 @@ static void add_mounts(bxc_json *j, const bxc_exec__spec *s)
 		"nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
 	add_mount(l, "/dev/shm", "tmpfs", "shm", shm);
 	add_mount(l, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
-	add_mount(l, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro");
-	add_mount(l, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro");
+	const char *ro = s->op->insecure ? "rw" : "ro";
+	BXC_AUTOFREE char *sys = bxc_str_fmt("nosuid,noexec,nodev,%s", ro);
+	BXC_AUTOFREE char *cgroup = bxc_str_fmt("nosuid,noexec,nodev,relatime,%s", ro);
+	add_mount(l, "/sys", "sysfs", "sysfs", sys);
+	add_mount(l, "/sys/fs/cgroup", "cgroup", "cgroup", cgroup);
 	add_mount(l, "/etc/resolv.conf", "bind", s->resolv_conf, "bind,ro,rprivate");
 	add_mount(l, "/etc/hosts", "bind", s->hosts, "bind,ro,rprivate");
 	for (size_t i = 0; i < s->n_mounts; i++) {
@@ -244,6 +294,22 @@ static void add_seccomp(bxc_json *l)
 	refuse(calls, clone3_name, 1, ENOSYS);
 }
 
+static void add_devices(bxc_json *l)
+{
+	bxc_json *list = bxc_json_add_array(l, "devices");
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(insecure_devices); i++) {
+		struct stat st;
+		if (stat(insecure_devices[i], &st) < 0 || !(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+			continue;
+		bxc_json *d = bxc_json_push_object(list);
+		bxc_json_set_str(d, "path", insecure_devices[i]);
+		bxc_json_set_str(d, "type", S_ISCHR(st.st_mode) ? "c" : "b");
+		bxc_json_set_i64(d, "major", major(st.st_rdev));
+		bxc_json_set_i64(d, "minor", minor(st.st_rdev));
+		bxc_json_set_i64(d, "fileMode", st.st_mode & 0777);
+	}
+}
+
 static void add_linux(bxc_json *j, const bxc_op_exec *op)
 {
 	static const char *const spaces[] = {"pid", "ipc", "uts", "mount", "cgroup"};
@@ -253,6 +319,10 @@ static void add_linux(bxc_json *j, const bxc_op_exec *op)
 		bxc_json_set_str(bxc_json_push_object(ns), "type", spaces[i]);
 	if (op->net == BXC_NET_NONE)
 		bxc_json_set_str(bxc_json_push_object(ns), "type", "network");
+	if (op->insecure) {
+		add_devices(l);
+		return;
+	}
 	add_seccomp(l);
 	add_strings(l, "maskedPaths", masked_paths, BXC_ARRAY_SIZE(masked_paths));
 	add_strings(l, "readonlyPaths", readonly_paths, BXC_ARRAY_SIZE(readonly_paths));
