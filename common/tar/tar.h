@@ -61,8 +61,6 @@ BXC_MUST_CHECK int bxc_tar_reader_next(bxc_tar_reader *r, const bxc_tar_entry **
 BXC_MUST_CHECK ssize_t bxc_tar_reader_read(bxc_tar_reader *r, void *p, size_t n, bxc_err **err);
 void bxc_tar_reader_free(bxc_tar_reader *r);
 BXC_DEFINE_CLEANUP(bxc_tar_reader, bxc_tar_reader_free);
-/* True when the first bytes (up to 1 MiB of decompressed data) parse as the header of a tar. */
-bool bxc_tar_looks_like(bxc_slice head);
 
 /* Are these the first bytes (a few KiB) of a build context, and not of a Dockerfile: a tar, or what gzip, bzip2, xz or zstd made? */
 bool bxc_tar_is_context(bxc_slice head);

@@ -14,7 +14,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "common/tar/tar.h"
+#include "common/tar/tar_internal.h"
 
 #define IN_BUF	   (128u << 10)
 #define XATTRS_MAX 1000u
@@ -71,24 +71,22 @@ static int invalid(const char *what, bxc_err **err)
 	return bxc_err_set(err, BXC_DATA_LOSS, "damaged tar: %s", what);
 }
 
-static bool starts_with(const bxc_tar_reader *r, const char *magic, size_t n)
+/* zstd also begins with a frame that is to be skipped. */
+static bool is_skippable_zstd(const bxc_tar_reader *r)
 {
-	return r->n_head >= n && memcmp(r->in, magic, n) == 0;
-}
-
-/* zstd: a frame, or one to be skipped before it. */
-static bool is_zstd(const bxc_tar_reader *r)
-{
-	return starts_with(r, "\x28\xb5\x2f\xfd", 4) ||
-	       (r->n_head >= 4 && (r->in[0] & 0xf0) == 0x50 &&
-		       memcmp(r->in + 1, "\x2a\x4d\x18", 3) == 0);
+	return r->n_head >= 4 && (r->in[0] & 0xf0) == 0x50 &&
+	       memcmp(r->in + 1, "\x2a\x4d\x18", 3) == 0;
 }
 
 /* Reads ahead to see how the whole is compressed. */
 static int choose_filter(bxc_tar_reader *r, bxc_err **err)
 {
-	static const size_t want = 6;
-	while (r->n_head < want) {
+	static const int filters[] = {[TAR_PLAIN] = ARCHIVE_FILTER_NONE,
+		[TAR_BZIP2] = ARCHIVE_FILTER_BZIP2,
+		[TAR_GZIP] = ARCHIVE_FILTER_GZIP,
+		[TAR_XZ] = ARCHIVE_FILTER_XZ,
+		[TAR_ZSTD] = ARCHIVE_FILTER_ZSTD};
+	while (r->n_head < TAR_MAGIC_MAX) {
 		ssize_t n = r->source(r->in + r->n_head, IN_BUF - r->n_head, r->ud, err);
 		if (n < 0)
 			return (int)n;
@@ -96,15 +94,8 @@ static int choose_filter(bxc_tar_reader *r, bxc_err **err)
 			break;
 		r->n_head += (size_t)n;
 	}
-	int filter = ARCHIVE_FILTER_NONE;
-	if (starts_with(r, "BZh", 3))
-		filter = ARCHIVE_FILTER_BZIP2;
-	else if (starts_with(r, "\xfd\x37\x7a\x58\x5a\x00", 6))
-		filter = ARCHIVE_FILTER_XZ;
-	else if (starts_with(r, "\x1f\x8b\x08", 3))
-		filter = ARCHIVE_FILTER_GZIP;
-	else if (is_zstd(r))
-		filter = ARCHIVE_FILTER_ZSTD;
+	int filter = is_skippable_zstd(r) ? ARCHIVE_FILTER_ZSTD
+					  : filters[tar_packing_of(bxc_slice_of(r->in, r->n_head))];
 	if (filter != ARCHIVE_FILTER_NONE && archive_read_append_filter(r->a, filter) != ARCHIVE_OK)
 		return bxc_err_set(err, BXC_UNIMPLEMENTED,
 			"libarchive cannot undo this compression: %s", archive_error_string(r->a));
@@ -305,14 +296,4 @@ ssize_t bxc_tar_slice_source(void *p, size_t n, void *ud, bxc_err **err)
 	s->p += n;
 	s->n -= n;
 	return (ssize_t)n;
-}
-
-bool bxc_tar_looks_like(bxc_slice head)
-{
-	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
-	const bxc_tar_entry *e = NULL;
-	if (head.n < 512)
-		return false;
-	return bxc_tar_reader_new(bxc_tar_slice_source, &head, &r, NULL) == 0 &&
-	       bxc_tar_reader_next(r, &e, NULL) > 0;
 }

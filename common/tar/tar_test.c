@@ -460,15 +460,15 @@ static void tars_are_told_from_other_files(void **state)
 	(void)state;
 	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BUF_MAX);
 	write_samples(&b);
-	assert_true(bxc_tar_looks_like(bxc_buf_slice(&b)));
-	assert_true(bxc_tar_looks_like(bxc_slice_of(b.data, 512)));
-	assert_false(bxc_tar_looks_like(bxc_slice_of(b.data, 511)));
-	assert_false(bxc_tar_looks_like(bxc_slice_of(NULL, 0)));
+	assert_true(bxc_tar_is_context(bxc_buf_slice(&b)));
+	assert_true(bxc_tar_is_context(bxc_slice_of(b.data, 512)));
+	assert_false(bxc_tar_is_context(bxc_slice_of(b.data, 511)));
+	assert_false(bxc_tar_is_context(bxc_slice_of(NULL, 0)));
 	static const uint8_t zeroes[2048];
-	assert_false(bxc_tar_looks_like(bxc_slice_of(zeroes, sizeof(zeroes))));
+	assert_false(bxc_tar_is_context(bxc_slice_of(zeroes, sizeof(zeroes))));
 	char text[4096];
 	memset(text, 'x', sizeof(text));
-	assert_false(bxc_tar_looks_like(bxc_slice_of(text, sizeof(text))));
+	assert_false(bxc_tar_is_context(bxc_slice_of(text, sizeof(text))));
 }
 
 static void contexts_are_told_from_dockerfiles(void **state)
