@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "common/base/heap.h"
 #include "integration/sim/sim.h"
 
 #define MS         INT64_C(1000000)
@@ -32,20 +33,17 @@ typedef struct vertex {
 	uint32_t remaining; /* vertices to the end, this one included */
 	int64_t path_ns;    /* time to the end */
 	uint64_t worker;    /* that made it */
+	int64_t ends_at;    /* while it runs */
+	size_t heap_at;
 	BXC_ARR(uint32_t) users;
 } vertex;
-
-typedef struct event {
-	int64_t at;
-	uint64_t task;
-} event;
 
 typedef struct world {
 	bxc_sched *s;
 	sim_rng rng;
 	vertex *v;
 	size_t n;
-	BXC_ARR(event) heap;
+	bxc_heap running;
 	int64_t now;
 	int64_t spent_ns; /* inside the scheduler */
 	uint64_t n_assigned, n_added;
@@ -61,36 +59,17 @@ static int64_t cpu_ns(void)
 	return (int64_t)t.tv_sec * 1000 * MS + t.tv_nsec;
 }
 
-/* ---- events by time ---- */
+/* ---- running vertices by the time of their end ---- */
 
-static bool earlier(const event *a, const event *b)
+static bool ends_before(const void *x, const void *y)
 {
-	return a->at != b->at ? a->at < b->at : a->task < b->task;
+	const vertex *a = x, *b = y;
+	return a->ends_at != b->ends_at ? a->ends_at < b->ends_at : a < b;
 }
 
-static void push(world *w, event e)
+static size_t *heap_at(void *item)
 {
-	size_t i = w->heap.n;
-	bxc_arr_push(&w->heap);
-	for (; i && earlier(&e, &w->heap.v[(i - 1) / 2]); i = (i - 1) / 2)
-		w->heap.v[i] = w->heap.v[(i - 1) / 2];
-	w->heap.v[i] = e;
-}
-
-static event pop(world *w)
-{
-	event top = w->heap.v[0], last = w->heap.v[--w->heap.n];
-	size_t i = 0;
-	for (size_t k; (k = 2 * i + 1) < w->heap.n; i = k) {
-		if (k + 1 < w->heap.n && earlier(&w->heap.v[k + 1], &w->heap.v[k]))
-			k++;
-		if (!earlier(&w->heap.v[k], &last))
-			break;
-		w->heap.v[i] = w->heap.v[k];
-	}
-	if (w->heap.n)
-		w->heap.v[i] = last;
-	return top;
+	return &((vertex *)item)->heap_at;
 }
 
 /* ---- the work ---- */
@@ -100,6 +79,7 @@ static void make_build(world *w, uint64_t build, uint32_t first, uint32_t n, boo
 	for (uint32_t i = 0; i < n; i++) {
 		vertex *v = &w->v[first + i];
 		v->build = build;
+		v->heap_at = BXC_HEAP_OUT;
 		/* Most steps are short, some are long. */
 		v->cost_ns = (int64_t)(200 + sim_rand(&w->rng, 1800)) * MS * (sim_chance(&w->rng, 10) ? 8 : 1);
 		v->size = sim_rand(&w->rng, 20) * 1000000;
@@ -161,7 +141,8 @@ static void take_actions(world *w)
 		int64_t transfer = (int64_t)(a.missing_bytes * 1000 / (BANDWIDTH / 1000000));
 		v->worker = a.worker;
 		w->n_assigned++;
-		push(w, (event){w->now + transfer + v->cost_ns, a.task});
+		v->ends_at = w->now + transfer + v->cost_ns;
+		bxc_heap_add(&w->running, v);
 	}
 }
 
@@ -201,11 +182,11 @@ static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds,
 	take_actions(w);
 	w->spent_ns += cpu_ns() - t;
 	size_t bytes = (mallinfo2().uordblks - graph) / w->n_added;
-	while (w->heap.n) {
-		event e = pop(w);
-		w->now = e.at;
+	for (vertex *v; (v = bxc_heap_top(&w->running));) {
+		bxc_heap_remove(&w->running, v);
+		w->now = v->ends_at;
 		t = cpu_ns();
-		finish(w, (uint32_t)(e.task - 1));
+		finish(w, (uint32_t)(v - w->v));
 		take_actions(w);
 		t = cpu_ns() - t;
 		w->spent_ns += t;
@@ -227,7 +208,7 @@ static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds,
 	for (size_t i = 0; i < w->n; i++)
 		bxc_arr_done(&w->v[i].users);
 	free(w->v);
-	bxc_arr_done(&w->heap);
+	bxc_heap_done(&w->running);
 	bxc_arr_done(&w->latencies);
 	bxc_sched_free(w->s);
 }
@@ -241,7 +222,7 @@ int main(int argc, char **argv)
 	for (int layered = 0; layered < 2; layered++) {
 		if (argc > 5 && bxc_str_eq(argv[5], "wide") != !layered)
 			continue;
-		world w = {.rng = {42}};
+		world w = {.rng = {42}, .running = {.before = ends_before, .at = heap_at}};
 		run(&w, a[0], (uint32_t)a[1], a[2], (uint32_t)a[3], layered);
 	}
 	return 0;
