@@ -154,7 +154,7 @@ static int mount_from_json(const bxc_json *j, bxc_def_vertex *v, bxc_err **err)
 	m->readonly = get_bool(&rd, "readonly");
 	get_str(&rd, "id", &m->cache_id);
 	m->sharing = (bxc_cache_sharing)get_name(
-		&rd, "sharing", def_sharing_name, BXC_CACHE_LOCKED + 1, BXC_CACHE_SHARED);
+		&rd, "sharing", bxc_def_sharing_name, BXC_CACHE_LOCKED + 1, BXC_CACHE_SHARED);
 	m->tmpfs_size = get_u64(&rd, "tmpfs_size", UINT64_MAX, 0);
 	m->uid = get_u32(&rd, "uid", 0);
 	m->gid = get_u32(&rd, "gid", 0);
@@ -218,7 +218,7 @@ static int action_from_json(const bxc_json *j, bxc_def_vertex *v, bxc_err **err)
 	reader rd = read_object(j, err);
 	bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_UNKNOWN);
 	a->kind = (bxc_file_kind)get_name(
-		&rd, "kind", def_file_kind_name, BXC_FILE_SYMLINK + 1, BXC_FILE_UNKNOWN);
+		&rd, "kind", bxc_def_file_kind_name, BXC_FILE_SYMLINK + 1, BXC_FILE_UNKNOWN);
 	a->target = get_u32(&rd, "target", BXC_DEF_NO_INPUT);
 	get_str(&rd, "dest", &a->dest);
 	a->mode = (int32_t)get_u64(&rd, "mode", INT32_MAX, (uint64_t)UINT32_MAX);

@@ -214,6 +214,10 @@ BXC_MUST_CHECK int bxc_def_append(bxc_def *d, bxc_def_vertex *v, uint32_t *ret_i
 /* Everything that must hold of a definition from outside: indices, acyclic by order, paths clean, limits. */
 BXC_MUST_CHECK int bxc_def_validate(const bxc_def *d, bxc_err **err);
 
+/* Names of the encoding, which are LLB's too: "shared", "copy"; NULL: no such value. */
+const char *bxc_def_sharing_name(unsigned sharing);
+const char *bxc_def_file_kind_name(unsigned kind);
+
 /* ---- encoding ---- */
 /* The op with its platform, without inputs and meta: what cache keys are made of. Canonical JSON; owned. */
 bxc_json *bxc_def_op_to_json(const bxc_def_vertex *v);

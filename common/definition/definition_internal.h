@@ -32,6 +32,4 @@ BXC_MUST_CHECK int def_check_inputs(
 /* Names of enum values in the encoding, by number; NULL for what has none. */
 const char *def_op_kind_name(unsigned k);
 const char *def_mount_kind_name(unsigned k);
-const char *def_sharing_name(unsigned s);
 const char *def_net_name(unsigned n);
-const char *def_file_kind_name(unsigned k);

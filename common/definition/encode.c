@@ -30,7 +30,7 @@ const char *def_mount_kind_name(unsigned k)
 	return NAME_OF(names, k);
 }
 
-const char *def_sharing_name(unsigned s)
+const char *bxc_def_sharing_name(unsigned s)
 {
 	static const char *const names[] = {[BXC_CACHE_SHARED] = "shared",
 		[BXC_CACHE_PRIVATE] = "private",
@@ -45,7 +45,7 @@ const char *def_net_name(unsigned n)
 	return NAME_OF(names, n);
 }
 
-const char *def_file_kind_name(unsigned k)
+const char *bxc_def_file_kind_name(unsigned k)
 {
 	static const char *const names[] = {[BXC_FILE_COPY] = "copy",
 		[BXC_FILE_MKFILE] = "mkfile",
@@ -108,7 +108,7 @@ static void mount_to_json(
 	if (form == DEF_FULL || m->kind != BXC_MOUNT_CACHE || !bxc_str_eq(m->cache_id, m->dest))
 		put_str(j, "id", m->cache_id);
 	if (m->sharing != BXC_CACHE_SHARED)
-		bxc_json_set_str(j, "sharing", def_sharing_name(m->sharing));
+		bxc_json_set_str(j, "sharing", bxc_def_sharing_name(m->sharing));
 	put_u64(j, "tmpfs_size", m->tmpfs_size);
 	put_u64(j, "uid", m->uid);
 	put_u64(j, "gid", m->gid);
@@ -183,7 +183,7 @@ static void copy_to_json(
 static void action_to_json(
 	const bxc_def_vertex *v, const bxc_file_action *a, def_form form, bxc_json *j)
 {
-	bxc_json_set_str(j, "kind", def_file_kind_name(a->kind));
+	bxc_json_set_str(j, "kind", bxc_def_file_kind_name(a->kind));
 	put_index(j, "target", a->target);
 	put_str(j, "dest", a->dest);
 	if (a->mode >= 0)

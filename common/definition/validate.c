@@ -191,7 +191,7 @@ static int check_mount(const bxc_def_vertex *v, size_t i, bxc_err **err)
 	}
 	if ((r = check_subpath(m->selector, "mount.selector", err)) < 0)
 		return r;
-	if (!def_sharing_name(m->sharing))
+	if (!bxc_def_sharing_name(m->sharing))
 		return bad(err, "mount.sharing", "unknown");
 	bool named = m->kind == BXC_MOUNT_CACHE || m->kind == BXC_MOUNT_SECRET ||
 		     m->kind == BXC_MOUNT_SSH;
@@ -278,7 +278,7 @@ static int check_action(const bxc_def_vertex *v, size_t i, bxc_err **err)
 {
 	const bxc_file_action *a = &v->op.file.actions.v[i];
 	int r = 0;
-	if (!def_file_kind_name(a->kind))
+	if (!bxc_def_file_kind_name(a->kind))
 		return bad(err, "kind", "unknown");
 	if (!tree_ok(v, a->target, i))
 		return bad(err, "target", "no such tree");

@@ -45,7 +45,6 @@ static bxc_json *source_op(const bxc_op_source *s)
 
 static bxc_json *mount(const bxc_op_mount *m)
 {
-	static const char *const sharing[] = {[BXC_CACHE_SHARED] = "shared", [BXC_CACHE_PRIVATE] = "private", [BXC_CACHE_LOCKED] = "locked"};
 	/* MountType of LLB's ops.proto. */
 	static const int types[] = {[BXC_MOUNT_BIND] = 0, [BXC_MOUNT_SECRET] = 1, [BXC_MOUNT_SSH] = 2, [BXC_MOUNT_CACHE] = 3, [BXC_MOUNT_TMPFS] = 4};
 	bxc_json *o = bxc_json_object();
@@ -60,7 +59,7 @@ static bxc_json *mount(const bxc_op_mount *m)
 	if (m->kind == BXC_MOUNT_CACHE) {
 		bxc_json *c = bxc_json_add_object(o, "cacheOpt");
 		set_opt(c, "ID", m->cache_id);
-		bxc_json_set_str(c, "sharing", sharing[m->sharing]);
+		bxc_json_set_str(c, "sharing", bxc_def_sharing_name(m->sharing));
 	} else if (m->kind == BXC_MOUNT_SECRET || m->kind == BXC_MOUNT_SSH) {
 		bxc_json *c = bxc_json_add_object(o, m->kind == BXC_MOUNT_SSH ? "SSHOpt" : "secretOpt");
 		set_opt(c, "ID", m->cache_id);
@@ -112,8 +111,7 @@ static bxc_json *copy_action(const bxc_file_action *a)
 
 static bxc_json *file_action(const bxc_file_action *a)
 {
-	static const char *const names[] = {[BXC_FILE_COPY] = "copy", [BXC_FILE_MKFILE] = "mkfile", [BXC_FILE_MKDIR] = "mkdir", [BXC_FILE_RM] = "rm",
-		[BXC_FILE_SYMLINK] = "symlink"};
+	const char *name = bxc_def_file_kind_name(a->kind);
 	bxc_json *o = a->kind == BXC_FILE_COPY ? copy_action(a) : bxc_json_object();
 	if (a->kind == BXC_FILE_SYMLINK) {
 		set_opt(o, "oldpath", a->link_target);
@@ -130,7 +128,7 @@ static bxc_json *file_action(const bxc_file_action *a)
 	bxc_json *wrap = bxc_json_object();
 	bxc_json_set_i64(wrap, "input", index_of(a->target));
 	bxc_json_set_i64(wrap, "secondaryInput", a->kind == BXC_FILE_COPY ? index_of(a->source) : -1);
-	bxc_json_set_take(bxc_json_add_object(wrap, "Action"), names[a->kind] ? names[a->kind] : "unknown", o);
+	bxc_json_set_take(bxc_json_add_object(wrap, "Action"), name ? name : "unknown", o);
 	return wrap;
 }
 

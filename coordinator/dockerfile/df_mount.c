@@ -111,12 +111,10 @@ static int set_kind(df_mount *m, const char *value, bxc_err **err)
 
 static int set_sharing(df_mount *m, const char *value, bxc_err **err)
 {
-	static const char *const names[] = {"shared", "private", "locked"};
-	static const bxc_cache_sharing modes[] = {
-		BXC_CACHE_SHARED, BXC_CACHE_PRIVATE, BXC_CACHE_LOCKED};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(names); i++)
-		if (bxc_str_eq_nocase(value, names[i])) {
-			m->sharing = modes[i];
+	const char *name;
+	for (unsigned i = 0; (name = bxc_def_sharing_name(i)); i++)
+		if (bxc_str_eq_nocase(value, name)) {
+			m->sharing = (bxc_cache_sharing)i;
 			m->has_sharing = true;
 			return 0;
 		}
