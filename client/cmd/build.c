@@ -342,7 +342,7 @@ int cmd_build(const bxc_cli *cli, void *ud)
 		return cmd_detach();
 	int k = prepare(cli, &p, &b, &http, &channel, &tls, &err);
 	if (k < 0) {
-		bool bad_use = bxc_err_get_detail(err, "usage") != NULL;
+		bool bad_use = cmd_is_usage(err);
 		if (!bad_use && bxc_str_has_prefix(bxc_err_text(err), "failed to read dockerfile"))
 			bxc_ignore(bxc_err_wrap(&err, 0, "failed to build: failed to solve"));
 		r.code = cmd_fail(err);

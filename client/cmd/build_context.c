@@ -25,18 +25,6 @@
 #define CHUNK	    (256u << 10)
 #define SPOOL_MAX   (UINT64_C(64) << 30) /* bytes of an archive on standard input */
 
-static int usage(bxc_err **err, const char *fmt, ...) BXC_PRINTF(2, 3);
-
-static int usage(bxc_err **err, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	int r = bxc_err_setv(err, BXC_INVALID_ARGUMENT, fmt, ap);
-	va_end(ap);
-	bxc_err_detail(*err, "usage", "1");
-	return r;
-}
-
 void plan_context_done(build_plan *p)
 {
 	BXC_ARR_FOREACH (d, &p->dirs) {
@@ -187,7 +175,7 @@ static int context_of_stdin(build_plan *p, const char *file, bxc_err **err)
 	uint8_t head[SNIFF_BYTES];
 	size_t n = 0;
 	if (bxc_str_eq(file, "-"))
-		return usage(err,
+		return cmd_usage(err,
 			"invalid argument: can't use stdin for both build context and dockerfile");
 	int r = bxc_fd_read_full(STDIN_FILENO, head, sizeof(head), &n, err);
 	if (r < 0)
@@ -198,7 +186,7 @@ static int context_of_stdin(build_plan *p, const char *file, bxc_err **err)
 	if (bxc_tar_is_context(bxc_slice_of(head, n)))
 		return spool(p, bxc_slice_of(head, n), err);
 	if (file)
-		return usage(err, "ambiguous Dockerfile source: both stdin and flag correspond to "
+		return cmd_usage(err, "ambiguous Dockerfile source: both stdin and flag correspond to "
 				  "Dockerfiles");
 	r = bxc_buf_append(&p->dockerfile, head, n, err);
 	return r < 0 ? r : take_stdin(p, err);
@@ -248,10 +236,8 @@ static int context_elsewhere(build_plan *p, const char *place, const char *file,
 			"unable to prepare context: path \"%s\" not found", place);
 		return r;
 	}
-	if (r < 0) {
-		bxc_err_detail(*err, "usage", "1");
-		return r;
-	}
+	if (r < 0)
+		return cmd_usage_mark(err, r);
 	remote_context(p, place);
 	if (bxc_str_eq(file, "-"))
 		return take_stdin(p, err);
@@ -271,10 +257,8 @@ int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		file = NULL;
 	bool file_is_url = file && bxc_remote_is_http(file);
 	int r = file_is_url ? bxc_remote_check_http(file, err) : 0;
-	if (r < 0) {
-		bxc_err_detail(*err, "usage", "1");
-		return bxc_err_wrap(err, r, "--file");
-	}
+	if (r < 0)
+		return bxc_err_wrap(err, cmd_usage_mark(err, r), "--file");
 	if (bxc_str_eq(place, "-")) {
 		r = context_of_stdin(p, file, err);
 		char digest[BXC_DIGEST_STR_MAX];
@@ -294,7 +278,7 @@ int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	} else if (stat(place, &st) == 0) {
 		r = S_ISDIR(st.st_mode)
 			    ? context_of_folder(p, place, file, err)
-			    : usage(err, "unable to prepare context: '%s' is no folder", place);
+			    : cmd_usage(err, "unable to prepare context: '%s' is no folder", place);
 	} else {
 		r = context_elsewhere(p, place, file, err);
 	}
@@ -391,13 +375,11 @@ static int one_context(build_plan *p, bxc_json *o, const char *spec, bxc_err **e
 	BXC_AUTOREF bxc_ref ref = {0};
 	BXC_AUTOGITREF bxc_git_ref g = {0};
 	if (!eq || !eq[1])
-		return usage(err, "invalid context value: %s, expected key=value", spec);
+		return cmd_usage(err, "invalid context value: %s, expected key=value", spec);
 	BXC_AUTOFREE char *given = bxc_strndup(spec, (size_t)(eq - spec));
 	int r = bxc_ref_parse(given, &ref, err);
-	if (r < 0) {
-		bxc_err_detail(*err, "usage", "1");
-		return bxc_err_wrap(err, r, "invalid context name %s", given);
-	}
+	if (r < 0)
+		return bxc_err_wrap(err, cmd_usage_mark(err, r), "invalid context name %s", given);
 	BXC_AUTOFREE char *name = bxc_ref_familiar(&ref);
 	if (bxc_str_has_suffix(name, ":latest"))
 		name[strlen(name) - strlen(":latest")] = 0;
@@ -412,10 +394,8 @@ static int one_context(build_plan *p, bxc_json *o, const char *spec, bxc_err **e
 		named = r > 0 || (r == 0 && bxc_remote_is_http(value));
 		if (r == 0 && named)
 			r = bxc_remote_check_http(value, err);
-		if (r < 0) {
-			bxc_err_detail(*err, "usage", "1");
-			return r;
-		}
+		if (r < 0)
+			return cmd_usage_mark(err, r);
 	}
 	if (!named)
 		return folder_context(p, o, name, value, err);

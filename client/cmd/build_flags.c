@@ -76,16 +76,24 @@ void build_plan_done(build_plan *p)
 	bxc_arr_done(&p->served_agents);
 }
 
-static int usage(bxc_err **err, const char *fmt, ...) BXC_PRINTF(2, 3);
+int cmd_usage_mark(bxc_err **err, int r)
+{
+	bxc_err_detail(*err, "usage", "1");
+	return r;
+}
 
-static int usage(bxc_err **err, const char *fmt, ...)
+int cmd_usage(bxc_err **err, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
 	int r = bxc_err_setv(err, BXC_INVALID_ARGUMENT, fmt, ap);
 	va_end(ap);
-	bxc_err_detail(*err, "usage", "1");
-	return r;
+	return cmd_usage_mark(err, r);
+}
+
+bool cmd_is_usage(const bxc_err *err)
+{
+	return bxc_err_get_detail(err, "usage") != NULL;
 }
 
 static int check_refused(const bxc_cli *cli, bxc_err **err)
@@ -93,7 +101,7 @@ static int check_refused(const bxc_cli *cli, bxc_err **err)
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(cmd_build_opts); i++) {
 		const bxc_cli_opt *o = &cmd_build_opts[i];
 		if (o->hidden && bxc_cli_has(cli, o->name))
-			return usage(err, "flag --%s is not supported by this version of bxc", o->name);
+			return cmd_usage(err, "flag --%s is not supported by this version of bxc", o->name);
 	}
 	return 0;
 }
@@ -117,9 +125,8 @@ static int plan_outputs(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	for (char *const *s = bxc_cli_list(cli, "output"); s && *s; s++) {
 		int r = output_parse(*s, bxc_arr_push(&p->outputs), err);
 		if (r < 0) {
-			bxc_err_detail(*err, "usage", "1");
 			p->outputs.n--;
-			return r;
+			return cmd_usage_mark(err, r);
 		}
 	}
 	BXC_ARR_FOREACH (o, &p->outputs) {
@@ -138,17 +145,17 @@ static int plan_outputs(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		if (makes_image(o->type) && *tags && !bxc_env_get(o->attrs, "name"))
 			bxc_env_set(&o->attrs, "name", tags);
 		if (bxc_str_eq(bxc_env_get(o->attrs, "push"), "true") && bxc_str_empty(bxc_env_get(o->attrs, "name")))
-			return usage(err, "tag is needed when pushing to registry");
+			return cmd_usage(err, "tag is needed when pushing to registry");
 	}
 	BXC_ARR_FOREACH (o, &p->outputs) {
 		bool stream = bxc_str_eq(o->type, "oci") || bxc_str_eq(o->type, "docker") || bxc_str_eq(o->type, "tar");
 		struct stat st;
 		if (stream && o->dest && stat(o->dest, &st) == 0 && S_ISDIR(st.st_mode))
-			return usage(err, "destination directory %s for %s exporter: a file is needed", o->dest, o->type);
+			return cmd_usage(err, "destination directory %s for %s exporter: a file is needed", o->dest, o->type);
 		if (stream && !o->dest && is_detached())
-			return usage(err, "--detach leaves no standard output for the %s exporter: give a dest file", o->type);
+			return cmd_usage(err, "--detach leaves no standard output for the %s exporter: give a dest file", o->type);
 		if (stream && !o->dest && isatty(STDOUT_FILENO))
-			return usage(err, "dest file is required for %s exporter. refusing to write to console", o->type);
+			return cmd_usage(err, "dest file is required for %s exporter. refusing to write to console", o->type);
 		*bxc_arr_push(&p->exports) = (bxc_csess_export){.type = o->type, .dest = o->dest, .fd = stream && !o->dest ? STDOUT_FILENO : -1};
 	}
 	return 0;
@@ -198,10 +205,8 @@ static int set_platforms(const bxc_cli *cli, bxc_json *req, bxc_err **err)
 		char *s = bxc_str_trim(*p);
 		if (!*s)
 			continue;
-		if (!bxc_str_eq(s, "local") && bxc_platform_parse(s, &plat, err) < 0) {
-			bxc_err_detail(*err, "usage", "1");
-			return bxc_err_wrap(err, -BXC_INVALID_ARGUMENT, "--platform");
-		}
+		if (!bxc_str_eq(s, "local") && bxc_platform_parse(s, &plat, err) < 0)
+			return bxc_err_wrap(err, cmd_usage_mark(err, -BXC_INVALID_ARGUMENT), "--platform");
 		BXC_AUTOFREE char *norm = bxc_platform_str(&plat);
 		bxc_json_push_str(list, norm);
 	}
@@ -240,7 +245,7 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	if (r < 0)
 		return r;
 	if (p->quiet && p->progress && !bxc_str_eq(p->progress, "quiet") && !bxc_str_eq(p->progress, "auto"))
-		return usage(err, "progress=%s and quiet cannot be used together", p->progress);
+		return cmd_usage(err, "progress=%s and quiet cannot be used together", p->progress);
 	if (!p->progress)
 		p->progress = getenv("BUILDKIT_PROGRESS");
 	if (bxc_str_empty(p->progress))
@@ -248,7 +253,7 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	if (is_detached())
 		p->progress = "quiet";
 	if (bxc_cli_flag(cli, "no-cache") && bxc_cli_has(cli, "no-cache-filter"))
-		return usage(err, "--no-cache and --no-cache-filter cannot currently be used together");
+		return cmd_usage(err, "--no-cache and --no-cache-filter cannot currently be used together");
 	const char *call = bxc_cli_flag(cli, "check") ? "check" : bxc_cli_str(cli, "call");
 	if (!bxc_str_empty(call))
 		r = call_parse(call, &p->call, err);
@@ -267,10 +272,8 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		return r;
 	bxc_json *attests;
 	r = attests_read(cli, &attests, err);
-	if (r < 0) {
-		bxc_err_detail(*err, "usage", "1");
-		return r;
-	}
+	if (r < 0)
+		return cmd_usage_mark(err, r);
 	make_request(cli, p);
 	bxc_json_set_take(p->request, "attests", attests);
 	return 0;

@@ -11,18 +11,17 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-static int usage(const char *flag, const char *value, bxc_err **err, const char *fmt, ...)
+static int bad_value(const char *flag, const char *value, bxc_err **err, const char *fmt, ...)
 	BXC_PRINTF(4, 5);
 
 /* "--secret 'id=a,colour=red': <what>" */
-static int usage(const char *flag, const char *value, bxc_err **err, const char *fmt, ...)
+static int bad_value(const char *flag, const char *value, bxc_err **err, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
 	int r = bxc_err_setv(err, BXC_INVALID_ARGUMENT, fmt, ap);
 	va_end(ap);
-	bxc_err_detail(*err, "usage", "1");
-	return bxc_err_wrap(err, r, "--%s '%s'", flag, value);
+	return bxc_err_wrap(err, cmd_usage_mark(err, r), "--%s '%s'", flag, value);
 }
 
 /* ---- --secret ---- */
@@ -41,17 +40,17 @@ static int fill_secret(const char *spec, build_secret *s, bxc_err **err)
 	bool is_env = false;
 	BXC_AUTOERR bxc_err *why = NULL;
 	if (csv_split(spec, &fields, &why) < 0)
-		return usage("secret", spec, err, "%s", bxc_err_text(why));
+		return bad_value("secret", spec, err, "%s", bxc_err_text(why));
 	for (char **f = fields; *f; f++) {
 		char *eq = strchr(*f, '=');
 		if (!eq)
-			return usage("secret", spec, err,
+			return bad_value("secret", spec, err,
 				"invalid field '%s' must be a key=value pair", *f);
 		*eq = '\0';
 		const char *key = bxc_str_lower(*f), *value = eq + 1;
 		if (bxc_str_eq(key, "type")) {
 			if (!bxc_str_eq(value, "file") && !bxc_str_eq(value, "env"))
-				return usage("secret", spec, err,
+				return bad_value("secret", spec, err,
 					"unsupported secret type \"%s\" (file or env)", value);
 			is_env = bxc_str_eq(value, "env");
 			continue;
@@ -63,7 +62,7 @@ static int fill_secret(const char *spec, build_secret *s, bxc_err **err)
 			      : bxc_str_eq(key, "env") ? &s->env
 						       : NULL;
 		if (!slot)
-			return usage("secret", spec, err,
+			return bad_value("secret", spec, err,
 				"unexpected key '%s' (id, src, env or type)", key);
 		free(*slot);
 		*slot = *value ? bxc_strdup(value) : NULL;
@@ -71,7 +70,7 @@ static int fill_secret(const char *spec, build_secret *s, bxc_err **err)
 	if (is_env && !s->env)
 		s->env = BXC_TAKE(s->file);
 	if (!s->id)
-		return usage("secret", spec, err, "secret missing ID");
+		return bad_value("secret", spec, err, "secret missing ID");
 	/* A name alone: a variable that is set, else a file. */
 	if (!s->env && !s->file)
 		*(getenv(s->id) ? &s->env : &s->file) = bxc_strdup(s->id);
@@ -88,9 +87,9 @@ static int check_secret(const build_secret *s, const char *spec, bxc_err **err)
 	if (stat(s->file, &st) < 0)
 		return bxc_err_errno(err, errno, "--secret '%s': failed to stat %s", spec, s->file);
 	if (S_ISDIR(st.st_mode))
-		return usage("secret", spec, err, "'%s' is a folder", s->file);
+		return bad_value("secret", spec, err, "'%s' is a folder", s->file);
 	if (S_ISREG(st.st_mode) && st.st_size > (off_t)BXC_CSESS_SECRET_MAX)
-		return usage("secret", spec, err, "secret %s too big. max size %u KiB", s->id,
+		return bad_value("secret", spec, err, "secret %s too big. max size %u KiB", s->id,
 			BXC_CSESS_SECRET_MAX >> 10);
 	return 0;
 }
@@ -128,14 +127,14 @@ static int sort_paths(
 		struct stat st;
 		if (bxc_str_has_prefix(*p, "raw=")) {
 			if (bxc_str_to_bool(*p + strlen("raw="), &a->raw, NULL) < 0)
-				return usage("ssh", spec, err, "invalid value for 'raw': '%s'",
+				return bad_value("ssh", spec, err, "invalid value for 'raw': '%s'",
 					*p + strlen("raw="));
 			continue;
 		}
 		if (!**p)
 			continue;
 		if (a->socket)
-			return usage("ssh", spec, err, "only single socket allowed");
+			return bad_value("ssh", spec, err, "only single socket allowed");
 		if (stat(*p, &st) < 0)
 			return bxc_err_errno(err, errno, "--ssh '%s': failed to stat %s", spec, *p);
 		if (S_ISSOCK(st.st_mode))
@@ -144,9 +143,9 @@ static int sort_paths(
 			bxc_strv_push(ret_keys, *p);
 	}
 	if (a->socket && *ret_keys)
-		return usage("ssh", spec, err, "invalid combination of keys and sockets");
+		return bad_value("ssh", spec, err, "invalid combination of keys and sockets");
 	if (a->raw && *ret_keys)
-		return usage("ssh", spec, err, "raw mode only supported with socket paths");
+		return bad_value("ssh", spec, err, "raw mode only supported with socket paths");
 	return 0;
 }
 
@@ -173,7 +172,7 @@ static int fill_agent(const char *spec, build_agent *a, bxc_err **err)
 		return 0;
 	const char *own = getenv("SSH_AUTH_SOCK");
 	if (bxc_str_empty(own))
-		return usage("ssh", spec, err,
+		return bad_value("ssh", spec, err,
 			"invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set");
 	a->socket = bxc_strdup(own);
 	return 0;
@@ -188,7 +187,7 @@ static int plan_agents(const bxc_cli *cli, build_plan *p, bxc_err **err)
 			return r;
 		for (size_t i = 0; i + 1 < p->agents.n; i++)
 			if (bxc_str_eq(p->agents.v[i].id, a->id))
-				return usage("ssh", *v, err, "duplicate agent ID \"%s\"", a->id);
+				return bad_value("ssh", *v, err, "duplicate agent ID \"%s\"", a->id);
 	}
 	BXC_ARR_FOREACH (a, &p->agents)
 		*bxc_arr_push(&p->served_agents) = (bxc_csess_agent){a->id, a->socket, a->raw};
@@ -204,7 +203,7 @@ static int add_host(const char *spec, bxc_json *list, bxc_err **err)
 	if (!spec[n])
 		n = strcspn(spec, ":");
 	if (n == 0 || !spec[n] || !spec[n + 1])
-		return usage("add-host", spec, err, "invalid host, expected name:ip");
+		return bad_value("add-host", spec, err, "invalid host, expected name:ip");
 	BXC_AUTOFREE char *ip = bxc_strdup(spec + n + 1);
 	size_t len = strlen(ip);
 	char *bare = ip;
@@ -215,7 +214,7 @@ static int add_host(const char *spec, bxc_json *list, bxc_err **err)
 	struct in6_addr any;
 	if (!bxc_str_eq(bare, "host-gateway") && inet_pton(AF_INET, bare, &any) != 1 &&
 		inet_pton(AF_INET6, bare, &any) != 1)
-		return usage("add-host", spec, err, "'%s' is no IP address", bare);
+		return bad_value("add-host", spec, err, "'%s' is no IP address", bare);
 	BXC_AUTOFREE char *entry = bxc_str_fmt("%.*s=%s", (int)n, spec, bare);
 	bxc_json_push_str(list, entry);
 	return 0;
@@ -230,14 +229,14 @@ static int add_ulimit(const char *spec, bxc_json *list, bxc_err **err)
 	BXC_AUTOFREE char *text = bxc_strdup(spec);
 	char *eq = strchr(text, '=');
 	if (!eq)
-		return usage(
+		return bad_value(
 			"ulimit", spec, err, "invalid ulimit argument, expected name=soft[:hard]");
 	*eq = '\0';
 	bool known = false;
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(names); i++)
 		known = known || bxc_str_eq(names[i], text);
 	if (!known)
-		return usage("ulimit", spec, err, "invalid ulimit type: %s", text);
+		return bad_value("ulimit", spec, err, "invalid ulimit type: %s", text);
 	int64_t soft, hard;
 	char *colon = strchr(eq + 1, ':');
 	if (colon)
@@ -245,9 +244,9 @@ static int add_ulimit(const char *spec, bxc_json *list, bxc_err **err)
 	const char *hard_text = colon ? colon + 1 : eq + 1;
 	if (bxc_str_to_i64(eq + 1, -1, INT64_MAX, &soft, NULL) < 0 ||
 		bxc_str_to_i64(hard_text, -1, INT64_MAX, &hard, NULL) < 0)
-		return usage("ulimit", spec, err, "limits are numbers, -1 for none");
+		return bad_value("ulimit", spec, err, "limits are numbers, -1 for none");
 	if (hard != -1 && (soft > hard || soft == -1))
-		return usage("ulimit", spec, err,
+		return bad_value("ulimit", spec, err,
 			"ulimit soft limit must be less than or equal to hard limit: %s > %s",
 			eq + 1, hard_text);
 	BXC_AUTOFREE char *entry =
@@ -276,7 +275,7 @@ static int set_shm_size(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	if (!text)
 		return 0;
 	if (bxc_str_to_bytes(text, INT64_MAX, &bytes, NULL) < 0)
-		return usage("shm-size", text, err, "invalid size (expected bytes, or as 64m)");
+		return bad_value("shm-size", text, err, "invalid size (expected bytes, or as 64m)");
 	bxc_json_set_u64(p->request, "shm_size", bytes);
 	return 0;
 }
@@ -288,9 +287,9 @@ static int add_entitlement(const char *spec, bxc_json *list, bxc_err **err)
 	BXC_AUTOSTRV char **parts = bxc_strv_split(spec, ',');
 	for (char **e = parts; *e; e++) {
 		if (bxc_str_eq(*e, "device") || bxc_str_has_prefix(*e, "device="))
-			return usage("allow", spec, err, "no worker offers devices");
+			return bad_value("allow", spec, err, "no worker offers devices");
 		if (!bxc_str_eq(*e, "network.host") && !bxc_str_eq(*e, "security.insecure"))
-			return usage("allow", spec, err,
+			return bad_value("allow", spec, err,
 				"invalid entitlement \"%s\" (network.host or security.insecure)",
 				*e);
 		bxc_json_push_str(list, *e);
@@ -304,7 +303,7 @@ static int set_network(const bxc_cli *cli, build_plan *p, bxc_json *list, bxc_er
 	if (bxc_str_empty(net))
 		return 0;
 	if (!bxc_str_eq(net, "default") && !bxc_str_eq(net, "none") && !bxc_str_eq(net, "host"))
-		return usage("network", net, err,
+		return bad_value("network", net, err,
 			"network mode \"%s\" not supported by a cluster (default, none or host)",
 			net);
 	bxc_json_set_str(p->request, "network", net);

@@ -31,6 +31,10 @@ int cmd_completion(const bxc_cli *cli, void *ud);
 
 /* Prints "ERROR: <text>" and gives the exit code for it. */
 int cmd_fail(const bxc_err *err);
+/* Errors of usage end with an exit code of their own: a new one, and one (code r) that others found. Both return the code. */
+int cmd_usage(bxc_err **err, const char *fmt, ...) BXC_PRINTF(2, 3);
+int cmd_usage_mark(bxc_err **err, int r);
+bool cmd_is_usage(const bxc_err *err);
 /* The builder that the line, the environment or the configuration choose; the embedded one is not started. */
 int cmd_builder(const bxc_cli *cli, bxc_builder **ret, bxc_err **err);
 
@@ -93,7 +97,7 @@ typedef struct build_plan {
 	bool quiet, debug;
 } build_plan;
 void build_plan_done(build_plan *p);
-/* Reads flags, Dockerfile and ignore file. Errors of usage have the detail "usage". */
+/* Reads flags, Dockerfile and ignore file. */
 int build_plan_make(const bxc_cli *cli, build_plan *ret, bxc_err **err);
 /* The context, the Dockerfile, named contexts (build_context.c): to the request, and what the session serves. */
 int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err);
