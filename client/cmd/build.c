@@ -364,30 +364,22 @@ int cmd_build(const bxc_cli *cli, void *ud)
 static int attach(const bxc_cli *cli, bool logs)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
+	AUTO_KNOWN_BUILD known_build k = {0};
 	BXC_AUTOFREE char *channel = NULL;
-	BXC_AUTOFREE char *id = NULL;
-	BXC_AUTOJSON bxc_json *build = NULL;
-	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
 	BXC_CLEANUP(bxc_tls_config_unrefp) bxc_tls_config *tls = NULL;
 	build_plan p = {.dockerfile = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE), .progress = bxc_cli_str(cli, "progress")};
 	struct run r = {.plan = &p, .attached = true, .logs = logs, .code = BXC_EXIT_FAILED};
-	int k = cmd_connect(cli, &b, &http, &err);
-	if (k >= 0)
-		k = cmd_find_build(b, http, bxc_cli_n_args(cli) ? bxc_cli_arg(cli, 0) : NULL, &id, &build, &err);
-	if (k >= 0)
-		k = channel_of(b, http, &channel, &tls, &err);
-	if (k < 0)
+	if (known_build_open(cli, &k, &err) < 0 || channel_of(k.builder, k.http, &channel, &tls, &err) < 0)
 		return cmd_fail(err);
 	if (!p.progress)
 		p.progress = logs ? "plain" : "auto";
 	/* For the excerpt of a failed step. */
-	const bxc_json *file = bxc_json_get(bxc_json_get(build, "request"), "dockerfile");
+	const bxc_json *file = bxc_json_get(bxc_json_get(k.record, "request"), "dockerfile");
 	p.dockerfile_name = bxc_strdup(bxc_json_get_str(file, "name", "Dockerfile"));
 	bxc_ignore(bxc_base64_decode(bxc_json_get_str(file, "data", ""), BXC_LIMIT_DOCKERFILE, &p.dockerfile, NULL));
-	r.builder = b;
-	r.http = http;
-	r.id = BXC_TAKE(id);
+	r.builder = k.builder;
+	r.http = k.http;
+	r.id = BXC_TAKE(k.id);
 	r.code = run_to_end(&r, channel, tls);
 	build_plan_done(&p);
 	return r.code;

@@ -40,10 +40,16 @@ int cmd_builder(const bxc_cli *cli, bxc_builder **ret, bxc_err **err);
 
 /* ---- builds that exist (history.c, build.c) ---- */
 
-/* As cmd_builder, with a client for its API; UNAVAILABLE when the embedded cluster is chosen and does not run. */
-int cmd_connect(const bxc_cli *cli, bxc_builder **ret, bxc_http_client **ret_http, bxc_err **err);
-/* ref: an id, the unique beginning of one, "^N" (N-th from the latest) or BUILDER/NODE/ID; NULL: the latest. */
-int cmd_find_build(const bxc_builder *b, bxc_http_client *http, const char *ref, char **ret_id, bxc_json **ret, bxc_err **err);
+typedef struct known_build {
+	bxc_builder *builder;
+	bxc_http_client *http;       /* for its API */
+	char *id;
+	bxc_json *record;            /* what the coordinator knows of it */
+} known_build;
+/* The build that the line names, or the latest. UNAVAILABLE when the embedded cluster is chosen and does not run. */
+int known_build_open(const bxc_cli *cli, known_build *ret, bxc_err **err);
+void known_build_done(known_build *k);
+#define AUTO_KNOWN_BUILD BXC_CLEANUP(known_build_done)
 int cmd_follow_logs(const bxc_cli *cli);
 
 /* ---- bxc build --detach (detach.c) ---- */

@@ -9,17 +9,33 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-int cmd_connect(const bxc_cli *cli, bxc_builder **ret, bxc_http_client **ret_http, bxc_err **err)
+void known_build_done(known_build *k)
 {
-	int r = cmd_builder(cli, ret, err);
-	if (r >= 0 && (*ret)->embedded && bxc_embedded_probe(*ret, NULL) <= 0)
-		r = bxc_err_set(err, BXC_UNAVAILABLE, "builder '%s': the embedded cluster does not run: it starts with a build", (*ret)->name);
-	return r < 0 ? r : bxc_capi_http(*ret, ret_http, err);
+	bxc_builder_free(k->builder);
+	bxc_http_client_free(k->http);
+	free(k->id);
+	bxc_json_free(k->record);
+	*k = (known_build){0};
 }
 
-static int list(const bxc_builder *b, bxc_http_client *http, bxc_json **ret, bxc_err **err)
+static int connect_to(const bxc_cli *cli, known_build *k, bxc_err **err)
 {
-	return bxc_capi_call(http, b, "GET", "/v1/builds", NULL, ret, err);
+	int r = cmd_builder(cli, &k->builder, err);
+	if (r >= 0 && k->builder->embedded && bxc_embedded_probe(k->builder, NULL) <= 0)
+		r = bxc_err_set(err, BXC_UNAVAILABLE, "builder '%s': the embedded cluster does not run: it starts with a build", k->builder->name);
+	return r < 0 ? r : bxc_capi_http(k->builder, &k->http, err);
+}
+
+static int call(const known_build *k, const char *method, const char *path, bxc_json **ret, bxc_err **err)
+{
+	return bxc_capi_call(k->http, k->builder, method, path, NULL, ret, err);
+}
+
+/* What is asked of the build itself. */
+static int call_build(const known_build *k, const char *method, const char *below, bxc_json **ret, bxc_err **err)
+{
+	BXC_AUTOFREE char *path = bxc_str_fmt("/v1/builds/%s%s", k->id, below);
+	return call(k, method, path, ret, err);
 }
 
 /* "^N": the N-th from the latest; "BUILDER/NODE/ID" as files of metadata have it; an id or the unique beginning of one. */
@@ -57,29 +73,28 @@ static bool is_id(const char *s)
 	return *s && strlen(s) <= 64 && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(s);
 }
 
-int cmd_find_build(const bxc_builder *b, bxc_http_client *http, const char *ref, char **ret_id, bxc_json **ret, bxc_err **err)
+static int find_build(known_build *k, const char *ref, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *all = NULL;
 	const char *id = NULL;
-	int r = list(b, http, &all, err);
+	int r = call(k, "GET", "/v1/builds", &all, err);
 	if (r >= 0)
-		r = find_id(bxc_json_get(all, "builds"), ref ? ref : "^0", &id, err);
+		r = find_id(bxc_json_get(all, "builds"), ref, &id, err);
 	if (r >= 0 && !is_id(id))
 		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "'%.64s' is no id of a build", id);
 	if (r < 0)
 		return r;
-	BXC_AUTOFREE char *path = bxc_str_fmt("/v1/builds/%s", id);
-	r = bxc_capi_call(http, b, "GET", path, NULL, ret, err);
-	if (r >= 0)
-		*ret_id = bxc_strdup(id);
-	return r;
+	free(k->id);
+	k->id = bxc_strdup(id);
+	return 0;
 }
 
-/* The build that the line names, or the latest. */
-static int open_build(const bxc_cli *cli, bxc_builder **b, bxc_http_client **http, char **id, bxc_json **build, bxc_err **err)
+int known_build_open(const bxc_cli *cli, known_build *k, bxc_err **err)
 {
-	int r = cmd_connect(cli, b, http, err);
-	return r < 0 ? r : cmd_find_build(*b, *http, bxc_cli_n_args(cli) ? bxc_cli_arg(cli, 0) : NULL, id, build, err);
+	int r = connect_to(cli, k, err);
+	if (r >= 0)
+		r = find_build(k, bxc_cli_n_args(cli) ? bxc_cli_arg(cli, 0) : "^0", err);
+	return r < 0 ? r : call_build(k, "GET", "", &k->record, err);
 }
 
 /* ---- lists ---- */
@@ -109,14 +124,13 @@ static char *shown(const char *text)
 static int print_list(const bxc_cli *cli, bool running_only)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
-	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
+	AUTO_KNOWN_BUILD known_build k = {0};
 	BXC_AUTOJSON bxc_json *all = NULL;
 	bool json = bxc_str_eq(bxc_cli_str(cli, "format"), "json");
 	int64_t now = bxc_clock_wall_ns();
-	int r = cmd_connect(cli, &b, &http, &err);
+	int r = connect_to(cli, &k, &err);
 	if (r >= 0)
-		r = list(b, http, &all, &err);
+		r = call(&k, "GET", "/v1/builds", &all, &err);
 	if (r < 0)
 		return cmd_fail(err);
 	if (!json)
@@ -156,44 +170,36 @@ int cmd_history_ls(const bxc_cli *cli, void *ud)
 int cmd_cancel(const bxc_cli *cli, void *ud)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
-	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
-	BXC_AUTOFREE char *id = NULL;
-	BXC_AUTOJSON bxc_json *build = NULL;
+	AUTO_KNOWN_BUILD known_build k = {0};
 	BXC_AUTOJSON bxc_json *answer = NULL;
 	(void)ud;
-	int r = open_build(cli, &b, &http, &id, &build, &err);
-	BXC_AUTOFREE char *path = bxc_str_fmt("/v1/builds/%s/cancel", id ? id : "");
+	int r = known_build_open(cli, &k, &err);
 	if (r >= 0)
-		r = bxc_capi_call(http, b, "POST", path, NULL, &answer, &err);
+		r = call_build(&k, "POST", "/cancel", &answer, &err);
 	if (r < 0)
 		return cmd_fail(err);
-	printf("%s\n", id);
+	printf("%s\n", k.id);
 	return BXC_EXIT_OK;
 }
 
 int cmd_history_rm(const bxc_cli *cli, void *ud)
 {
-	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
-	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
+	AUTO_KNOWN_BUILD known_build k = {0};
 	BXC_AUTOERR bxc_err *first = NULL;
 	(void)ud;
-	if (cmd_connect(cli, &b, &http, &first) < 0)
+	if (connect_to(cli, &k, &first) < 0)
 		return cmd_fail(first);
 	int code = BXC_EXIT_OK;
 	for (size_t i = 0; i < bxc_cli_n_args(cli); i++) {
 		BXC_AUTOERR bxc_err *err = NULL;
-		BXC_AUTOFREE char *id = NULL;
-		BXC_AUTOJSON bxc_json *build = NULL;
 		BXC_AUTOJSON bxc_json *answer = NULL;
-		int r = cmd_find_build(b, http, bxc_cli_arg(cli, i), &id, &build, &err);
-		BXC_AUTOFREE char *path = bxc_str_fmt("/v1/builds/%s", id ? id : "");
+		int r = find_build(&k, bxc_cli_arg(cli, i), &err);
 		if (r >= 0)
-			r = bxc_capi_call(http, b, "DELETE", path, NULL, &answer, &err);
+			r = call_build(&k, "DELETE", "", &answer, &err);
 		if (r < 0)
 			code = cmd_fail(err);
 		else
-			printf("%s\n", id);
+			printf("%s\n", k.id);
 	}
 	return code;
 }
@@ -216,13 +222,11 @@ static void time_line(const char *key, const bxc_json *build, const char *name)
 int cmd_history_inspect(const bxc_cli *cli, void *ud)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
-	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
-	BXC_AUTOFREE char *id = NULL;
-	BXC_AUTOJSON bxc_json *build = NULL;
+	AUTO_KNOWN_BUILD known_build k = {0};
 	(void)ud;
-	if (open_build(cli, &b, &http, &id, &build, &err) < 0)
+	if (known_build_open(cli, &k, &err) < 0)
 		return cmd_fail(err);
+	const bxc_json *build = k.record;
 	if (bxc_str_eq(bxc_cli_str(cli, "format"), "json")) {
 		BXC_AUTOFREE char *text = bxc_json_print_pretty(build);
 		printf("%s\n", text);
@@ -230,7 +234,7 @@ int cmd_history_inspect(const bxc_cli *cli, void *ud)
 	}
 	const bxc_json *q = bxc_json_get(build, "request");
 	line("Name:", bxc_json_get_str(build, "name", ""));
-	line("Build ID:", id);
+	line("Build ID:", k.id);
 	line("Status:", bxc_json_get_str(build, "status", ""));
 	time_line("Created:", build, "created_ns");
 	time_line("Completed:", build, "completed_ns");
@@ -251,14 +255,14 @@ int cmd_history_inspect(const bxc_cli *cli, void *ud)
 
 /* ---- logs ---- */
 
-static int print_pages(const bxc_builder *b, bxc_http_client *http, const char *id, bxc_prog *prog, bxc_err **err)
+static int print_pages(const known_build *k, bxc_prog *prog, bxc_err **err)
 {
 	uint64_t after = 0;
 	bool more = true;
 	while (more) {
 		BXC_AUTOJSON bxc_json *page = NULL;
-		BXC_AUTOFREE char *path = bxc_str_fmt("/v1/builds/%s/events?follow=false&after=%llu", id, (unsigned long long)after);
-		int r = bxc_capi_call(http, b, "GET", path, NULL, &page, err);
+		BXC_AUTOFREE char *below = bxc_str_fmt("/events?follow=false&after=%llu", (unsigned long long)after);
+		int r = call_build(k, "GET", below, &page, err);
 		if (r < 0)
 			return r;
 		BXC_JSON_FOREACH (e, bxc_json_get(page, "events")) {
@@ -275,19 +279,16 @@ static int print_pages(const bxc_builder *b, bxc_http_client *http, const char *
 int cmd_logs(const bxc_cli *cli, void *ud)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_CLEANUP(bxc_builder_freep) bxc_builder *b = NULL;
-	BXC_CLEANUP(bxc_http_client_freep) bxc_http_client *http = NULL;
-	BXC_AUTOFREE char *id = NULL;
-	BXC_AUTOJSON bxc_json *build = NULL;
+	AUTO_KNOWN_BUILD known_build k = {0};
 	bool raw = bxc_str_eq(bxc_cli_str(cli, "progress"), "rawjson");
 	(void)ud;
 	if (bxc_cli_flag(cli, "follow"))
 		return cmd_follow_logs(cli);
-	int r = open_build(cli, &b, &http, &id, &build, &err);
+	int r = known_build_open(cli, &k, &err);
 	if (r < 0)
 		return cmd_fail(err);
 	BXC_CLEANUP(bxc_prog_freep) bxc_prog *prog = bxc_prog_new(&(bxc_prog_config){.mode = raw ? BXC_PROG_RAWJSON : BXC_PROG_PLAIN, .out = stdout});
-	r = print_pages(b, http, id, prog, &err);
+	r = print_pages(&k, prog, &err);
 	bxc_prog_finish(prog, NULL, bxc_clock_wall_ns());
 	return r < 0 ? cmd_fail(err) : BXC_EXIT_OK;
 }
