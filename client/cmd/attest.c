@@ -17,11 +17,10 @@ static int add(bxc_json *attests, const char *spec, bxc_err **err)
 	if (r < 0)
 		return r;
 	for (char **f = fields; *f; f++) {
-		char *eq = strchr(*f, '=');
-		if (!eq)
+		const char *value = csv_cut_value(*f);
+		if (!value)
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid value '%s': expected key=value", *f);
-		*eq = '\0';
-		bxc_json_set_str(o, bxc_str_lower(*f), eq + 1);
+		bxc_json_set_str(o, *f, value);
 	}
 	BXC_AUTOFREE char *type = bxc_strdup(bxc_json_get_str(o, "type", NULL));
 	if (!type)

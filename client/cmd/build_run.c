@@ -42,12 +42,10 @@ static int fill_secret(const char *spec, build_secret *s, bxc_err **err)
 	if (csv_split(spec, &fields, &why) < 0)
 		return bad_value("secret", spec, err, "%s", bxc_err_text(why));
 	for (char **f = fields; *f; f++) {
-		char *eq = strchr(*f, '=');
-		if (!eq)
+		const char *key = *f, *value = csv_cut_value(*f);
+		if (!value)
 			return bad_value("secret", spec, err,
 				"invalid field '%s' must be a key=value pair", *f);
-		*eq = '\0';
-		const char *key = bxc_str_lower(*f), *value = eq + 1;
 		if (bxc_str_eq(key, "type")) {
 			if (!bxc_str_eq(value, "file") && !bxc_str_eq(value, "env"))
 				return bad_value("secret", spec, err,

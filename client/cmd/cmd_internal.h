@@ -118,6 +118,8 @@ int output_parse(const char *spec, output *ret, bxc_err **err);
 void output_done(output *o);
 /* Fields of one CSV record: "a","b ""c""",d; an owned strv. */
 int csv_split(const char *s, char ***ret, bxc_err **err);
+/* Of a field "Key=value": cuts it to "key", and gives the value; NULL, and nothing is changed: it has none. */
+char *csv_cut_value(char *field);
 /* --attest, --provenance, --sbom and what is the default: {"provenance": {"mode": "min", ...}}, owned (attest.c). */
 int attests_read(const bxc_cli *cli, bxc_json **ret, bxc_err **err);
 /* "check,format=json" (call.c); `ret` is zeroed by the caller. */

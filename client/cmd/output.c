@@ -52,6 +52,16 @@ int csv_split(const char *s, char ***ret, bxc_err **err)
 	return 0;
 }
 
+char *csv_cut_value(char *field)
+{
+	char *eq = strchr(field, '=');
+	if (!eq)
+		return NULL;
+	*eq = '\0';
+	bxc_str_lower(field);
+	return eq + 1;
+}
+
 static int fill(const char *spec, output *o, bxc_err **err)
 {
 	BXC_AUTOSTRV char **fields = NULL;
@@ -65,11 +75,10 @@ static int fill(const char *spec, output *o, bxc_err **err)
 		return 0;
 	}
 	for (char **f = fields; *f; f++) {
-		char *eq = strchr(*f, '=');
-		if (!eq)
+		const char *value = csv_cut_value(*f);
+		if (!value)
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid value '%s': expected key=value", *f);
-		*eq = '\0';
-		char *key = bxc_str_trim(bxc_str_lower(*f)), *value = eq + 1;
+		const char *key = bxc_str_trim(*f);
 		if (bxc_str_eq(key, "type")) {
 			free(o->type);
 			o->type = bxc_strdup(value);
