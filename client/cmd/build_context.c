@@ -194,19 +194,19 @@ static int context_of_stdin(build_plan *p, const char *file, bxc_err **err)
 
 /* ---- the context ---- */
 
-static void remote_context(build_plan *p, const char *url)
+/*
+ * dir: the context when it is a folder. In one from elsewhere (NULL) the Dockerfile has the name
+ * given, unless it is a file of this machine. *ret_path: the file that was read; NULL: none.
+ */
+static int find_dockerfile(
+	build_plan *p, const char *dir, const char *file, char **ret_path, bxc_err **err)
 {
-	bxc_json_set_str(p->request, "remote_context", url);
-}
-
-/* Without a folder: the Dockerfile lies in the context, under the name given, unless it is a file
- * of this machine. */
-static int dockerfile_elsewhere(build_plan *p, const char *file, bxc_err **err)
-{
-	BXC_AUTOFREE char *path = NULL;
-	if (file && *file == '/')
-		return read_dockerfile(p, NULL, file, &path, err);
-	p->dockerfile_name = bxc_strdup(file ? file : "Dockerfile");
+	bool is_url = file && bxc_remote_is_http(file);
+	if (bxc_str_eq(file, "-"))
+		return take_stdin(p, err);
+	if (!is_url && (dir || (file && *file == '/')))
+		return read_dockerfile(p, dir, file, ret_path, err);
+	p->dockerfile_name = bxc_strdup(file && !is_url ? file : "Dockerfile");
 	return 0;
 }
 
@@ -215,37 +215,27 @@ static int context_of_folder(build_plan *p, const char *dir, const char *file, b
 	BXC_AUTOFREE char *path = NULL;
 	bxc_csess_dir *d = add_dir(p, "context", dir);
 	bxc_json_set_str(p->request, "context", "context");
-	int r = 0;
-	if (bxc_str_eq(file, "-"))
-		r = take_stdin(p, err);
-	else if (file && bxc_remote_is_http(file))
-		p->dockerfile_name = bxc_strdup("Dockerfile");
-	else
-		r = read_dockerfile(p, dir, file, &path, err);
+	int r = find_dockerfile(p, dir, file, &path, err);
 	return r < 0 ? r : read_ignore(d, path, p->request, err);
 }
 
 static int context_elsewhere(build_plan *p, const char *place, const char *file, bxc_err **err)
 {
+	BXC_AUTOFREE char *path = NULL;
+	bxc_json_set_str(p->request, "remote_context", place);
+	return find_dockerfile(p, NULL, file, &path, err);
+}
+
+/* 1: a git repository or a file of a web server; 0: neither. */
+static int is_elsewhere(const char *place, bxc_err **err)
+{
 	BXC_AUTOGITREF bxc_git_ref g = {0};
 	int r = bxc_git_ref_parse(place, true, &g, err);
 	if (r == 0 && bxc_remote_is_http(place)) {
 		r = bxc_remote_check_http(place, err);
-	} else if (r == 0) {
-		r = bxc_err_set(err, BXC_NOT_FOUND,
-			"unable to prepare context: path \"%s\" not found", place);
-		return r;
+		r = r < 0 ? r : 1;
 	}
-	if (r < 0)
-		return cmd_usage_mark(err, r);
-	remote_context(p, place);
-	if (bxc_str_eq(file, "-"))
-		return take_stdin(p, err);
-	if (file && bxc_remote_is_http(file)) {
-		p->dockerfile_name = bxc_strdup("Dockerfile");
-		return 0;
-	}
-	return dockerfile_elsewhere(p, file, err);
+	return r < 0 ? cmd_usage_mark(err, r) : r;
 }
 
 int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
@@ -265,11 +255,7 @@ int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		if (r >= 0 && p->has_upload) {
 			BXC_AUTOFREE char *url = bxc_str_fmt(
 				"upload://%s", bxc_digest_str(&p->upload.digest, digest));
-			remote_context(p, url);
-			if (file_is_url)
-				p->dockerfile_name = bxc_strdup("Dockerfile");
-			else
-				r = dockerfile_elsewhere(p, file, err);
+			r = context_elsewhere(p, url, file, err);
 		} else if (r >= 0) {
 			/* A Dockerfile alone: its context is empty. */
 			add_dir(p, "context", "");
@@ -280,7 +266,12 @@ int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err)
 			    ? context_of_folder(p, place, file, err)
 			    : cmd_usage(err, "unable to prepare context: '%s' is no folder", place);
 	} else {
-		r = context_elsewhere(p, place, file, err);
+		r = is_elsewhere(place, err);
+		if (r == 0)
+			r = bxc_err_set(err, BXC_NOT_FOUND,
+				"unable to prepare context: path \"%s\" not found", place);
+		if (r > 0)
+			r = context_elsewhere(p, place, file, err);
 	}
 	if (r < 0)
 		return r;
@@ -373,7 +364,6 @@ static int one_context(build_plan *p, bxc_json *o, const char *spec, bxc_err **e
 {
 	const char *eq = strchr(spec, '=');
 	BXC_AUTOREF bxc_ref ref = {0};
-	BXC_AUTOGITREF bxc_git_ref g = {0};
 	if (!eq || !eq[1])
 		return cmd_usage(err, "invalid context value: %s, expected key=value", spec);
 	BXC_AUTOFREE char *given = bxc_strndup(spec, (size_t)(eq - spec));
@@ -387,18 +377,11 @@ static int one_context(build_plan *p, bxc_json *o, const char *spec, bxc_err **e
 	struct stat st;
 	if (bxc_str_has_prefix(value, "oci-layout://"))
 		return layout_context(p, o, name, value + strlen("oci-layout://"), err);
-	bool named = bxc_str_has_prefix(value, "docker-image://") ||
-		     bxc_str_has_prefix(value, "target:");
-	if (!named && stat(value, &st) < 0) {
-		r = bxc_git_ref_parse(value, true, &g, err);
-		named = r > 0 || (r == 0 && bxc_remote_is_http(value));
-		if (r == 0 && named)
-			r = bxc_remote_check_http(value, err);
-		if (r < 0)
-			return cmd_usage_mark(err, r);
-	}
-	if (!named)
-		return folder_context(p, o, name, value, err);
+	r = bxc_str_has_prefix(value, "docker-image://") || bxc_str_has_prefix(value, "target:");
+	if (r == 0 && stat(value, &st) < 0)
+		r = is_elsewhere(value, err);
+	if (r <= 0)
+		return r < 0 ? r : folder_context(p, o, name, value, err);
 	bxc_json_set_str(o, name, value);
 	return 0;
 }
