@@ -91,13 +91,6 @@ static void on_event(const char *build, uint64_t seq, const bxc_json *ev, void *
 	(void)seq;
 	if (r->done || !bxc_str_eq(build, r->id))
 		return;
-	if (bxc_str_eq(bxc_json_get_str(ev, "type", ""), "dockerfile")) {
-		/* It came from elsewhere: here are its lines, for excerpts. */
-		BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE);
-		if (bxc_base64_decode(bxc_json_get_str(ev, "data", ""), BXC_LIMIT_DOCKERFILE, &text, NULL) >= 0)
-			bxc_prog_set_source(r->prog, bxc_json_get_str(ev, "name", "Dockerfile"), bxc_buf_text(&text), text.len);
-		return;
-	}
 	if (!bxc_str_eq(bxc_json_get_str(ev, "type", ""), "build.done")) {
 		bxc_prog_event(r->prog, ev, bxc_clock_wall_ns());
 		return;
@@ -229,21 +222,21 @@ static bxc_prog_mode mode_of(const build_plan *p)
 	return BXC_PROG_PLAIN;
 }
 
-static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_tls_config *tls, bxc_err **err)
+static int start(struct run *r, const char *channel, bxc_tls_config *tls, bxc_err **err)
 {
-	build_plan *p = r->plan;
+	const build_plan *p = r->plan;
 	int w, h;
 	terminal_size(&w, &h);
 	r->prog = bxc_prog_new(&(bxc_prog_config){
 		.mode = mode_of(p),
 		.out = r->logs ? stdout : stderr,
-		.builder = r->logs ? NULL : b->name,
+		.builder = r->logs ? NULL : r->builder->name,
 		.color = isatty(STDERR_FILENO) && bxc_str_empty(getenv("NO_COLOR")),
 		.width = w,
 		.height = h,
 		.debug = p->debug,
 	});
-	bxc_prog_set_source(r->prog, p->dockerfile_name, p->dockerfile.data ? p->dockerfile.data : (const void *)"", p->dockerfile.len);
+	bxc_prog_set_source(r->prog, p->dockerfile_name, bxc_buf_text(&p->dockerfile), p->dockerfile.len);
 	int k = bxc_loop_new(&r->loop, err);
 	if (k >= 0)
 		k = bxc_loop_on_signal(r->loop, SIGINT, on_signal, r, err);
@@ -258,7 +251,7 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 	const bxc_csess_config sc = {
 		.loop = r->loop,
 		.address = channel,
-		.token = b->token,
+		.token = r->builder->token,
 		.tls = tls,
 		.dirs = p->dirs.v,
 		.n_dirs = p->dirs.n,
@@ -283,7 +276,7 @@ static int start(struct run *r, const bxc_builder *b, const char *channel, bxc_t
 static int run_to_end(struct run *r, const char *channel, bxc_tls_config *tls)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	int k = start(r, r->builder, channel, tls, &err);
+	int k = start(r, channel, tls, &err);
 	if (k >= 0)
 		k = bxc_loop_run(r->loop, &err);
 	bool is_good = k >= 0 && r->result && r->code == BXC_EXIT_OK && !r->attached;

@@ -80,8 +80,7 @@ int call_parse(const char *spec, build_call *ret, bxc_err **err)
 static void add_source(const build_plan *p, bxc_json *doc)
 {
 	bool is_lint = bxc_str_eq(p->call.name, "lint");
-	BXC_AUTOFREE char *data = bxc_base64_encode(
-		p->dockerfile.data ? p->dockerfile.data : (const void *)"", p->dockerfile.len);
+	BXC_AUTOFREE char *data = bxc_base64_encode(bxc_buf_text(&p->dockerfile), p->dockerfile.len);
 	if (!bxc_json_is_object(doc))
 		return;
 	bxc_json *error = bxc_json_dup(bxc_json_get(doc, "buildError"));

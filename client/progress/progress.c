@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/codec/base64.h"
@@ -229,6 +230,14 @@ static void on_warning(bxc_prog *p, const bxc_json *ev)
 	*bxc_arr_push(&vertex_get(p, digest)->pending) = bxc_str_fmt("WARN: %s", text);
 }
 
+/* It came from elsewhere: here are its lines, for excerpts. */
+static void on_dockerfile(bxc_prog *p, const bxc_json *ev)
+{
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE);
+	if (bxc_base64_decode(bxc_json_get_str(ev, "data", ""), BXC_LIMIT_DOCKERFILE, &text, NULL) >= 0)
+		bxc_prog_set_source(p, bxc_json_get_str(ev, "name", "Dockerfile"), bxc_buf_text(&text), text.len);
+}
+
 void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 {
 	const char *type = bxc_json_get_str(ev, "type", "");
@@ -242,6 +251,8 @@ void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 		add_log(vertex_get(p, bxc_json_get_str(ev, "vertex", "")), ev);
 	else if (bxc_str_eq(type, "warning"))
 		on_warning(p, ev);
+	else if (bxc_str_eq(type, "dockerfile"))
+		on_dockerfile(p, ev);
 	if (p->c.mode == BXC_PROG_RAWJSON)
 		rawjson_event(p, ev, now_ns);
 	else if (p->c.mode == BXC_PROG_PLAIN)

@@ -31,7 +31,7 @@ typedef struct bxc_prog_config {
 bxc_prog *bxc_prog_new(const bxc_prog_config *c);
 void bxc_prog_free(bxc_prog *p);
 BXC_DEFINE_CLEANUP(bxc_prog, bxc_prog_free);
-/* The Dockerfile's text, for excerpts. Copied. */
+/* The Dockerfile's text, for excerpts; one from elsewhere comes with the events. Copied. */
 void bxc_prog_set_source(bxc_prog *p, const char *name, const void *text, size_t n);
 /* The lines around first..last of a text, those marked, as BuildKit shows the place of an error; nothing when it has no such lines. */
 void bxc_prog_excerpt(FILE *out, const char *name, const char *text, uint64_t first, uint64_t last);
