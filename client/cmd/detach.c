@@ -3,7 +3,6 @@
  * bxc build --detach: the same command line runs again in a session of its own, serves the build what
  * it asks for, and tells the id through a descriptor. Until then its errors are ours.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/loop/loop.h"
+#include "common/os/fd.h"
 #include "common/os/fs.h"
 #include "common/os/proc.h"
 
@@ -73,16 +73,15 @@ static int own_command_line(char ***ret, bxc_err **err)
 
 static int run(struct start *s, bxc_err **err)
 {
-	int fds[2];
 	BXC_AUTOSTRV char **argv = NULL;
 	BXC_AUTOSTRV char **env = bxc_strv_dup(environ);
 	bxc_strv_push(&env, READY_ENV "=1");
+	BXC_AUTOCLOSE int ready = -1, theirs = -1;
 	int r = own_command_line(&argv, err);
+	if (r >= 0)
+		r = bxc_fd_pipe(&ready, &theirs, err);
 	if (r < 0)
 		return r;
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return bxc_err_errno(err, errno, "pipe");
-	BXC_AUTOCLOSE int ready = fds[0], theirs = fds[1];
 	const bxc_proc_fd map[] = {{theirs, READY_FD}};
 	const bxc_proc_spec spec = {.path = "/proc/self/exe", .argv = argv, .env = env, .fds = map, .n_fds = 1, .new_session = true};
 	bxc_loop_io *io = NULL;
