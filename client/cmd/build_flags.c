@@ -2,18 +2,13 @@
 /* From flags and files to a build request. */
 #include "client/cmd/cmd_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "common/codec/base64.h"
-#include "common/os/fs.h"
 
-static const char *const progress_modes[] = {"auto", "plain", "tty", "rawjson", "quiet", "none", NULL};
+const char *const cmd_progress_modes[] = {"auto", "plain", "tty", "rawjson", "quiet", "none", NULL};
 
 const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"file", 'f', BXC_CLI_STRING, "FILE", "name of the Dockerfile (default: CONTEXT/Dockerfile), a URL, or - for standard input"},
@@ -27,7 +22,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"output", 'o', BXC_CLI_LIST, "SPEC", "where the result goes: type=TYPE,dest=PATH, a folder, or - for a tar on standard output"},
 	{"push", 0, BXC_CLI_FLAG, NULL, "push the image to its registry"},
 	{"label", 0, BXC_CLI_LIST, "K=V", "set a label of the image"},
-	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", progress_modes},
+	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", cmd_progress_modes},
 	{"quiet", 'q', BXC_CLI_FLAG, NULL, "print only the digest of the result"},
 	{"detach", 0, BXC_CLI_FLAG, NULL, "print the id of the build and leave it to a process in the background"},
 	{"iidfile", 0, BXC_CLI_STRING, "FILE", "write the digest of the image to a file"},

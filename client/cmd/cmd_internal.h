@@ -13,6 +13,7 @@
 
 #define CMD_BUILD_N_OPTS 37u
 extern const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS];
+extern const char *const cmd_progress_modes[];
 int cmd_build(const bxc_cli *cli, void *ud);
 int cmd_attach(const bxc_cli *cli, void *ud);
 int cmd_ps(const bxc_cli *cli, void *ud);

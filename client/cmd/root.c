@@ -44,9 +44,8 @@ static const bxc_cli_opt ps_opts[] = {
 	{"all", 'a', BXC_CLI_FLAG, NULL, "also those that have ended"},
 	{"format", 0, BXC_CLI_STRING, "FORM", "table or json (one object a line)", formats},
 };
-static const char *const attach_modes[] = {"auto", "plain", "tty", "rawjson", "quiet", "none", NULL};
 static const bxc_cli_opt attach_opts[] = {
-	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", attach_modes},
+	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", cmd_progress_modes},
 };
 static const char *const log_modes[] = {"plain", "rawjson", NULL};
 static const bxc_cli_opt logs_opts[] = {
