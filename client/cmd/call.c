@@ -2,7 +2,6 @@
 /* --call and --check: questions about a Dockerfile, and their answers as buildx prints them. */
 #include "client/cmd/cmd_internal.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "client/progress/progress.h"

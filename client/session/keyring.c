@@ -17,7 +17,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/os/fd.h"
-#include "common/os/fs.h"
 #include "common/os/proc.h"
 
 #define KEY_MAX	   (100u << 10)

@@ -12,11 +12,9 @@
 #include <nng/nng.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "common/base/addr.h"
 #include "common/base/clock.h"
-#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 

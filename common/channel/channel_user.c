@@ -9,7 +9,6 @@
 
 #include "common/base/limits.h"
 #include "common/base/mem.h"
-#include "common/base/str.h"
 
 #define QUEUE_MAX (64u << 20)        /* cost of messages that are not acknowledged */
 
