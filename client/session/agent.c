@@ -167,7 +167,7 @@ static int serve_requests(connection *l, bxc_err **err)
 	do
 		r = one_request(l, message, err);
 	while (r > 0);
-	return r < 0 ? r : bxc_chan_stream_write_eof(l->stream, err);
+	return r;
 }
 
 /* ---- raw sockets ---- */
@@ -198,6 +198,7 @@ static int serve_raw(connection *l, bxc_err **err)
 	while (r >= 0 && (n = read_some(l, chunk, sizeof(chunk), err)) != 0)
 		r = n < 0 ? (int)n
 			  : bxc_chan_stream_write(l->stream, chunk, (size_t)n, l->s->cancel, err);
+	/* Before the other direction has ended, which may wait for it. */
 	if (r >= 0)
 		r = bxc_chan_stream_write_eof(l->stream, err);
 	/* A socket that has gone takes nothing more: the other direction ends, too. */
@@ -220,10 +221,8 @@ int serve_agent(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 			a = &s->c.agents[i];
 	if (!a)
 		return bxc_err_set(err, BXC_NOT_FOUND, "unset ssh forward key %s", id);
-	if (bxc_json_get_bool(name, "check", false)) {
-		r = read_end(s, st, err);
-		return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
-	}
+	if (bxc_json_get_bool(name, "check", false))
+		return read_end(s, st, err);
 	BXC_AUTOCLOSE int fd = -1;
 	r = connect_to(a->socket, &fd, err);
 	if (r < 0)

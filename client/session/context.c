@@ -62,8 +62,9 @@ static int walk(bxc_csess *s, const bxc_csess_dir *d, char *const *include, bxc_
 	return r < 0 ? r : bxc_tree_walk(root_fd, &w, s->cancel, ret, err);
 }
 
-int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
+int serve_scan(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
 {
+	(void)name;
 	BXC_AUTOBUF bxc_buf request = BXC_BUF_INIT(REQUEST_MAX), plain = BXC_BUF_INIT(TREE_MAX);
 	BXC_AUTOJSON bxc_json *q = NULL;
 	BXC_AUTOSTRV char **include = NULL;
@@ -96,7 +97,7 @@ int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
 	r = bxc_compressor_write(c, plain.data, plain.len, err);
 	if (r >= 0)
 		r = bxc_compressor_finish(c, err);
-	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+	return r;
 }
 
 int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
@@ -125,6 +126,5 @@ int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 		if (indices[i] >= tree->entries.n)
 			return bxc_err_set(err, BXC_OUT_OF_RANGE, "index %u of a tree with %zu entries", indices[i], tree->entries.n);
 	}
-	r = bxc_pack_send(root_fd, tree, indices, n, to_stream, &o, s->cancel, err);
-	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+	return bxc_pack_send(root_fd, tree, indices, n, to_stream, &o, s->cancel, err);
 }

@@ -118,8 +118,6 @@ int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 	char *basic = NULL;
 	int r = bxc_json_need_str(name, "domain", &domain, err);
 	if (r >= 0)
-		r = read_end(s, st, err);
-	if (r >= 0)
 		r = find_credentials(s->docker_config, domain, &basic, err);
 	if (r < 0)
 		return r;
@@ -129,5 +127,5 @@ int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 	r = bxc_chan_stream_write(st, text, strlen(text), s->cancel, err);
 	wipe(text);
 	wipe(basic);
-	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+	return r;
 }

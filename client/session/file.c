@@ -13,16 +13,10 @@
 
 #define CHUNK (256u << 10)
 
-/* The question is in the name alone: its end comes first, or the answer could be over before the
- * question is. */
-static int read_question(
-	bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_digest *ret, bxc_err **err)
+static int digest_of(const bxc_json *name, bxc_digest *ret, bxc_err **err)
 {
-	BXC_AUTOBUF bxc_buf none = BXC_BUF_INIT(1);
 	const char *digest;
-	int r = bxc_chan_stream_read_all(st, &none, s->cancel, err);
-	if (r >= 0)
-		r = bxc_json_need_str(name, "digest", &digest, err);
+	int r = bxc_json_need_str(name, "digest", &digest, err);
 	return r < 0 ? r : bxc_digest_parse(digest, ret, err);
 }
 
@@ -37,7 +31,7 @@ static int send_file(bxc_csess *s, bxc_chan_stream *st, int fd, uint64_t size, b
 			r = bxc_chan_stream_write(st, chunk, n, s->cancel, err);
 		at += n;
 	}
-	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+	return r;
 }
 
 /* "sha256:<hex>" is the file blobs/sha256/<hex>: a digest that parsed names nothing else. */
@@ -48,7 +42,7 @@ int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 	BXC_AUTOCLOSE int dir_fd = -1, fd = -1;
 	bxc_digest d;
 	struct stat st_buf;
-	int r = read_question(s, st, name, &d, err);
+	int r = digest_of(name, &d, err);
 	for (size_t i = 0; i < s->c.n_layouts; i++)
 		if (bxc_str_eq(s->c.layouts[i].name, store))
 			l = &s->c.layouts[i];
@@ -75,7 +69,7 @@ int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 int serve_upload(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
 {
 	bxc_digest d;
-	int r = read_question(s, st, name, &d, err);
+	int r = digest_of(name, &d, err);
 	if (r >= 0 && (!s->c.upload || !bxc_digest_eq(&d, &s->c.upload->digest)))
 		r = bxc_err_set(err, BXC_NOT_FOUND, "this client has no such file to send");
 	return r < 0 ? r : send_file(s, st, s->c.upload->fd, s->c.upload->size, err);

@@ -89,7 +89,5 @@ int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 		r = bxc_err_set(err, BXC_FAILED_PRECONDITION, "a part of the output was written before it had to be sent again: build again");
 	else
 		r = copy_to_fd(&i, e->fd, err);
-	if (r >= 0)
-		r = bxc_chan_stream_write(st, "{}", 2, s->cancel, err);
-	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+	return r < 0 ? r : bxc_chan_stream_write(st, "{}", 2, s->cancel, err);
 }

@@ -48,22 +48,16 @@ int serve_secret(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 {
 	const char *id;
 	int r = bxc_json_need_str(name, "id", &id, err);
-	if (r >= 0)
-		r = read_end(s, st, err);
 	if (r < 0)
 		return r;
 	const bxc_csess_secret *x = find(s, id);
 	if (!x)
 		return bxc_err_set(err, BXC_NOT_FOUND, "secret %s: not found", id);
-	if (x->file) {
-		r = send_file(s, st, x, err);
-	} else {
-		/* A variable that is not set is an empty secret, as buildx has it. */
-		const char *value = getenv(x->env);
-		size_t n = value ? strlen(value) : 0;
-		r = n > BXC_CSESS_SECRET_MAX
-			    ? too_big(id, err)
-			    : bxc_chan_stream_write(st, value ? value : "", n, s->cancel, err);
-	}
-	return r < 0 ? r : bxc_chan_stream_write_eof(st, err);
+	if (x->file)
+		return send_file(s, st, x, err);
+	/* A variable that is not set is an empty secret, as buildx has it. */
+	const char *value = getenv(x->env);
+	size_t n = value ? strlen(value) : 0;
+	return n > BXC_CSESS_SECRET_MAX ? too_big(id, err)
+					: bxc_chan_stream_write(st, value ? value : "", n, s->cancel, err);
 }

@@ -25,6 +25,21 @@ struct serving {
 	char *name;
 };
 
+static const struct kind {
+	const char *kind;
+	int (*serve)(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+	bool has_name, has_bytes;    /* what comes from the coordinator */
+} kinds[] = {
+	{"context.scan", serve_scan, false, true},
+	{"context.fetch", serve_fetch, true, true},
+	{"export", serve_export, true, true},
+	{"layout", serve_layout, true, false},
+	{"secret", serve_secret, true, false},
+	{"ssh", serve_agent, true, true},
+	{"token", serve_token, true, false},
+	{"upload", serve_upload, true, false},
+};
+
 int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
 {
 	BXC_AUTOBUF bxc_buf none = BXC_BUF_INIT(1);
@@ -35,26 +50,20 @@ int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
 static int serve(struct serving *v, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *name = NULL;
-	if (bxc_str_eq(v->kind, "context.scan"))
-		return serve_scan(v->s, v->stream, err);
-	int r = bxc_json_parse(bxc_slice_of(v->name, strlen(v->name)), &name, err);
-	if (r < 0)
-		return r;
-	if (bxc_str_eq(v->kind, "context.fetch"))
-		return serve_fetch(v->s, v->stream, name, err);
-	if (bxc_str_eq(v->kind, "export"))
-		return serve_export(v->s, v->stream, name, err);
-	if (bxc_str_eq(v->kind, "token"))
-		return serve_token(v->s, v->stream, name, err);
-	if (bxc_str_eq(v->kind, "layout"))
-		return serve_layout(v->s, v->stream, name, err);
-	if (bxc_str_eq(v->kind, "upload"))
-		return serve_upload(v->s, v->stream, name, err);
-	if (bxc_str_eq(v->kind, "secret"))
-		return serve_secret(v->s, v->stream, name, err);
-	if (bxc_str_eq(v->kind, "ssh"))
-		return serve_agent(v->s, v->stream, name, err);
-	return bxc_err_set(err, BXC_UNIMPLEMENTED, "this client does not serve '%.64s'", v->kind);
+	const struct kind *k = NULL;
+	int r = 0;
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(kinds); i++)
+		if (bxc_str_eq(kinds[i].kind, v->kind))
+			k = &kinds[i];
+	if (!k)
+		return bxc_err_set(err, BXC_UNIMPLEMENTED, "this client does not serve '%.64s'", v->kind);
+	if (k->has_name)
+		r = bxc_json_parse(bxc_slice_of(v->name, strlen(v->name)), &name, err);
+	if (r >= 0 && !k->has_bytes)
+		r = read_end(v->s, v->stream, err);
+	if (r >= 0)
+		r = k->serve(v->s, v->stream, name, err);
+	return r < 0 ? r : bxc_chan_stream_write_eof(v->stream, err);
 }
 
 static void serving_end(struct serving *v, const bxc_err *why)

@@ -88,6 +88,5 @@ typedef struct bxc_csess_keyring bxc_csess_keyring;
 BXC_MUST_CHECK int bxc_csess_keyring_start(char *const *keys, bxc_csess_keyring **ret, bxc_err **err);
 const char *bxc_csess_keyring_socket(const bxc_csess_keyring *k);   /* borrowed */
 void bxc_csess_keyring_stop(bxc_csess_keyring *k);
-BXC_DEFINE_CLEANUP(bxc_csess_keyring, bxc_csess_keyring_stop);
 
 void bxc_csess_close(bxc_csess *s);   /* stops serving, waits for its threads, says goodbye, frees */

@@ -27,8 +27,8 @@ struct bxc_csess {
 /* Waits for the end of a question that is all in the name of its stream. Without it the answer may be over
  * before the question is, and would be taken back. */
 int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
-/* All run on the pool and end the stream. */
-int serve_scan(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
+/* All run on a pool. The stream ends after them; of layout, secret, token and upload the question has ended before. */
+int serve_scan(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
