@@ -9,8 +9,20 @@
 #include "common/base/be.h"
 #include "common/base/limits.h"
 
-#define ONE "0123456789abcdef"
-#define TWO "fedcba9876543210"
+/* ---- what many tests begin with ---- */
+
+static void put_open(struct raw *r, uint32_t stream, uint32_t credit)
+{
+	raw_send(r, FRAME_OPEN, 0, stream, credit, "k\0n", 3);
+}
+
+static void listen_with_short_heartbeats(void)
+{
+	bxc_chan_server_stop(server);
+	server_config.heartbeat_ns = 100 * BXC_NS_PER_MS;
+	server_config.grace_ns = BXC_NS_PER_S;
+	listen_on("tcp://127.0.0.1:0");
+}
 
 /* ---- the end of a session ---- */
 
@@ -18,11 +30,7 @@ static void closing_ends_though_the_peer_does_not_answer(void **state)
 {
 	(void)state;
 	struct raw r;
-	int fd = raw_listen();
-	dial_with(NULL);
-	raw_accept(&r, fd);
-	raw_welcome(&r, ONE, false, 0, 10 * BXC_NS_PER_S);
-	UNTIL(cli.ups == 1);
+	int fd = raw_serve(&r, 10 * BXC_NS_PER_S);
 	int64_t begun = bxc_clock_mono_ns();
 	bxc_chan_close(BXC_TAKE(cli.c));
 	assert_true(bxc_clock_mono_ns() - begun < 8 * BXC_NS_PER_S);
@@ -48,9 +56,8 @@ static void a_server_may_be_stopped_while_peers_introduce_themselves(void **stat
 	(void)state;
 	struct raw r[8];
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(r); i++) {
-		static const char hello[] = "{\"version\":1,\"role\":\"worker\",\"name\":\"raw\",\"kind\":\"control\",\"session\":\"\",\"secret\":\"\"}";
 		raw_open(&r[i]);
-		raw_send(&r[i], FRAME_HELLO, 0, 0, 0, hello, strlen(hello));
+		raw_say_hello(&r[i], "control", 0);
 	}
 	/* What it is to ask of its user about them lies in the loop, which does not turn. */
 	struct raw last;
@@ -134,8 +141,7 @@ static void pings_whose_answers_are_not_read_harm_nobody(void **state)
 	struct raw r;
 	BXC_AUTOBUF bxc_buf many = BXC_BUF_INIT(1 << 20);
 	static const char text[64];
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
+	raw_session(&r);
 	for (int i = 0; i < 10000; i++)
 		frame_put(&many, FRAME_PING, 0, 0, 0, bxc_slice_of(text, sizeof(text)));
 	for (int i = 0; i < 30; i++)
@@ -164,11 +170,9 @@ static void streams_that_are_opened_and_reset_in_a_rush_are_bounded(void **state
 	(void)state;
 	struct raw r;
 	size_t refused = 0;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	raw_session(&r);
 	for (uint32_t i = 0; i < 3000; i++) {
-		raw_send(&r, FRAME_OPEN, 0, 2 * i + 1, WINDOW_BYTES, "k\0n", 3);
+		put_open(&r, 2 * i + 1, WINDOW_BYTES);
 		raw_send(&r, FRAME_RESET, 0, 2 * i + 1, BXC_CANCELED, "", 0);
 	}
 	/* The user's loop does not turn: what it has not taken counts. */
@@ -180,7 +184,7 @@ static void streams_that_are_opened_and_reset_in_a_rush_are_bounded(void **state
 		refused++;
 	}
 	UNTIL(srv.n_streams == MAX_STREAMS);
-	raw_send(&r, FRAME_OPEN, 0, 7001, WINDOW_BYTES, "k\0n", 3);
+	put_open(&r, 7001, WINDOW_BYTES);
 	UNTIL(srv.n_streams == MAX_STREAMS + 1);
 	raw_close(&r);
 }
@@ -238,15 +242,12 @@ static void what_was_not_sent_is_not_acknowledged(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
+	raw_session(&r);
 	put_ack(&r, 1000);
 	assert_false(raw_until(&r, FRAME_ACK));
 	UNTIL(srv.downs == 1);
 	/* Nor can a session be resumed after messages that never were. */
-	close(r.fd);
-	r.fd = raw_socket();
-	r.in.len = r.used = 0;
+	raw_reconnect(&r);
 	raw_hello(&r, "control", 1000);
 	assert_int_equal(r.f.type, FRAME_BYE);
 	raw_close(&r);
@@ -256,18 +257,14 @@ static void a_session_is_not_resumed_before_what_was_acknowledged(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	raw_session(&r);
 	say(srv.c, "one");
 	say(srv.c, "two");
 	assert_true(raw_until(&r, FRAME_EVENT) && raw_until(&r, FRAME_EVENT));
 	put_ack(&r, 2);
 	put_event(&r, 1, "seen");
 	UNTIL(srv.got);
-	close(r.fd);
-	r.fd = raw_socket();
-	r.in.len = r.used = 0;
+	raw_reconnect(&r);
 	raw_hello(&r, "control", 1);
 	assert_int_equal(r.f.type, FRAME_BYE);
 	raw_close(&r);
@@ -277,13 +274,11 @@ static void a_message_is_acknowledged_when_its_user_has_it(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	raw_session(&r);
 	put_event(&r, 1, "a");
 	/* A refused stream shows that the engine is past it; the user's loop has not turned. */
 	for (uint32_t i = 0; i <= MAX_STREAMS; i++)
-		raw_send(&r, FRAME_OPEN, 0, 2 * i + 1, 0, "k\0n", 3);
+		put_open(&r, 2 * i + 1, 0);
 	r.still = true;
 	assert_true(raw_next(&r));
 	assert_int_equal(r.f.type, FRAME_RESET);
@@ -299,11 +294,7 @@ static void what_was_queued_for_a_lost_session_is_lost_with_it(void **state)
 {
 	(void)state;
 	struct raw r;
-	int fd = raw_listen();
-	dial_with(NULL);
-	raw_accept(&r, fd);
-	raw_welcome(&r, ONE, false, 0, 10 * BXC_NS_PER_S);
-	UNTIL(cli.ups == 1);
+	int fd = raw_serve(&r, 10 * BXC_NS_PER_S);
 	raw_close(&r);
 	UNTIL(cli.downs == 1);
 	raw_accept(&r, fd);
@@ -331,10 +322,8 @@ static void a_first_credit_is_what_the_opener_said(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
-	raw_send(&r, FRAME_OPEN, 0, 1, 10, "k\0n", 3);
+	raw_session(&r);
+	put_open(&r, 1, 10);
 	UNTIL(srv.stream);
 	/* Fits into the first credit, then waits for more. */
 	assert_int_equal(bxc_chan_stream_write(srv.stream, "0123456789", 10, NULL, NULL), 0);
@@ -350,10 +339,8 @@ static void bytes_after_the_end_cut_the_connection(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
-	raw_send(&r, FRAME_OPEN, 0, 1, WINDOW_BYTES, "k\0n", 3);
+	raw_session(&r);
+	put_open(&r, 1, WINDOW_BYTES);
 	raw_send(&r, FRAME_EOF, 0, 1, 0, NULL, 0);
 	raw_send(&r, FRAME_DATA, 0, 1, 0, "x", 1);
 	UNTIL(srv.downs == 1);
@@ -364,10 +351,8 @@ static void credit_does_not_overflow(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
-	raw_send(&r, FRAME_OPEN, 0, 1, UINT32_MAX, "k\0n", 3);
+	raw_session(&r);
+	put_open(&r, 1, UINT32_MAX);
 	raw_send(&r, FRAME_WINDOW, 0, 1, 1, NULL, 0);
 	UNTIL(srv.downs == 1);
 	raw_close(&r);
@@ -381,20 +366,15 @@ static void numbers_of_streams_are_checked(void **state)
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(ids); i++) {
 		struct raw r;
 		int downs = srv.downs;
-		raw_open(&r);
-		raw_hello(&r, "control", 0);
-		raw_send(&r, FRAME_OPEN, 0, ids[i][0], 0, "k\0n", 3);
-		raw_send(&r, FRAME_OPEN, 0, ids[i][1], 0, "k\0n", 3);
+		raw_session(&r);
+		put_open(&r, ids[i][0], 0);
+		put_open(&r, ids[i][1], 0);
 		UNTIL(srv.downs > downs);
 		raw_close(&r);
 	}
 	struct raw r;
-	int fd = raw_listen();
-	dial_with(NULL);
-	raw_accept(&r, fd);
-	raw_welcome(&r, ONE, false, 0, 10 * BXC_NS_PER_S);
-	UNTIL(cli.ups == 1);
-	raw_send(&r, FRAME_OPEN, 0, 0, 0, "k\0n", 3);
+	int fd = raw_serve(&r, 10 * BXC_NS_PER_S);
+	put_open(&r, 0, 0);
 	UNTIL(cli.downs == 1);
 	raw_close(&r);
 	close(fd);
@@ -429,9 +409,7 @@ static void frames_of_unknown_streams_are_ignored(void **state)
 {
 	(void)state;
 	struct raw r;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	raw_session(&r);
 	raw_send(&r, FRAME_DATA, 0, 99, 0, "x", 1);
 	raw_send(&r, FRAME_WINDOW, 0, UINT32_MAX, UINT32_MAX, NULL, 0);
 	raw_send(&r, FRAME_EOF, 0, 0, 0, NULL, 0);
@@ -449,9 +427,7 @@ static void a_second_bulk_connection_takes_the_place_of_the_first(void **state)
 	(void)state;
 	struct raw r, b1, b2;
 	bxc_chan_stream *s = NULL;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	raw_session(&r);
 	raw_join(&b1, &r);
 	assert_int_equal(bxc_chan_stream_open(srv.c, "k", "n", BXC_CHAN_BULK, &s, NULL), 0);
 	assert_true(raw_until(&b1, FRAME_OPEN));
@@ -471,11 +447,7 @@ static void a_bulk_connection_that_cannot_be_made_is_told_to_who_asked(void **st
 	(void)state;
 	struct raw r, b;
 	bxc_chan_stream *s = NULL;
-	int fd = raw_listen();
-	dial_with(NULL);
-	raw_accept(&r, fd);
-	raw_welcome(&r, ONE, false, 0, 10 * BXC_NS_PER_S);
-	UNTIL(cli.ups == 1);
+	int fd = raw_serve(&r, 10 * BXC_NS_PER_S);
 	assert_int_equal(bxc_chan_stream_open(cli.c, "k", "n", BXC_CHAN_BULK, &s, NULL), 0);
 	raw_send(&r, FRAME_BULK, 0, 0, 0, NULL, 0);
 	raw_accept(&b, fd);
@@ -495,9 +467,7 @@ static void streams_do_not_wait_for_a_bulk_connection_that_will_not_come(void **
 	(void)state;
 	struct raw r;
 	bxc_chan_stream *s = NULL;
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	raw_session(&r);
 	assert_int_equal(bxc_chan_stream_open(srv.c, "k", "n", BXC_CHAN_BULK, &s, NULL), 0);
 	assert_true(raw_until(&r, FRAME_BULK));
 	raw_send(&r, FRAME_BULK, 0, 0, 0, "no way", 6);
@@ -513,13 +483,8 @@ static void a_frozen_peer_is_given_up_within_the_grace_time(void **state)
 {
 	(void)state;
 	struct raw r;
-	bxc_chan_server_stop(server);
-	server_config.heartbeat_ns = 100 * BXC_NS_PER_MS;
-	server_config.grace_ns = BXC_NS_PER_S;
-	listen_on("tcp://127.0.0.1:0");
-	raw_open(&r);
-	raw_hello(&r, "control", 0);
-	UNTIL(srv.ups == 1);
+	listen_with_short_heartbeats();
+	raw_session(&r);
 	int64_t begun = bxc_clock_mono_ns();
 	UNTIL(srv.downs == 1);
 	assert_true(bxc_clock_mono_ns() - begun < BXC_NS_PER_S);
@@ -543,11 +508,7 @@ static void a_dialler_learns_the_heartbeat_and_leaves_a_frozen_server(void **sta
 {
 	(void)state;
 	struct raw r;
-	int fd = raw_listen();
-	dial_with(NULL);
-	raw_accept(&r, fd);
-	raw_welcome(&r, ONE, false, 0, 100 * BXC_NS_PER_MS);
-	UNTIL(cli.ups == 1);
+	int fd = raw_serve(&r, 100 * BXC_NS_PER_MS);
 	int64_t begun = bxc_clock_mono_ns();
 	UNTIL(cli.downs == 1);
 	assert_true(bxc_clock_mono_ns() - begun < 2 * BXC_NS_PER_S);
@@ -558,18 +519,13 @@ static void a_dialler_learns_the_heartbeat_and_leaves_a_frozen_server(void **sta
 static void quiet_peers_that_live_stay(void **state)
 {
 	(void)state;
-	bxc_chan_server_stop(server);
-	server_config.heartbeat_ns = 100 * BXC_NS_PER_MS;
-	server_config.grace_ns = BXC_NS_PER_S;
-	listen_on("tcp://127.0.0.1:0");
+	listen_with_short_heartbeats();
 	connect_both();
 	int64_t until = bxc_clock_mono_ns() + 2 * BXC_NS_PER_S;
 	UNTIL(bxc_clock_mono_ns() > until);
 	assert_int_equal(cli.downs, 0);
 	assert_int_equal(srv.downs, 0);
 }
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

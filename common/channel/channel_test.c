@@ -260,17 +260,17 @@ static void tokens_do_not_travel_in_the_clear(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(messages_pass_both_ways_in_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(large_messages_are_put_together, setup, teardown),
-		cmocka_unit_test_setup_teardown(nothing_is_lost_or_doubled_across_cuts, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_wrong_token_is_refused_with_its_reason, setup, teardown),
-		cmocka_unit_test_setup_teardown(streams_carry_bytes_on_the_bulk_connection_while_messages_pass, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_reset_carries_its_reason, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_cut_fails_streams, setup, teardown),
-		cmocka_unit_test_setup_teardown(garbage_is_cut_off_and_others_go_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_forgotten_session_starts_anew, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_relay_joins_two_streams, setup, teardown),
-		cmocka_unit_test_setup_teardown(tokens_do_not_travel_in_the_clear, setup, teardown),
+		T(messages_pass_both_ways_in_order),
+		T(large_messages_are_put_together),
+		T(nothing_is_lost_or_doubled_across_cuts),
+		T(a_wrong_token_is_refused_with_its_reason),
+		T(streams_carry_bytes_on_the_bulk_connection_while_messages_pass),
+		T(a_reset_carries_its_reason),
+		T(a_cut_fails_streams),
+		T(garbage_is_cut_off_and_others_go_on),
+		T(a_forgotten_session_starts_anew),
+		T(a_relay_joins_two_streams),
+		T(tokens_do_not_travel_in_the_clear),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "common/testing/rawserver.h"
+
 bxc_loop *loop;
 struct end cli, srv;
 bxc_chan_server *server;
@@ -181,23 +183,12 @@ void raw_close(struct raw *r)
 	bxc_buf_done(&r->in);
 }
 
-static void write_all(int fd, const uint8_t *p, size_t n)
-{
-	while (n) {
-		/* A peer that has hung up is what some tests want. */
-		ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
-		if (k <= 0)
-			return;
-		p += k;
-		n -= (size_t)k;
-	}
-}
-
 void raw_send(struct raw *r, frame_type type, uint8_t flags, uint32_t stream, uint32_t arg, const void *p, size_t n)
 {
 	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(FRAME_MAX + FRAME_HEADER);
 	frame_put(&b, type, flags, stream, arg, bxc_slice_of(p, n));
-	write_all(r->fd, b.data, b.len);
+	/* A peer that has hung up is what some tests want. */
+	bxc_rawserver_say(r->fd, b.data, b.len);
 }
 
 static void wait_readable(int fd, bool still)
@@ -241,7 +232,7 @@ bool raw_until(struct raw *r, frame_type type)
 	return false;
 }
 
-static void send_hello(struct raw *r, const char *kind, uint64_t last_seq)
+void raw_say_hello(struct raw *r, const char *kind, uint64_t last_seq)
 {
 	BXC_AUTOFREE char *text = bxc_str_fmt("{\"version\":1,\"role\":\"worker\",\"name\":\"raw\",\"kind\":\"%s\",\"session\":\"%s\","
 		"\"secret\":\"%s\",\"last_seq\":%llu}", kind, r->session, r->secret, (unsigned long long)last_seq);
@@ -250,13 +241,29 @@ static void send_hello(struct raw *r, const char *kind, uint64_t last_seq)
 
 void raw_hello(struct raw *r, const char *kind, uint64_t last_seq)
 {
-	send_hello(r, kind, last_seq);
+	raw_say_hello(r, kind, last_seq);
 	if (!raw_next(r) || r->f.type != FRAME_WELCOME)
 		return;
 	BXC_AUTOJSON bxc_json *j = NULL;
 	assert_int_equal(bxc_json_parse(r->f.payload, &j, NULL), 0);
 	snprintf(r->session, sizeof(r->session), "%s", bxc_json_get_str(j, "session", ""));
 	snprintf(r->secret, sizeof(r->secret), "%s", bxc_json_get_str(j, "secret", ""));
+}
+
+void raw_session(struct raw *r)
+{
+	int ups = srv.ups;
+	raw_open(r);
+	raw_hello(r, "control", 0);
+	assert_int_equal(r->f.type, FRAME_WELCOME);
+	UNTIL(srv.ups > ups);
+}
+
+void raw_reconnect(struct raw *r)
+{
+	close(r->fd);
+	r->fd = raw_socket();
+	r->in.len = r->used = 0;
 }
 
 void raw_join(struct raw *ret_bulk, const struct raw *ctl)
@@ -297,4 +304,14 @@ void raw_welcome(struct raw *r, const char *session, bool resumed, uint64_t last
 	BXC_AUTOFREE char *text = bxc_str_fmt("{\"session\":\"%s%s\",\"secret\":\"%s%s%s%s\",\"resumed\":%s,\"last_seq\":%llu,\"heartbeat_ns\":%lld}",
 		session, session, session, session, session, session, resumed ? "true" : "false", (unsigned long long)last_seq, (long long)heartbeat_ns);
 	raw_send(r, FRAME_WELCOME, 0, 0, 0, text, strlen(text));
+}
+
+int raw_serve(struct raw *r, int64_t heartbeat_ns)
+{
+	int fd = raw_listen();
+	dial_with(NULL);
+	raw_accept(r, fd);
+	raw_welcome(r, ONE, false, 0, heartbeat_ns);
+	UNTIL(cli.ups == 1);
+	return fd;
 }

@@ -5,17 +5,8 @@
  */
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <string.h>
-
-#include "common/base/clock.h"
-#include "common/base/mem.h"
-#include "common/base/str.h"
 #include "common/channel/channel_internal.h"
+#include "common/testing/testing.h"
 
 /* One loop for both ends: the test steps it until what it waits for has happened. */
 struct end {
@@ -48,6 +39,7 @@ extern bxc_chan_server_config server_config;   /* addresses apart */
 		}                                                                                  \
 	} while (0)
 
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int setup(void **state);                     /* starts a server on a free port of loopback */
 int teardown(void **state);
 void listen_on(const char *url);
@@ -75,10 +67,16 @@ void raw_send(struct raw *r, frame_type type, uint8_t flags, uint32_t stream, ui
 /* The next frame but pings, stepping the loop while it waits; false: the connection was closed. */
 bool raw_next(struct raw *r);
 bool raw_until(struct raw *r, frame_type type);      /* skips others */
-void raw_hello(struct raw *r, const char *kind, uint64_t last_seq);   /* with what r knows of a session; takes the welcome, if one comes */
+void raw_say_hello(struct raw *r, const char *kind, uint64_t last_seq);   /* with what r knows of a session */
+void raw_hello(struct raw *r, const char *kind, uint64_t last_seq);   /* the same, and takes the welcome, if one comes */
+void raw_session(struct raw *r);                     /* a new one, which the server's user has been told of */
+void raw_reconnect(struct raw *r);                   /* cuts, and connects again without a word */
 void raw_join(struct raw *ret_bulk, const struct raw *ctl);           /* a bulk connection */
 
 /* A server made by hand: `address` is where it listens from now on. */
+#define ONE "0123456789abcdef"       /* names of sessions */
+#define TWO "fedcba9876543210"
 int raw_listen(void);
+int raw_serve(struct raw *r, int64_t heartbeat_ns);  /* listens, and lets `cli` in, which has been told; returns what listens */
 void raw_accept(struct raw *r, int listen_fd);       /* reads the hello */
 void raw_welcome(struct raw *r, const char *session, bool resumed, uint64_t last_seq, int64_t heartbeat_ns);
