@@ -20,8 +20,6 @@
 
 #define RX_BYTES      (128u << 10)
 #define CONNECT_NS    (5 * BXC_NS_PER_S)
-#define MAX_WAITING   256u           /* connections that have not introduced themselves; the oldest goes for a newer one */
-#define MAX_WAITING_HOST 64u         /* of them of one address */
 #define MAX_ADDRESSES 16u
 
 struct conn_impl {
@@ -294,7 +292,6 @@ static void adopt(conn *c, nng_stream *stream, bool is_ipc)
 {
 	struct conn_impl *i = c->impl;
 	i->stream = stream;
-	c->peer = peer_text(stream, is_ipc);
 	i->rx_buf = bxc_malloc(RX_BYTES);
 	bxc_check(nng_aio_alloc(&i->rx, rx_cb, i) == 0 && nng_aio_alloc(&i->tx, tx_cb, i) == 0);
 	if (!is_ipc) {
@@ -327,7 +324,9 @@ static void dialed_loop(void *ud)
 	if (i->connect_timer)
 		bxc_loop_timer_disarm(i->connect_timer);
 	if (result == 0) {
-		adopt(i->c, stream, bxc_str_has_prefix(i->urls[i->url], "ipc"));
+		bool is_ipc = bxc_str_has_prefix(i->urls[i->url], "ipc");
+		i->c->peer = peer_text(stream, is_ipc);
+		adopt(i->c, stream, is_ipc);
 		return;
 	}
 	bxc_err *err = NULL;
@@ -501,41 +500,6 @@ static void accept_again(void *ud)
 		nng_stream_listener_accept(l->l, l->aio);
 }
 
-static size_t host_length(const char *peer)
-{
-	const char *colon = strrchr(peer, ':');
-	return colon ? (size_t)(colon - peer) : strlen(peer);
-}
-
-/*
- * Who connects and says nothing keeps nobody out: when the waiting room is full, who has waited
- * longest leaves. An introduction takes milliseconds.
- */
-static void make_room(engine *e, const char *peer)
-{
-	conn *oldest = NULL, *oldest_same = NULL;
-	size_t all = 0, same = 0, host = host_length(peer);
-	BXC_ARR_FOREACH (p, &e->conns) {
-		conn *c = *p;
-		if (!c->is_server || c->handshaken || !c->peer)
-			continue;
-		all++;
-		if (!oldest || c->since_ns < oldest->since_ns)
-			oldest = c;
-		if (host_length(c->peer) != host || strncmp(c->peer, peer, host) != 0)
-			continue;
-		same++;
-		if (!oldest_same || c->since_ns < oldest_same->since_ns)
-			oldest_same = c;
-	}
-	conn *victim = same >= MAX_WAITING_HOST ? oldest_same : all >= MAX_WAITING ? oldest : NULL;
-	if (!victim)
-		return;
-	bxc_err *err = NULL;
-	bxc_ignore(bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED, "too many connections wait to be introduced"));
-	conn_failed(victim, err);
-}
-
 static void accepted_loop(void *ud)
 {
 	struct accepted *a = ud;
@@ -546,8 +510,9 @@ static void accepted_loop(void *ud)
 	if (result == 0) {
 		BXC_AUTOERR bxc_err *err = NULL;
 		BXC_AUTOFREE char *peer = peer_text(stream, l->is_ipc);
-		make_room(l->e, peer);
+		conn_make_room(l->e, peer);
 		conn *c = new_conn(l->e, true);
+		c->peer = BXC_TAKE(peer);
 		if (l->closed || (l->tls && bxc_tls_new(l->tls, NULL, &c->tls, &err) < 0)) {
 			c->impl->stream = stream;
 			c->closing = true;

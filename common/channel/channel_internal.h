@@ -118,6 +118,7 @@ void conn_set(conn *c, const conn_callbacks *cb, void *ud);
 void conn_flush(conn *c);                            /* sends what is in `out`, if nothing is on its way */
 void conn_close(conn *c, bool flush);                /* flush: what is in `out` still goes; no callback follows */
 void conn_tick(conn *c, int64_t now_ns);
+void conn_make_room(engine *e, const char *peer);    /* before one of `peer` is taken in */
 
 typedef void (*accept_fn)(conn *c, void *ud);        /* set callbacks in it */
 int listener_new(engine *e, const char *address, bxc_tls_config *tls, accept_fn fn, void *ud, listener **ret, bxc_err **err);   /* user's thread */

@@ -2,6 +2,8 @@
 /* A connection between its transport (channel_conn.c) and what speaks over it: TLS, frames, liveness. */
 #include "common/channel/channel_internal.h"
 
+#include <string.h>
+
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
@@ -14,6 +16,8 @@
 #define FLUSH_NS      (5 * BXC_NS_PER_S)     /* for the last words of a connection */
 #define DEAD_BEATS    3
 #define PONG_MAX      64u
+#define MAX_WAITING   256u           /* connections that have not introduced themselves; the oldest goes for a newer one */
+#define MAX_WAITING_HOST 64u         /* of them of one address */
 
 conn *conn_new(engine *e, bool is_server)
 {
@@ -159,6 +163,41 @@ void conn_received(conn *c, const uint8_t *p, size_t n)
 		conn_flush(c);
 		impl_recv(c);
 	}
+}
+
+static size_t host_length(const char *peer)
+{
+	const char *colon = strrchr(peer, ':');
+	return colon ? (size_t)(colon - peer) : strlen(peer);
+}
+
+/*
+ * Who connects and says nothing keeps nobody out: when the waiting room is full, who has waited
+ * longest leaves. An introduction takes milliseconds.
+ */
+void conn_make_room(engine *e, const char *peer)
+{
+	conn *oldest = NULL, *oldest_same = NULL;
+	size_t all = 0, same = 0, host = host_length(peer);
+	BXC_ARR_FOREACH (p, &e->conns) {
+		conn *c = *p;
+		if (!c->is_server || c->handshaken || !c->peer)
+			continue;
+		all++;
+		if (!oldest || c->since_ns < oldest->since_ns)
+			oldest = c;
+		if (host_length(c->peer) != host || strncmp(c->peer, peer, host) != 0)
+			continue;
+		same++;
+		if (!oldest_same || c->since_ns < oldest_same->since_ns)
+			oldest_same = c;
+	}
+	conn *victim = same >= MAX_WAITING_HOST ? oldest_same : all >= MAX_WAITING ? oldest : NULL;
+	if (!victim)
+		return;
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED, "too many connections wait to be introduced"));
+	conn_failed(victim, err);
 }
 
 void conn_tick(conn *c, int64_t now_ns)
