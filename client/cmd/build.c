@@ -85,11 +85,10 @@ static void on_lost(const bxc_err *why, void *ud)
 	stop_with(r, e);
 }
 
-static void on_event(const char *build, uint64_t seq, const bxc_json *ev, void *ud)
+static void on_event(const bxc_json *ev, void *ud)
 {
 	struct run *r = ud;
-	(void)seq;
-	if (r->done || !bxc_str_eq(build, r->id))
+	if (r->done)
 		return;
 	if (!bxc_str_eq(bxc_json_get_str(ev, "type", ""), "build.done")) {
 		bxc_prog_event(r->prog, ev, bxc_clock_wall_ns());

@@ -128,16 +128,15 @@ static void on_message(bxc_chan *c, bxc_slice text, void *ud)
 		lose(s, err);
 		return;
 	}
-	if (!bxc_str_eq(type, "event") || !build)
+	if (!bxc_str_eq(type, "event") || !build || !bxc_str_eq(build, s->build))
 		return;
 	uint64_t seq = bxc_json_get_u64(j, "seq", 0);
-	uint64_t *last = bxc_map_get(s->seqs, build);
-	if (last && seq <= *last)
+	if (seq <= s->seq)
 		return;
-	bxc_map_set(s->seqs, build, bxc_memdup(&seq, sizeof(seq)));
+	s->seq = seq;
 	if (bxc_str_eq(bxc_json_get_str(bxc_json_get(j, "event"), "type", ""), "build.done"))
 		s->is_done = true;
-	s->c.on_event(build, seq, bxc_json_get(j, "event"), s->c.ud);
+	s->c.on_event(bxc_json_get(j, "event"), s->c.ud);
 }
 
 static int send_type(bxc_csess *s, const char *type, const char *build, bxc_err **err)
@@ -146,8 +145,7 @@ static int send_type(bxc_csess *s, const char *type, const char *build, bxc_err 
 	bxc_json_set_str(j, "type", type);
 	bxc_json_set_str(j, "build", build);
 	if (bxc_str_eq(type, "attach")) {
-		const uint64_t *last = bxc_map_get(s->seqs, build);
-		bxc_json_set_u64(j, "after", last ? *last : 0);
+		bxc_json_set_u64(j, "after", s->seq);
 		bxc_json_set_str(j, "session", s->id);
 	}
 	BXC_AUTOFREE char *text = bxc_json_print(j);
@@ -188,7 +186,6 @@ int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
 	bxc_csess *s = bxc_calloc(1, sizeof(*s));
 	s->c = *c;
 	s->cancel = bxc_cancel_new();
-	s->seqs = bxc_map_new(free);
 	s->trees = bxc_map_new(free_tree);
 	pthread_mutex_init(&s->lock, NULL);
 	const char *dir = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
@@ -221,7 +218,7 @@ int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
 
 int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err)
 {
-	free(s->build);
+	bxc_check(!s->build);
 	s->build = bxc_strdup(build);
 	return send_type(s, "attach", build, err);
 }
@@ -241,7 +238,6 @@ void bxc_csess_close(bxc_csess *s)
 	bxc_pool_free(s->agent_pool);
 	if (s->chan)
 		bxc_chan_close(s->chan);
-	bxc_map_free(s->seqs);
 	bxc_map_free(s->trees);
 	pthread_mutex_destroy(&s->lock);
 	bxc_cancel_unref(s->cancel);

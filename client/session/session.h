@@ -68,14 +68,14 @@ typedef struct bxc_csess_config {
 	size_t n_agents;
 	const char *docker_config;   /* path of config.json with credentials; NULL: $DOCKER_CONFIG or ~/.docker */
 	void (*on_up)(const char *session_id, void *ud);                   /* once */
-	void (*on_event)(const char *build, uint64_t seq, const bxc_json *ev, void *ud);
+	void (*on_event)(const bxc_json *ev, void *ud);                    /* of the build that is followed */
 	void (*on_lost)(const bxc_err *why, void *ud);                     /* final; before on_up: could not connect */
 	void *ud;
 } bxc_csess_config;
 
 /* Everything in the config is borrowed until the session is closed. */
 BXC_MUST_CHECK int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err);
-/* Asks for the events of a build, from its first. */
+/* Asks for the events of a build, from its first. Once. */
 BXC_MUST_CHECK int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err);
 BXC_MUST_CHECK int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err);
 

@@ -19,7 +19,7 @@ struct bxc_csess {
 	char *build;                 /* that is followed; NULL: none yet */
 	bool is_canceled, is_done;
 	_Atomic bool is_written;     /* what a descriptor was given can't be taken back */
-	bxc_map *seqs;               /* build -> uint64_t *: last event handed over */
+	uint64_t seq;                /* of the last of its events that was handed over */
 	pthread_mutex_t lock;        /* protects trees; leaf */
 	bxc_map *trees;              /* digest text -> bxc_tree: what was scanned */
 };
