@@ -114,11 +114,7 @@ static char *age(int64_t ns)
 /* Names come from other people's command lines. */
 static char *shown(const char *text)
 {
-	char *s = bxc_strdup(*text ? text : "-");
-	for (char *p = s; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = ' ';
-	return s;
+	return bxc_str_one_line(bxc_strdup(*text ? text : "-"));
 }
 
 static int print_list(const bxc_cli *cli, bool running_only)

@@ -111,11 +111,7 @@ static vertex *vertex_get(bxc_prog *p, const char *digest)
 /* Events are one line each on screen: a name with line breaks is shown with blanks. */
 char *one_line(const char *s)
 {
-	char *t = bxc_strdup(s);
-	for (char *c = t; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = ' ';
-	return t;
+	return bxc_str_one_line(bxc_strdup(s));
 }
 
 static void add_line(vertex *v, int64_t time_ns, const char *text, size_t n)

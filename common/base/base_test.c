@@ -177,6 +177,10 @@ static void utf8_is_checked(void **state)
 	assert_false(bxc_utf8_valid("\xc0\xaf", 2));
 	assert_false(bxc_utf8_valid("\xed\xa0\x80", 3));
 	assert_false(bxc_utf8_valid("\xe2\x82", 2));
+	char text[] = "gr\xc3\xbc\xc3\x9f";
+	assert_string_equal(bxc_utf8_cut(text, 6), "gr\xc3\xbc\xc3\x9f");
+	assert_string_equal(bxc_utf8_cut(text, 5), "gr\xc3\xbc");
+	assert_string_equal(bxc_utf8_cut(text, 2), "gr");
 }
 
 static void integers_are_big_endian(void **state)

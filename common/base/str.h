@@ -27,6 +27,7 @@ char *bxc_str_upper(char *s);
 /* The `n` bytes at p as lower-case hex digits and a NUL; returns a pointer to the NUL. */
 char *bxc_str_put_hex(char *out, const void *p, size_t n);
 int bxc_str_hex_value(char c);                                      /* of a digit in either case; -1: none */
+char *bxc_str_one_line(char *s);                                    /* in place: blanks for ASCII control characters; returns s */
 char *bxc_str_trim(char *s);        /* in place; drops ASCII blanks at both ends; returns a pointer into s */
 /* `n` bytes: components parted by single '/', none of them "", "." or "..". */
 bool bxc_str_is_clean_path(const char *s, size_t n);

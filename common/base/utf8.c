@@ -65,3 +65,14 @@ bool bxc_utf8_valid(const void *p, size_t n)
 	}
 	return true;
 }
+
+char *bxc_utf8_cut(char *s, size_t max_bytes)
+{
+	size_t n = max_bytes;
+	if (strlen(s) <= n)
+		return s;
+	while (n && ((uint8_t)s[n] & 0xc0) == 0x80)
+		n--;
+	s[n] = '\0';
+	return s;
+}

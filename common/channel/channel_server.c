@@ -8,6 +8,7 @@
 #include "common/base/mem.h"
 #include "common/base/rand.h"
 #include "common/base/str.h"
+#include "common/base/utf8.h"
 
 #define GRACE_NS     (60 * BXC_NS_PER_S)
 #define TICK_NS      (500 * BXC_NS_PER_MS)
@@ -82,12 +83,7 @@ static void visitor_free(struct visitor *v)
 static void bye(conn *k, const bxc_err *err)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
-	const char *why = bxc_err_text(err);
-	size_t n = BXC_MIN(strlen(why), (size_t)BYE_TEXT_MAX);
-	/* Not within a character. */
-	while (n < strlen(why) && n && ((unsigned char)why[n] & 0xc0) == 0x80)
-		n--;
-	BXC_AUTOFREE char *part = bxc_strndup(why, n);
+	BXC_AUTOFREE char *part = bxc_utf8_cut(bxc_strdup(bxc_err_text(err)), BYE_TEXT_MAX);
 	bxc_json_set_str(j, "code", bxc_code_name(bxc_err_code(err)));
 	bxc_json_set_str(j, "text", part);
 	BXC_AUTOFREE char *text = bxc_json_print(j);

@@ -85,19 +85,6 @@ static char *plain_text(const bxc_buf *body)
 	return *s ? bxc_strdup(s) : NULL;
 }
 
-static void tame(char *s)
-{
-	if (strlen(s) > ERROR_TEXT_MAX) {
-		size_t n = ERROR_TEXT_MAX;
-		while (n && ((unsigned char)s[n] & 0xc0) == 0x80)
-			n--;
-		s[n] = '\0';
-	}
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = ' ';
-}
-
 int bxc_http_status_error(bxc_http_response *r, bxc_err **err, const char *what)
 {
 	int status = bxc_http_status(r);
@@ -126,7 +113,7 @@ int bxc_http_status_error(bxc_http_response *r, bxc_err **err, const char *what)
 	bxc_err *e = NULL;
 	int k;
 	if (text) {
-		tame(text);
+		bxc_str_one_line(bxc_utf8_cut(text, ERROR_TEXT_MAX));
 		k = bxc_err_set(&e, code, "%s: %s (HTTP status %d)", what, text, status);
 	} else {
 		k = bxc_err_set(&e, code, "%s: HTTP status %d", what, status);

@@ -5,6 +5,8 @@
  */
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
+#include "common/base/utf8.h"
+
 #define MAX_REMARKS 20u
 #define RULES_AT    "https://docs.docker.com/go/dockerfile/rule/"
 
@@ -254,13 +256,7 @@ static void warn_v(
 	lw->violated |= 1u << rule;
 	if (lw->res->warnings.n >= DF_MAX_WARNINGS)
 		return;
-	char *text = bxc_str_vfmt(fmt, ap);
-	size_t n = DF_MAX_WARNING;
-	if (strlen(text) > n) {
-		while (n && ((uint8_t)text[n] & 0xc0) == 0x80)
-			n--;
-		text[n] = 0;
-	}
+	char *text = bxc_utf8_cut(bxc_str_vfmt(fmt, ap), DF_MAX_WARNING);
 	*bxc_arr_push(&lw->res->warnings) = (bxc_df_warning){
 		.rule = &rules[rule], .text = text, .line = line, .line_end = line_end};
 }
