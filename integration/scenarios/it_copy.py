@@ -1,12 +1,8 @@
 """COPY and ADD as users write them, end to end. Rules are those of the Dockerfile reference."""
 import io
-import json
 import os
 import stat
-import subprocess
 import tarfile
-
-from harness.cluster import context
 
 
 def layers_of(reg, name):

@@ -1,21 +1,11 @@
 """Parts die; builds go on, or end cleanly."""
 import os
-import re
 import signal
 import subprocess
 
 from harness import procs
 from harness.cluster import context
-
-
-def read_until(p, pattern):
-    """Lines of a running build until one matches; returns what was read."""
-    seen = ""
-    for line in p.stdout:
-        seen += line.decode(errors="replace")
-        if re.search(pattern, seen):
-            return seen
-    raise AssertionError("the build ended before it printed /%s/:\n%s" % (pattern, seen))
+from harness.follow import read_until
 
 
 def test_a_worker_killed_in_a_step_costs_only_that_step(fresh, reg, tmp_path):

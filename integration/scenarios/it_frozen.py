@@ -1,38 +1,11 @@
 """Processes that are stopped, not dead: their connections stay, and they come back."""
 import base64
-import json
 import os
 import signal
 import time
-import urllib.request
 
 from harness import procs
-
-
-def until(c, build, condition):
-    """Follows a build until an event fulfils the condition."""
-    with urllib.request.urlopen(c.request("/v1/builds/%s/events" % build), timeout=60) as r:
-        for line in r:
-            if line.startswith(b"data: "):
-                e = json.loads(line[6:])
-                if condition(e):
-                    return e
-    raise AssertionError("the build ended before it happened")
-
-
-def says(text):
-    return lambda e: e["type"] == "log" and text.encode() in base64.b64decode(e["data"])
-
-
-def running(c, client):
-    def there():
-        assert client.poll() is None, client.communicate()[0].decode()
-        return [b["id"] for b in c.builds() if b["status"] == "running"]
-    return procs.wait_for("the build is recorded", there)[0]
-
-
-def busy(c):
-    return [w["name"] for w in c.api("/v1/workers")["workers"] if w["running"]]
+from harness.follow import busy, says, started, until
 
 
 def test_a_frozen_worker_is_given_up_in_time_and_its_result_refused(fresh, reg, tmp_path, ctx):
@@ -40,7 +13,7 @@ def test_a_frozen_worker_is_given_up_in_time_and_its_result_refused(fresh, reg, 
     # What the step writes tells which run of it is in the result.
     p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx(
         "FROM %s\nRUN cat /proc/sys/kernel/random/uuid > /f; echo ran $(cat /f); sleep 2\n" % reg.ref("base:latest")))
-    build = running(c, p)
+    build = started(c, p)
     def printed(e):
         # The log also tells, in words of the coordinator, why the step runs again.
         return e["type"] == "log" and base64.b64decode(e["data"]).startswith(b"ran ")
@@ -70,7 +43,7 @@ def test_a_layer_of_a_frozen_worker_is_made_again(fresh, reg, tmp_path, ctx):
     p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx(
         "FROM {0} AS a\nRUN echo a-ran; echo a > /a\nFROM {0} AS b\nRUN echo b-begun; sleep 2; echo b > /b\n"
         "FROM scratch\nCOPY --from=b /b /\nCOPY --from=a /a /\n".format(reg.ref("base:latest"))))
-    build = running(c, p)
+    build = started(c, p)
     a = until(c, build, lambda e: e["type"] == "vertex" and "RUN echo a-ran" in e["name"] and e.get("completed_ns"))["worker"]
     until(c, build, says("b-begun"))
     frozen = time.monotonic()
@@ -89,7 +62,7 @@ def test_a_short_freeze_costs_nothing(fresh, reg, tmp_path, ctx):
     """Within the grace the worker's connection is made again, and its step goes on."""
     c = fresh(workers=2, grace="20s")
     p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM %s\nRUN echo step-begun; sleep 3; echo x > /f\n" % reg.ref("base:latest")))
-    build = running(c, p)
+    build = started(c, p)
     until(c, build, says("step-begun"))
     victim = c.workers[busy(c)[0]]
     os.kill(victim.p.pid, signal.SIGSTOP)

@@ -1,41 +1,12 @@
 """What is lost in the middle of a build: a layer, a client, an answer, all workers."""
-import base64
-import json
 import os
 import signal
 import socket
 import subprocess
 import threading
-import urllib.request
 
 from harness import procs
-
-
-def started(c, client):
-    """The build of a client that was just started."""
-    def there():
-        assert client.poll() is None, client.communicate()[0].decode()
-        return [b["id"] for b in c.builds() if b["status"] == "running"]
-    return procs.wait_for("the build is recorded", there)[0]
-
-
-def until(c, build, condition):
-    """Follows a build until an event fulfils the condition."""
-    with urllib.request.urlopen(c.request("/v1/builds/%s/events" % build), timeout=60) as r:
-        for line in r:
-            if line.startswith(b"data: "):
-                e = json.loads(line[6:])
-                if condition(e):
-                    return e
-    raise AssertionError("the build ended before it happened")
-
-
-def says(text):
-    return lambda e: e["type"] == "log" and text.encode() in base64.b64decode(e["data"])
-
-
-def busy(c):
-    return [w["name"] for w in c.api("/v1/workers")["workers"] if w["running"]]
+from harness.follow import busy, says, started, until
 
 
 def finish(client, timeout=120):

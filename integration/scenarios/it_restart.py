@@ -10,6 +10,7 @@ import pytest
 
 from harness import procs
 from harness.cluster import context
+from harness.follow import read_until
 
 
 def unique():
@@ -21,15 +22,6 @@ def restart(c, how=signal.SIGKILL):
     c.coordinator.p.send_signal(how)
     c.coordinator.p.wait()
     c.start_coordinator(listen=http, channel=channel)
-
-
-def read_until(p, pattern):
-    seen = ""
-    for line in p.stdout:
-        seen += line.decode(errors="replace")
-        if re.search(pattern, seen):
-            return seen
-    raise AssertionError("the build ended before it printed /%s/:\n%s" % (pattern, seen))
 
 
 def lines_of(text, pattern):
