@@ -4,101 +4,17 @@
 
 #include <sys/sysmacros.h>
 
-#include "common/os/fs.h"
 #include "common/os/xattr.h"
 #include "common/tar/tar.h"
-#include "worker/fileop/fileop.h"
+#include "worker/fileop/fileop_test_world.h"
 
 #define BUF_MAX (1u << 20)
 
-typedef struct world {
-	char *dir; /* holds src/, dst/ and secret */
-	int src, dst;
-} world;
-
-static int set_up(void **state)
-{
-	world *w = bxc_calloc(1, sizeof(*w));
-	w->dir = bxc_test_tmpdir();
-	BXC_AUTOFREE char *src = bxc_str_fmt("%s/src", w->dir);
-	BXC_AUTOFREE char *dst = bxc_str_fmt("%s/dst", w->dir);
-	BXC_AUTOFREE char *secret = bxc_str_fmt("%s/secret", w->dir);
-	bxc_test_write_file(secret, "untouched", 9, 0600);
-	assert_int_equal(mkdir(src, 0755) | mkdir(dst, 0755), 0);
-	w->src = open(src, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	w->dst = open(dst, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world *w = *state;
-	BXC_AUTOFREE char *secret = bxc_str_fmt("%s/secret", w->dir);
-	BXC_AUTOFREE char *text = bxc_test_read_file(secret, NULL);
-	assert_string_equal(text, "untouched");
-	close(w->src);
-	close(w->dst);
-	bxc_test_rmtree(w->dir);
-	free(w);
-	return 0;
-}
-
-static void put(int dir_fd, const char *name, const void *data, size_t n)
-{
-	BXC_AUTOCLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, n), (ssize_t)n);
-}
-
-static void assert_file(int dir_fd, const char *name, const char *expected)
-{
-	BXC_AUTOERR bxc_err *err = NULL;
-	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(10000);
-	assert_ok(bxc_fs_read_file_in_root(dir_fd, name, 10000, &b, &err), err);
-	assert_string_equal(bxc_buf_text(&b), expected);
-}
-
-static struct stat stat_of(int dir_fd, const char *name)
-{
-	struct stat st;
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		fail_msg("'%s' is absent", name);
-	return st;
-}
-
-static bool is_absent(int dir_fd, const char *name)
-{
-	struct stat st;
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0;
-}
-
 static bxc_file_action add_of(const char *src, const char *dest)
 {
-	static char texts[8][256];
-	static unsigned next;
-	char *s = texts[next++ % 8], *d = texts[next++ % 8];
-	(void)snprintf(s, 256, "%s", src);
-	(void)snprintf(d, 256, "%s", dest);
-	return (bxc_file_action){
-		.kind = BXC_FILE_COPY,
-		.src = s,
-		.dest = d,
-		.src_dir_contents = true,
-		.follow_symlink = true,
-		.wildcard = true,
-		.allow_empty_wildcard = true,
-		.create_dest = true,
-		.unpack = true,
-		.mode = -1,
-		.timestamp_ns = INT64_MIN,
-	};
-}
-
-static int perform(world *w, const bxc_file_action *a, bxc_err **err)
-{
-	const bxc_fsop_source src = {.root_fd = w->src};
-	return bxc_fsop_perform(a, w->dst, &src, NULL, err);
+	bxc_file_action a = copy_of(src, dest);
+	a.unpack = true;
+	return a;
 }
 
 static void add(world *w, const char *src, const char *dest)
@@ -131,7 +47,7 @@ static void put_tar(world *w, const char *name, const bxc_tar_entry *list, size_
 			assert_ok(bxc_tar_writer_data(t, e.path, e.size, &err), err);
 	}
 	assert_ok(bxc_tar_writer_finish(t, &err), err);
-	put(w->src, name, b.data, b.len);
+	put_bytes(w->src, name, b.data, b.len);
 }
 
 #define PUT_TAR(w, name, ...)                                                                      \
@@ -169,7 +85,7 @@ static void every_kind_of_archive_is_unpacked(void **state)
 		BXC_AUTOFREE char *dest = bxc_str_fmt("/%s", kinds[i]);
 		size_t n = 0;
 		BXC_AUTOFREE char *data = bxc_test_read_file(path, &n);
-		put(w->src, "x.txt", data, n);
+		put_bytes(w->src, "x.txt", data, n);
 		add(w, "/x.txt", dest);
 		assert_file(w->dst, file, "hello");
 		struct stat st = stat_of(w->dst, file);
@@ -192,12 +108,12 @@ static void what_is_no_archive_is_copied(void **state)
 	assert_ok(bxc_compressor_new(BXC_COMPRESSION_GZIP, 0, to_buf, &gz, &c, &err), err);
 	assert_ok(bxc_compressor_write(c, "only text", 9, &err), err);
 	assert_ok(bxc_compressor_finish(c, &err), err);
-	put(w->src, "text.tar", "no tar, whatever its name", 25);
-	put(w->src, "zeroes.tar", zeroes, sizeof(zeroes));
-	put(w->src, "x.zip", zip, sizeof(zip));
-	put(w->src, "text.tar.gz", gz.data, gz.len);
-	put(w->src, "empty.tar", "", 0);
-	put(w->src, "cut.tar.bz2", "BZh91AY", 7);
+	put_bytes(w->src, "text.tar", "no tar, whatever its name", 25);
+	put_bytes(w->src, "zeroes.tar", zeroes, sizeof(zeroes));
+	put_bytes(w->src, "x.zip", zip, sizeof(zip));
+	put_bytes(w->src, "text.tar.gz", gz.data, gz.len);
+	put_bytes(w->src, "empty.tar", "", 0);
+	put_bytes(w->src, "cut.tar.bz2", "BZh91AY", 7);
 	add(w, "/*", "/out/");
 	assert_file(w->dst, "out/text.tar", "no tar, whatever its name");
 	assert_int_equal(stat_of(w->dst, "out/zeroes.tar").st_size, sizeof(zeroes));
@@ -280,12 +196,12 @@ static void entries_replace_what_is_there(void **state)
 	world *w = *state;
 	assert_int_equal(mkdirat(w->dst, "out", 0755), 0);
 	assert_int_equal(mkdirat(w->dst, "out/file", 0755), 0);
-	put(w->dst, "out/file/below", "x", 1);
-	put(w->dst, "out/dir", "x", 1);
-	put(w->dst, "out/target", "kept", 4);
+	put_bytes(w->dst, "out/file/below", "x", 1);
+	put_bytes(w->dst, "out/dir", "x", 1);
+	put_bytes(w->dst, "out/target", "kept", 4);
 	assert_int_equal(symlinkat("target", w->dst, "out/link"), 0);
 	assert_int_equal(mkdirat(w->dst, "out/both", 0700), 0);
-	put(w->dst, "out/both/old", "old", 3);
+	put_bytes(w->dst, "out/both/old", "old", 3);
 	PUT_TAR(w, "a.tar", {.kind = BXC_TAR_FILE, .path = "file"},
 		{.kind = BXC_TAR_DIR, .path = "dir", .mode = 0711, .mtime_s = 77},
 		{.kind = BXC_TAR_FILE, .path = "dir/new"}, {.kind = BXC_TAR_FILE, .path = "link"},
@@ -352,7 +268,7 @@ static void the_destination_may_be_a_link(void **state)
 	assert_int_equal(symlinkat("/real/deep", w->dst, "link"), 0);
 	add(w, "/a.tar", "/link");
 	assert_file(w->dst, "real/deep/f", "f");
-	put(w->dst, "file", "x", 1);
+	put_bytes(w->dst, "file", "x", 1);
 	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_file_action a = add_of("/a.tar", "/file");
 	assert_true(perform(w, &a, &err) < 0);
