@@ -102,7 +102,7 @@ typedef struct task_input {
 } task_input;
 
 struct task;
-/* Either result or err_take is set; drops the task, or has it put again. */
+/* Either result or err_take is set; drops the task. */
 typedef void (*task_answer)(struct bxc_build *e, struct task *t, const bxc_json *result, bxc_err *err_take, bool infra);
 
 typedef struct task {

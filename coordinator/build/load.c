@@ -278,12 +278,9 @@ static void take_time(build *b, const bxc_json *j)
 static void read_answer(
 	bxc_build *e, task *t, const bxc_json *result, bxc_err *err_take, bool infra)
 {
+	(void)infra;
 	build *b = t->build;
 	bxc_err *err = err_take;
-	if (err && infra && task_ask_again(e, t)) {
-		bxc_err_free(err);
-		return;
-	}
 	task_drop(e, t);
 	if (!b || b->dead || !b->loading) {
 		bxc_err_free(err);
@@ -360,12 +357,9 @@ void load_solved(build *b, uint64_t rec)
 static void pinned_answer(
 	bxc_build *e, task *t, const bxc_json *result, bxc_err *err_take, bool infra)
 {
+	(void)infra;
 	build *b = t->build;
 	bxc_err *err = err_take;
-	if (err && infra && task_ask_again(e, t)) {
-		bxc_err_free(err);
-		return;
-	}
 	uint64_t worker = t->worker;
 	const bxc_json *pin = bxc_json_get(result, "pin");
 	const char *id = bxc_json_get_str(pin, "id", NULL);

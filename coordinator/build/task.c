@@ -112,6 +112,11 @@ void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra)
 		export_failed(e, t, err_take, infra);
 		return;
 	}
+	/* What the solver wants to know it asks again by itself. */
+	if (t->answer && infra && !t->ticket && task_ask_again(e, t)) {
+		bxc_err_free(err_take);
+		return;
+	}
 	if (t->answer) {
 		t->answer(e, t, NULL, err_take, infra);
 		return;
