@@ -9,6 +9,7 @@
 #include "common/base/arr.h"
 #include "common/base/err.h"
 #include "common/base/str.h"
+#include "common/codec/compress.h"
 #include "common/codec/digest.h"
 #include "common/codec/json.h"
 
@@ -161,3 +162,11 @@ char *bxc_oci_config_print(const bxc_oci_config *c);
 bxc_json *bxc_oci_config_to_json(const bxc_oci_config *c);
 BXC_MUST_CHECK int bxc_oci_config_from_json(const bxc_json *j, bxc_oci_config **ret, bxc_err **err);
 bxc_oci_history *bxc_oci_config_add_history(bxc_oci_config *c);     /* zeroed with created_ns absent; borrowed */
+
+/* ---- attributes of outputs: {"push": "true", "name": "a,b", ...} of a request ---- */
+/* A key without a value is true; without the key the fallback. */
+BXC_MUST_CHECK int bxc_output_bool(const bxc_json *attrs, const char *key, bool fallback, bool *ret, bxc_err **err);
+/* "name" as full references; owned strv, untouched when there is none. */
+BXC_MUST_CHECK int bxc_output_names(const bxc_json *attrs, char ***ret, bxc_err **err);
+/* "compression" and "compression-level"; gzip and 0 (the codec's own) by default; UNIMPLEMENTED: estargz. */
+BXC_MUST_CHECK int bxc_output_compression(const bxc_json *attrs, bxc_compression *ret, int *ret_level, bxc_err **err);

@@ -380,6 +380,49 @@ static void wrong_kinds_in_configs_are_refused(void **state)
 		BXC_UNIMPLEMENTED, err);
 }
 
+static bxc_json *attrs_of(const char *text)
+{
+	bxc_json *j = NULL;
+	assert_int_equal(bxc_json_parse(bxc_slice_of(text, strlen(text)), &j, NULL), 0);
+	return j;
+}
+
+static void attributes_of_outputs_have_defaults_and_bounds(void **state)
+{
+	(void)state;
+	bxc_err *err = NULL;
+	bool b = false;
+	int level = 1;
+	bxc_compression c;
+	BXC_AUTOSTRV char **names = NULL;
+	BXC_AUTOJSON bxc_json *j = attrs_of("{\"push\": \"\", \"store\": \"false\", \"bad\": \"perhaps\", \"name\": \"a,,b:1\","
+					    "\"compression\": \"zstd\", \"compression-level\": \"22\"}");
+	assert_ok(bxc_output_bool(j, "push", false, &b, &err), err);
+	assert_true(b);
+	assert_ok(bxc_output_bool(j, "store", true, &b, &err), err);
+	assert_false(b);
+	assert_ok(bxc_output_bool(j, "absent", true, &b, &err), err);
+	assert_true(b);
+	assert_err_text(bxc_output_bool(j, "bad", true, &b, &err), BXC_INVALID_ARGUMENT, err, "non-bool value specified for bad");
+	assert_ok(bxc_output_names(j, &names, &err), err);
+	assert_int_equal(bxc_strv_len(names), 2);
+	assert_string_equal(names[0], "docker.io/library/a:latest");
+	assert_string_equal(names[1], "docker.io/library/b:1");
+	assert_ok(bxc_output_compression(j, &c, &level, &err), err);
+	assert_true(c == BXC_COMPRESSION_ZSTD && level == 22);
+	BXC_AUTOJSON bxc_json *none = attrs_of("{}");
+	assert_ok(bxc_output_compression(none, &c, &level, &err), err);
+	assert_true(c == BXC_COMPRESSION_GZIP && level == 0);
+	BXC_AUTOJSON bxc_json *high = attrs_of("{\"compression-level\": \"10\", \"name\": \"A\"}");
+	assert_err_text(bxc_output_compression(high, &c, &level, &err), BXC_OUT_OF_RANGE, err, "compression-level");
+	BXC_AUTOSTRV char **bad = NULL;
+	assert_true(bxc_output_names(high, &bad, NULL) < 0);
+	BXC_AUTOJSON bxc_json *star = attrs_of("{\"compression\": \"estargz\"}");
+	assert_err(bxc_output_compression(star, &c, &level, &err), BXC_UNIMPLEMENTED, err);
+	BXC_AUTOJSON bxc_json *odd = attrs_of("{\"compression\": \"lzma\"}");
+	assert_err_text(bxc_output_compression(odd, &c, &level, &err), BXC_INVALID_ARGUMENT, err, "'lzma'");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +438,7 @@ int main(void)
 		cmocka_unit_test(an_empty_config_is_valid),
 		cmocka_unit_test(old_and_odd_configs_are_understood),
 		cmocka_unit_test(wrong_kinds_in_configs_are_refused),
+		cmocka_unit_test(attributes_of_outputs_have_defaults_and_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

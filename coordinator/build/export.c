@@ -8,7 +8,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/codec/base64.h"
-#include "common/codec/compress.h"
 
 static const char *vertex_name(const char *type)
 {
@@ -25,48 +24,6 @@ static const char *vertex_name(const char *type)
 
 /* ---- what the request says ---- */
 
-static int check_bool(const bxc_json *attrs, const char *key, bool *ret, bxc_err **err)
-{
-	const char *v = bxc_json_get_str(attrs, key, NULL);
-	*ret = v && !*v;
-	if (!v || !*v || bxc_str_to_bool(v, ret, NULL) >= 0)
-		return 0;
-	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "non-bool value specified for %s", key);
-}
-
-static int check_names(const char *text, bool *ret_any, bxc_err **err)
-{
-	BXC_AUTOSTRV char **parts = bxc_strv_split(text, ',');
-	*ret_any = false;
-	for (char **p = parts; p && *p; p++) {
-		BXC_AUTOREF bxc_ref ref = {0};
-		if (!**p)
-			continue;
-		int r = bxc_ref_parse(*p, &ref, err);
-		if (r < 0)
-			return r;
-		*ret_any = true;
-	}
-	return 0;
-}
-
-static int check_compression(const bxc_json *attrs, bxc_err **err)
-{
-	const char *name = bxc_json_get_str(attrs, "compression", NULL),
-		   *level = bxc_json_get_str(attrs, "compression-level", NULL);
-	bxc_compression c = name ? bxc_compression_parse(name) : BXC_COMPRESSION_GZIP;
-	/* The worker says what it thinks of this one. */
-	if (bxc_str_eq(name, "estargz"))
-		return 0;
-	if (c == BXC_COMPRESSION_UNKNOWN)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
-			"unsupported layer compression type '%.32s' (gzip, zstd, uncompressed)",
-			name);
-	uint64_t n;
-	int r = level ? bxc_str_to_u64(level, 0, c == BXC_COMPRESSION_ZSTD ? 22 : 9, &n, err) : 0;
-	return r < 0 ? bxc_err_wrap(err, r, "compression-level") : 0;
-}
-
 int export_check(const bxc_json *spec, bxc_err **err)
 {
 	static const char *const bools[] = {"push-by-digest", "oci-mediatypes"};
@@ -75,19 +32,25 @@ int export_check(const bxc_json *spec, bxc_err **err)
 		if (!bxc_json_string(a))
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 				"attrs.%.64s: expected a string", bxc_json_key(a));
-	bool push, has_name, ignored;
+	bool push, ignored;
 	const char *type = bxc_json_get_str(spec, "type", "");
 	if (bxc_str_eq(type, "local") || bxc_str_eq(type, "tar"))
-		return check_bool(attrs, "platform-split", &ignored, err);
-	int r = check_bool(attrs, "push", &push, err);
+		return bxc_output_bool(attrs, "platform-split", false, &ignored, err);
+	BXC_AUTOSTRV char **names = NULL;
+	bxc_compression compression;
+	int level;
+	int r = bxc_output_bool(attrs, "push", false, &push, err);
 	for (size_t i = 0; r >= 0 && i < BXC_ARRAY_SIZE(bools); i++)
-		r = check_bool(attrs, bools[i], &ignored, err);
+		r = bxc_output_bool(attrs, bools[i], false, &ignored, err);
 	if (r >= 0)
-		r = check_names(bxc_json_get_str(attrs, "name", ""), &has_name, err);
-	if (r >= 0 && push && !has_name)
+		r = bxc_output_names(attrs, &names, err);
+	if (r >= 0 && push && !names)
 		r = bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
-	return r < 0 ? r : check_compression(attrs, err);
+	/* The worker says what it thinks of estargz. */
+	if (r < 0 || bxc_str_eq(bxc_json_get_str(attrs, "compression", NULL), "estargz"))
+		return r;
+	return bxc_output_compression(attrs, &compression, &level, err);
 }
 
 /* ---- running ---- */

@@ -114,7 +114,7 @@ static void make_manifest(const made_image *img, bool artifact, made_attest *a)
 int make_attest(const bxc_exp_request *q, const bxc_exp_image *in, const made_image *img, char *const *names, made_attest *ret, bxc_err **err)
 {
 	bool artifact;
-	int r = attr_bool(q, "oci-artifact", true, &artifact, err);
+	int r = bxc_output_bool(q->attrs, "oci-artifact", true, &artifact, err);
 	if (r < 0)
 		return r;
 	BXC_JSON_FOREACH (a, in->attestations) {

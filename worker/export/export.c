@@ -40,9 +40,9 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 	bool push = false;
 	char d[BXC_DIGEST_STR_MAX];
 	BXC_AUTOSTRV char **names = NULL;
-	int r = names_of(q, &names, err);
+	int r = bxc_output_names(q->attrs, &names, err);
 	if (r >= 0)
-		r = attr_bool(q, "push", false, &push, err);
+		r = bxc_output_bool(q->attrs, "push", false, &push, err);
 	if (r >= 0 && push && !names)
 		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
 	if (r >= 0)

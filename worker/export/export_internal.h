@@ -48,6 +48,3 @@ int push_images(bxc_src *src, bxc_content *content, const bxc_exp_request *q, co
 /* A tar of an OCI layout; with manifest.json for docker. */
 int write_archive(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const made *m, char *const *names, bxc_err **err);
 const char *attr(const bxc_exp_request *q, const char *key);
-int attr_bool(const bxc_exp_request *q, const char *key, bool fallback, bool *ret, bxc_err **err);
-/* attrs.name split at commas and normalised; owned strv of full references. */
-int names_of(const bxc_exp_request *q, char ***ret, bxc_err **err);

@@ -27,57 +27,6 @@ const char *attr(const bxc_exp_request *q, const char *key)
 	return bxc_json_get_str(q->attrs, key, NULL);
 }
 
-int attr_bool(const bxc_exp_request *q, const char *key, bool fallback, bool *ret, bxc_err **err)
-{
-	const char *v = attr(q, key);
-	if (!v || !*v) {
-		*ret = v ? true : fallback;
-		return 0;
-	}
-	if (bxc_str_to_bool(v, ret, NULL) < 0)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "non-bool value specified for %s", key);
-	return 0;
-}
-
-int names_of(const bxc_exp_request *q, char ***ret, bxc_err **err)
-{
-	const char *text = attr(q, "name");
-	if (bxc_str_empty(text))
-		return 0;
-	BXC_AUTOSTRV char **parts = bxc_strv_split(text, ',');
-	BXC_AUTOSTRV char **names = NULL;
-	for (char **p = parts; *p; p++) {
-		BXC_AUTOREF bxc_ref ref = {0};
-		if (!**p)
-			continue;
-		int r = bxc_ref_parse(*p, &ref, err);
-		if (r < 0)
-			return r;
-		bxc_strv_push_take(&names, bxc_ref_str(&ref));
-	}
-	*ret = BXC_TAKE(names);
-	return 0;
-}
-
-static int compression_of(const bxc_exp_request *q, bxc_compression *ret, int *ret_level, bxc_err **err)
-{
-	const char *name = attr(q, "compression"), *level = attr(q, "compression-level");
-	*ret = name ? bxc_compression_parse(name) : BXC_COMPRESSION_GZIP;
-	*ret_level = 0;
-	if (bxc_str_eq(name, "estargz"))
-		return bxc_err_set(err, BXC_UNIMPLEMENTED, "compression 'estargz' is not supported by this version of bxc (gzip, zstd, uncompressed)");
-	if (*ret == BXC_COMPRESSION_UNKNOWN)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "unsupported layer compression type '%.32s' (gzip, zstd, uncompressed)", name);
-	if (level) {
-		uint64_t n;
-		int r = bxc_str_to_u64(level, 0, *ret == BXC_COMPRESSION_ZSTD ? 22 : 9, &n, err);
-		if (r < 0)
-			return bxc_err_wrap(err, r, "compression-level");
-		*ret_level = (int)n;
-	}
-	return 0;
-}
-
 /* The type of a layer in the family of media types that the manifest has. */
 static const char *layer_type(const char *type, bool oci)
 {
@@ -180,9 +129,9 @@ int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made
 	bool oci;
 	bxc_compression c;
 	int level;
-	int r = attr_bool(q, "oci-mediatypes", !bxc_str_eq(q->type, "docker"), &oci, err);
+	int r = bxc_output_bool(q->attrs, "oci-mediatypes", !bxc_str_eq(q->type, "docker"), &oci, err);
 	if (r >= 0)
-		r = compression_of(q, &c, &level, err);
+		r = bxc_output_compression(q->attrs, &c, &level, err);
 	if (r < 0)
 		return r;
 	/* Zstandard layers and attestations exist in OCI images only. */

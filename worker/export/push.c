@@ -100,7 +100,7 @@ static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q,
 		}
 	}
 	bool by_digest_only;
-	r = attr_bool(q, "push-by-digest", false, &by_digest_only, err);
+	r = bxc_output_bool(q->attrs, "push-by-digest", false, &by_digest_only, err);
 	if (r < 0)
 		return r;
 	if (by_digest_only) {

@@ -79,7 +79,7 @@ int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
 	bxc_sink_fn sink;
 	void *sink_ud;
 	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
-	int r = attr_bool(q, "platform-split", many, &split, err);
+	int r = bxc_output_bool(q->attrs, "platform-split", many, &split, err);
 	if (r >= 0 && many && !split)
 		r = bxc_err_set(err, BXC_UNIMPLEMENTED, "platform-split=false of several platforms is not supported by this version of bxc");
 	if (r >= 0)
