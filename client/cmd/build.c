@@ -197,7 +197,10 @@ static int write_metadata(const struct run *r, bxc_err **err)
 
 static int write_results(const struct run *r, bxc_err **err)
 {
-	const char *digest = response_of(r, "containerimage.digest");
+	/* As buildx: the id of an image is its configuration's digest; an index has none. */
+	const char *digest = response_of(r, "containerimage.config.digest");
+	if (!digest)
+		digest = response_of(r, "containerimage.digest");
 	int k = 0;
 	if (r->plan->iidfile && digest)
 		k = write_file(r->plan->iidfile, digest, err);
@@ -275,9 +278,15 @@ static int start(struct run *r, const char *channel, bxc_tls_config *tls, bxc_er
 static int run_to_end(struct run *r, const char *channel, bxc_tls_config *tls)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
-	int k = start(r, channel, tls, &err);
+	loader *load = NULL;
+	int k = r->plan->load ? loader_start(&load, &r->plan->exports.v[r->plan->load_index].fd, &err) : 0;
+	if (k >= 0)
+		k = start(r, channel, tls, &err);
 	if (k >= 0)
 		k = bxc_loop_run(r->loop, &err);
+	if (k >= 0 && load && r->code == BXC_EXIT_OK)
+		k = loader_finish(BXC_TAKE(load), &err);
+	loader_free(load);
 	bool is_good = k >= 0 && r->result && r->code == BXC_EXIT_OK && !r->attached;
 	if (is_good && r->plan->call.name)
 		r->code = call_print(r->plan, bxc_json_get(r->result, "call"), stdout, stderr);

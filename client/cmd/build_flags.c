@@ -21,6 +21,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"no-cache-filter", 0, BXC_CLI_LIST, "STAGE", "do not use the cache for these stages"},
 	{"output", 'o', BXC_CLI_LIST, "SPEC", "where the result goes: type=TYPE,dest=PATH, a folder, or - for a tar on standard output"},
 	{"push", 0, BXC_CLI_FLAG, NULL, "push the image to its registry"},
+	{"load", 0, BXC_CLI_FLAG, NULL, "load the image into the Docker of this machine"},
 	{"label", 0, BXC_CLI_LIST, "K=V", "set a label of the image"},
 	{"progress", 0, BXC_CLI_STRING, "MODE", "auto, plain, tty, rawjson, quiet or none", cmd_progress_modes},
 	{"quiet", 'q', BXC_CLI_FLAG, NULL, "print only the digest of the result"},
@@ -35,6 +36,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"check", 0, BXC_CLI_FLAG, NULL, "the same as --call=check: run the build checks only"},
 	{"secret", 0, BXC_CLI_LIST, "SPEC", "a secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE]"},
 	{"ssh", 0, BXC_CLI_LIST, "SPEC", "an SSH agent for RUN --mount=type=ssh: default|ID[=SOCKET|KEY[,KEY]]"},
+	{"annotation", 0, BXC_CLI_LIST, "K=V", "annotate the image: [TYPE[PLATFORM]:]KEY=VALUE; types are manifest, index, manifest-descriptor and index-descriptor"},
 	{"add-host", 0, BXC_CLI_LIST, "NAME:IP", "a line of /etc/hosts for RUN; host-gateway: the host of the step"},
 	{"allow", 0, BXC_CLI_LIST, "WHAT", "let steps ask for network.host or security.insecure"},
 	{"cgroup-parent", 0, BXC_CLI_STRING, "PATH", "control group for RUN"},
@@ -42,12 +44,24 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"shm-size", 0, BXC_CLI_STRING, "BYTES", "size of /dev/shm for RUN (default: 64m)"},
 	{"ulimit", 0, BXC_CLI_LIST, "LIMIT", "a limit for RUN: NAME=SOFT[:HARD]"},
 	/* Known of buildx, hidden; refused by name, never ignored. */
-	{"annotation", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-from", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"cache-to", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"load", 0, BXC_CLI_FLAG, NULL, "", NULL, NULL, true},
 	{"policy", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"memory", 'm', BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"memory-swap", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"cpu-shares", 'c', BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"cpu-period", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"cpu-quota", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"cpuset-cpus", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"cpuset-mems", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
+	{"resource", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
+	/* Of older builders, without a meaning here: a text, and a warning. */
+	{"compress", 0, BXC_CLI_FLAG, NULL, "files travel compressed in any case", NULL, NULL, true},
+	{"force-rm", 0, BXC_CLI_FLAG, NULL, "no containers are kept", NULL, NULL, true},
+	{"isolation", 0, BXC_CLI_STRING, "X", "steps run in containers of Linux", NULL, NULL, true},
+	{"rm", 0, BXC_CLI_FLAG, NULL, "no containers are kept", NULL, NULL, true},
+	{"security-opt", 0, BXC_CLI_LIST, "X", "see --allow security.insecure", NULL, NULL, true},
+	{"squash", 0, BXC_CLI_FLAG, NULL, "layers are kept as they are", NULL, NULL, true},
 	{"source-policy-file", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
 };
 _Static_assert(BXC_ARRAY_SIZE(cmd_build_opts) == CMD_BUILD_N_OPTS, "count the options");
@@ -95,7 +109,11 @@ static int check_refused(const bxc_cli *cli, bxc_err **err)
 {
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(cmd_build_opts); i++) {
 		const bxc_cli_opt *o = &cmd_build_opts[i];
-		if (o->hidden && bxc_cli_has(cli, o->name))
+		if (!o->hidden || !bxc_cli_has(cli, o->name))
+			continue;
+		if (*o->help)
+			fprintf(stderr, "WARNING: flag --%s is ignored: %s\n", o->name, o->help);
+		else
 			return cmd_usage(err, "flag --%s is not supported by this version of bxc", o->name);
 	}
 	return 0;
@@ -136,6 +154,13 @@ static int plan_outputs(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		o->type = bxc_strdup("image");
 		bxc_env_set(&o->attrs, "push", "true");
 	}
+	if (bxc_cli_flag(cli, "load")) {
+		if (push)
+			return cmd_usage(err, "push and load may not be set together at the moment");
+		p->load_index = p->outputs.n;
+		p->load = true;
+		bxc_arr_push(&p->outputs)->type = bxc_strdup("docker");
+	}
 	BXC_ARR_FOREACH (o, &p->outputs) {
 		if (makes_image(o->type) && *tags && !bxc_env_get(o->attrs, "name"))
 			bxc_env_set(&o->attrs, "name", tags);
@@ -143,13 +168,14 @@ static int plan_outputs(const bxc_cli *cli, build_plan *p, bxc_err **err)
 			return cmd_usage(err, "tag is needed when pushing to registry");
 	}
 	BXC_ARR_FOREACH (o, &p->outputs) {
+		bool is_load = p->load && p->exports.n == p->load_index;
 		bool stream = bxc_str_eq(o->type, "oci") || bxc_str_eq(o->type, "docker") || bxc_str_eq(o->type, "tar");
 		struct stat st;
 		if (stream && o->dest && stat(o->dest, &st) == 0 && S_ISDIR(st.st_mode))
 			return cmd_usage(err, "destination directory %s for %s exporter: a file is needed", o->dest, o->type);
-		if (stream && !o->dest && is_detached())
+		if (stream && !is_load && !o->dest && is_detached())
 			return cmd_usage(err, "--detach leaves no standard output for the %s exporter: give a dest file", o->type);
-		if (stream && !o->dest && isatty(STDOUT_FILENO))
+		if (stream && !is_load && !o->dest && isatty(STDOUT_FILENO))
 			return cmd_usage(err, "dest file is required for %s exporter. refusing to write to console", o->type);
 		*bxc_arr_push(&p->exports) = (bxc_csess_export){.type = o->type, .dest = o->dest, .fd = stream && !o->dest ? STDOUT_FILENO : -1};
 	}
@@ -255,6 +281,8 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 	/* A question has an answer, and no other output. */
 	if (r >= 0 && !p->call.name)
 		r = plan_outputs(cli, p, err);
+	if (r >= 0)
+		r = annotations_plan(cli, p, err);
 	if (r >= 0)
 		r = plan_context(cli, p, err);
 	if (r >= 0)

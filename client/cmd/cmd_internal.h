@@ -11,7 +11,7 @@
 #include "common/codec/json.h"
 #include "common/oci/oci.h"
 
-#define CMD_BUILD_N_OPTS 37u
+#define CMD_BUILD_N_OPTS 50u
 extern const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS];
 extern const char *const cmd_progress_modes[];
 int cmd_build(const bxc_cli *cli, void *ud);
@@ -95,6 +95,8 @@ typedef struct build_plan {
 	bxc_json *request;           /* without session */
 	BXC_ARR(output) outputs;
 	BXC_ARR(bxc_csess_export) exports;   /* parallel; strings borrowed from outputs */
+	bool load;                   /* outputs.v[load_index] goes to docker */
+	size_t load_index;
 	BXC_ARR(build_secret) secrets;
 	BXC_ARR(build_agent) agents;
 	BXC_ARR(bxc_csess_secret) served_secrets;   /* parallel; strings borrowed */
@@ -110,6 +112,14 @@ int build_plan_make(const bxc_cli *cli, build_plan *ret, bxc_err **err);
 int plan_context(const bxc_cli *cli, build_plan *p, bxc_err **err);
 int plan_named_contexts(const bxc_cli *cli, build_plan *p, bxc_err **err);
 void plan_context_done(build_plan *p);
+/* --load (load.c): `docker load`, which reads what is written to the descriptor. */
+typedef struct loader loader;
+int loader_start(loader **ret, int *ret_fd, bxc_err **err);
+/* Ends its input and waits: 0 when the image is loaded. Frees. */
+int loader_finish(loader *l, bxc_err **err);
+void loader_free(loader *l);         /* kills it */
+/* --annotation, once the outputs are known (annotation.c). */
+int annotations_plan(const bxc_cli *cli, build_plan *p, bxc_err **err);
 /* What RUN steps get (build_run.c); called by build_plan_make. */
 int build_plan_run(const bxc_cli *cli, build_plan *p, bxc_err **err);
 void secret_done(build_secret *s);

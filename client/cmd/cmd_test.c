@@ -254,12 +254,33 @@ static void options_of_steps_are_in_the_request(void **state)
 	assert_refused("--allow device=x", "no worker offers devices");
 }
 
+static void annotations_are_attributes_of_image_outputs(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_plan("-o type=oci,dest=/tmp/x -o out --annotation A=1 --annotation "
+		    "index,manifest[linux/amd64]:b.C=2=3 "
+		    "--annotation index[linux/amd64]:d=4",
+		&p);
+	char **a = p.outputs.v[0].attrs;
+	assert_string_equal(bxc_env_get(a, "annotation.A"), "1");
+	assert_string_equal(bxc_env_get(a, "annotation-index.b.C"), "2=3");
+	assert_string_equal(bxc_env_get(a, "annotation-manifest[linux/amd64].b.C"), "2=3");
+	assert_string_equal(bxc_env_get(a, "annotation-index.d"), "4");
+	assert_null(p.outputs.v[1].attrs);
+	build_plan_done(&p);
+	assert_refused("--annotation attic:a=1", "unknown annotation type \"attic\"");
+	assert_refused("--annotation a", "expected key=value");
+	assert_refused("--annotation manifest[x/y/z/q]:a=1", "invalid platform");
+}
+
 static void what_is_not_supported_is_refused_by_name(void **state)
 {
 	(void)state;
 	assert_refused("--policy x", "--policy is not supported by this version of bxc");
 	assert_refused("--cache-from r/x", "--cache-from is not supported by this version of bxc");
-	assert_refused("--load", "--load");
+	assert_refused("--cpu-shares 2", "--cpu-shares is not supported by this version of bxc");
+	assert_refused("--load --push -t x", "push and load may not be set together");
 }
 
 static const char *provenance(const build_plan *p, const char *key)
@@ -427,6 +448,7 @@ int main(void)
 		T(platforms_come_in_lists_and_from_the_environment),
 		T(secrets_come_from_files_or_the_environment),
 		T(options_of_steps_are_in_the_request),
+		T(annotations_are_attributes_of_image_outputs),
 		T(what_is_not_supported_is_refused_by_name),
 		T(provenance_is_the_default_and_can_be_chosen),
 		T(a_missing_dockerfile_is_said_as_buildkit_says_it),

@@ -71,6 +71,8 @@ typedef enum bxc_tar_flags {
 	BXC_TAR_KEEP_NS = 1u << 0,   /* nanosecond mtimes as pax records; default: whole seconds */
 } bxc_tar_flags;
 BXC_MUST_CHECK int bxc_tar_writer_new(bxc_tar_flags flags, bxc_sink_fn sink, void *ud, bxc_tar_writer **ret, bxc_err **err);
+/* Times of the entries that follow are moved into least_s..most_s, seconds; INT64_MIN, INT64_MAX: no bound. */
+void bxc_tar_writer_bound_mtime(bxc_tar_writer *w, int64_t least_s, int64_t most_s);
 /*
  * Header; for a file exactly entry->size bytes of data must follow by _data. Paths must be relative and
  * clean ("." is the root folder); folders get their trailing slash here. BXC_INVALID_ARGUMENT for what a

@@ -4,6 +4,7 @@
 #include <locale.h>
 
 #include "common/base/limits.h"
+#include "common/base/str.h"
 #include "common/codec/digest.h"
 #include "common/tar/tar.h"
 
@@ -492,6 +493,37 @@ static void contexts_are_told_from_dockerfiles(void **state)
 	assert_true(bxc_tar_is_context(bxc_buf_slice(&b)));
 }
 
+static void times_are_moved_into_their_bounds(void **state)
+{
+	(void)state;
+	static const int64_t given[] = {10, 20, 20, 30}, want[] = {15, 20, 20, 25};
+	static const uint32_t given_ns[] = {5, 0, 7, 0}, want_ns[] = {0, 0, 7, 0};
+	bxc_buf out = BXC_BUF_INIT(BUF_MAX);
+	bxc_tar_writer *w = new_writer(&out, BXC_TAR_KEEP_NS);
+	bxc_tar_writer_bound_mtime(w, 15, 25);
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(given); i++) {
+		BXC_AUTOFREE char *name = bxc_str_fmt("f%zu", i);
+		put(w,
+			(bxc_tar_entry){.kind = BXC_TAR_FILE,
+				.path = name,
+				.mtime_s = given[i],
+				.mtime_ns = given_ns[i]},
+			"x");
+	}
+	finish(w);
+	feed f = {.left = bxc_buf_slice(&out), .step = 4096};
+	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
+	BXC_AUTOERR bxc_err *err = NULL;
+	const bxc_tar_entry *e;
+	assert_ok(bxc_tar_reader_new(from_feed, &f, &r, &err), err);
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(want); i++) {
+		assert_int_equal(bxc_tar_reader_next(r, &e, &err), 1);
+		assert_int_equal(e->mtime_s, want[i]);
+		assert_int_equal(e->mtime_ns, want_ns[i]);
+	}
+	bxc_buf_done(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -508,6 +540,7 @@ int main(void)
 		cmocka_unit_test(any_compression_is_undone_once),
 		cmocka_unit_test(holes_are_read_as_zeroes),
 		cmocka_unit_test(tars_are_told_from_other_files),
+		cmocka_unit_test(times_are_moved_into_their_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,7 @@ struct bxc_tar_writer {
 	uint64_t left; /* data still due for the current file */
 	uint64_t padding;
 	bool dead; /* failed or finished */
+	int64_t least_s, most_s;
 	BXC_ARR(record) records;
 };
 
@@ -58,6 +59,8 @@ int bxc_tar_writer_new(
 	(void)err;
 	bxc_tar_writer *w = bxc_calloc(1, sizeof(*w));
 	w->flags = flags;
+	w->least_s = INT64_MIN;
+	w->most_s = INT64_MAX;
 	w->sink = sink;
 	w->ud = ud;
 	*ret = w;
@@ -326,8 +329,26 @@ static void collect_records(
 	}
 }
 
-int bxc_tar_writer_entry(bxc_tar_writer *w, const bxc_tar_entry *e, bxc_err **err)
+void bxc_tar_writer_bound_mtime(bxc_tar_writer *w, int64_t least_s, int64_t most_s)
 {
+	w->least_s = least_s;
+	w->most_s = most_s;
+}
+
+/* An entry that is moved to a bound is there to the second. */
+static bxc_tar_entry bounded(const bxc_tar_writer *w, const bxc_tar_entry *e)
+{
+	bxc_tar_entry b = *e;
+	if (e->mtime_s < w->least_s || e->mtime_s >= w->most_s) {
+		b.mtime_s = e->mtime_s < w->least_s ? w->least_s : w->most_s;
+		b.mtime_ns = 0;
+	}
+	return b;
+}
+
+int bxc_tar_writer_entry(bxc_tar_writer *w, const bxc_tar_entry *given, bxc_err **err)
+{
+	const bxc_tar_entry in_bounds = bounded(w, given), *e = &in_bounds;
 	if (w->dead || w->left)
 		return bxc_err_set(err, BXC_FAILED_PRECONDITION,
 			w->dead ? "the archive has ended or failed"

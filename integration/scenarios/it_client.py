@@ -47,7 +47,7 @@ def test_no_output_is_told(two, ctx):
 def test_quiet_prints_the_digest_alone(two, reg, ctx):
     r = two.bxc("--builder=cluster", "build", "-q", "--push", "-t", reg.ref("quiet:1"), ctx("FROM scratch\nCOPY f /\n", f="x"), check=True)
     assert re.fullmatch(DIGEST + "\n", r.out) and r.err == ""
-    assert "sha256:" + hashlib.sha256(reg.get("quiet", "manifests", "1")).hexdigest() == r.out.strip()
+    assert reg.manifest("quiet", "1")["config"]["digest"] == r.out.strip()
     bad = two.bxc("--builder=cluster", "build", "-q", ctx("FROM scratch\nCOPY nothing /\n"))
     assert bad.rc == 1 and '"/nothing": not found' in bad.err and bad.out == ""
 
@@ -64,7 +64,29 @@ def test_files_about_the_result(two, reg, tmp_path, ctx):
     assert m["image.name"] == reg.ref("meta:1") + "," + reg.ref("meta:2")
     assert m["containerimage.descriptor"]["digest"] == digest and m["containerimage.descriptor"]["size"] == len(raw)
     assert m["buildx.build.ref"].startswith("cluster/")
-    assert re.fullmatch(DIGEST, (tmp_path / "iid").read_text())
+    assert (tmp_path / "iid").read_text() == m["containerimage.config.digest"]
+
+
+def test_load_gives_the_image_to_docker(two, tmp_path, ctx):
+    """`docker load` reads it; its output is not ours, and when it fails the build has failed."""
+    folder, got = tmp_path / "bin", tmp_path / "got.tar"
+    folder.mkdir()
+    docker = folder / "docker"
+    docker.write_text("#!/bin/sh\n[ \"$*\" = 'load -q' ] && cat > %s && echo Loaded\n" % got)
+    docker.chmod(0o755)
+    env = {"PATH": "%s:%s" % (folder, os.environ["PATH"])}
+    r = two.build("--load", "-t", "x/loaded:1", ctx("FROM scratch\nCOPY f /\n", f="x"), env=env)
+    assert r.out == "" and "Loaded" in r.err
+    with tarfile.open(str(got)) as t:
+        assert json.loads(t.extractfile("manifest.json").read())[0]["RepoTags"] == ["x/loaded:1"]
+    docker.write_text("#!/bin/sh\nexit 7\n")
+    two.build("--load", str(tmp_path / "ctx"), env=env, check=False).fails(1)
+    two.build("--load", "--push", "-t", "x/y:1", str(tmp_path / "ctx"), env=env, check=False).fails(2, "push and load may not be set together")
+
+
+def test_flags_of_older_builders_are_named_when_ignored(two, ctx):
+    r = two.build("--rm", "--squash", ctx("FROM scratch\nCOPY f /\n", f="x"))
+    assert "WARNING: flag --rm is ignored" in r.err and "WARNING: flag --squash is ignored" in r.err
 
 
 def test_failed_build_leaves_no_iidfile(two, tmp_path, ctx):

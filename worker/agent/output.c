@@ -132,7 +132,7 @@ int run_publish(job *j, bxc_err **err)
 		r = bxc_snap_pin(j->a->c.snap, (const char *const *)ids, n, err);
 	if (r < 0)
 		return r;
-	r = bxc_src_image_blob(j->a->src, ids, n, c, 0, j->cancel, &d, &diff_id, err);
+	r = bxc_src_image_blob(j->a->src, ids, n, c, 0, INT64_MAX, j->cancel, &d, &diff_id, err);
 	bxc_snap_unpin(j->a->c.snap, (const char *const *)ids, n);
 	if (r < 0)
 		return r;
@@ -263,6 +263,8 @@ int run_export(job *j, bxc_err **err)
 	struct exporting x = {.j = j, .index = bxc_json_get_u64(j->msg, "index", 0)};
 	bxc_exp_request q = {
 		.now_ns = bxc_json_get_i64(j->msg, "now_ns", bxc_clock_wall_ns()),
+		.has_epoch = bxc_json_get(j->msg, "epoch_ns") != NULL,
+		.epoch_ns = bxc_json_get_i64(j->msg, "epoch_ns", 0),
 		.open = open_client,
 		.status = on_status,
 		.ud = &x,

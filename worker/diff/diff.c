@@ -192,13 +192,14 @@ static int walk(bxc_diff__out *o, level *at, unsigned depth, bxc_err **err)
 	return r;
 }
 
-int bxc_diff_write(
-	int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_cancel *cancel, bxc_err **err)
+int bxc_diff_write(int upper_fd, int lower_fd, int64_t latest_s, bxc_sink_fn sink, void *ud,
+	bxc_cancel *cancel, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
 	int r = bxc_tar_writer_new(0, sink, ud, &w, err);
 	if (r < 0)
 		return r;
+	bxc_tar_writer_bound_mtime(w, INT64_MIN, latest_s);
 	bxc_diff__out o;
 	bxc_diff__out_init(&o, w, cancel);
 	level root = {.upper_fd = upper_fd, .lower_fd = lower_fd, .path = "", .name = ""};

@@ -20,10 +20,11 @@
  * Deleted files become ".wh.<name>"; a folder that replaced one (opaque) is compared with the one
  * below and yields single whiteouts. Folders and files that were copied up but are the same as
  * below are left out, unless they hold a change. Parents of all entries are included. A redirected
- * folder is an error. `cancel` may be NULL.
+ * folder is an error. Later times than latest_s (seconds; INT64_MAX: none) become latest_s.
+ * `cancel` may be NULL.
  */
-BXC_MUST_CHECK int bxc_diff_write(
-	int upper_fd, int lower_fd, bxc_sink_fn sink, void *ud, bxc_cancel *cancel, bxc_err **err);
+BXC_MUST_CHECK int bxc_diff_write(int upper_fd, int lower_fd, int64_t latest_s, bxc_sink_fn sink, void *ud,
+	bxc_cancel *cancel, bxc_err **err);
 
 /*
  * Adds the whole tree of root_fd to a tar, below `prefix` ("linux_amd64"; NULL or "": at its root;

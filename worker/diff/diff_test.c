@@ -109,7 +109,7 @@ static char *diff(world *w)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_buf_clear(&w->tar);
-	assert_ok(bxc_diff_write(bxc_snap_staging_fd(w->top), w->lower_fd, bxc_test_to_buf, &w->tar,
+	assert_ok(bxc_diff_write(bxc_snap_staging_fd(w->top), w->lower_fd, INT64_MAX, bxc_test_to_buf, &w->tar,
 			  NULL, &err),
 		err);
 	return listing(w);
@@ -294,7 +294,7 @@ static void applying_the_diff_gives_the_same_view(void **state)
 	w->from.at = 0;
 	BXC_AUTOBUF bxc_buf again = BXC_BUF_INIT(16u << 20);
 	assert_ok(bxc_diff_write(
-			  bxc_snap_staging_fd(g), w->lower_fd, bxc_test_to_buf, &again, NULL, &err),
+			  bxc_snap_staging_fd(g), w->lower_fd, INT64_MAX, bxc_test_to_buf, &again, NULL, &err),
 		err);
 	assert_int_equal(again.len, w->tar.len);
 	assert_memory_equal(again.data, w->tar.data, again.len);

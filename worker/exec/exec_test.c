@@ -209,7 +209,7 @@ static char *changes(world *w, const char *layer)
 	assert_true(upper >= 0);
 	BXC_AUTOBUF bxc_buf tar = BXC_BUF_INIT(4u << 20);
 	bxc_test_cursor from = {.buf = &tar};
-	assert_ok(bxc_diff_write(upper, lower, bxc_test_to_buf, &tar, NULL, &err), err);
+	assert_ok(bxc_diff_write(upper, lower, INT64_MAX, bxc_test_to_buf, &tar, NULL, &err), err);
 	BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
 	assert_ok(bxc_tar_reader_new(bxc_test_from_buf, &from, &r, &err), err);
 	BXC_AUTOSTRV char **lines = NULL;

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include "common/base/clock.h"
 #include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -75,13 +76,17 @@ static int add_blob(struct archive *a, bxc_content *content, const bxc_descripto
 }
 
 /* index.json: one entry for each name, or one without. */
-static char *index_json(const made *m, char *const *names)
+static char *index_json(const bxc_exp_request *q, const made *m, char *const *names)
 {
 	bxc_oci_index index = {.media_type = bxc_strdup(BXC_MT_OCI_INDEX)};
 	size_t n = BXC_MAX(bxc_strv_len(names), (size_t)1);
 	for (size_t i = 0; i < n; i++) {
 		bxc_descriptor *d = bxc_arr_push(&index.manifests);
 		bxc_descriptor_copy(d, &m->top);
+		if (q->has_epoch) {
+			BXC_AUTOFREE char *created = bxc_clock_rfc3339(q->epoch_ns);
+			bxc_strv_pushf(&d->annotations, "org.opencontainers.image.created=%s", created);
+		}
 		if (!names)
 			continue;
 		BXC_AUTOREF bxc_ref ref = {0};
@@ -146,7 +151,7 @@ static int write_all(struct archive *a, bxc_src *src, bxc_content *content, cons
 	}
 	if (r >= 0 && m->index_text)
 		r = add_text(a, &m->top.digest, m->index_text, err);
-	BXC_AUTOFREE char *index = index_json(m, names);
+	BXC_AUTOFREE char *index = index_json(q, m, names);
 	if (r >= 0)
 		r = add_bytes(a, "index.json", index, err);
 	if (r >= 0 && bxc_str_eq(q->type, "docker")) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/export/export_internal.h"
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/codec/base64.h"
@@ -18,7 +19,7 @@ void bxc_exp_request_done(bxc_exp_request *q)
 static int check_attrs(const bxc_exp_request *q, bxc_err **err)
 {
 	static const char *const unsupported[] = {
-		"rewrite-timestamp", "force-compression", "source-date-epoch", "tar", "mode", "unpack",
+		"force-compression", "tar", "mode", "unpack",
 	};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(unsupported); i++) {
 		const char *v = attr(q, unsupported[i]);
@@ -28,9 +29,20 @@ static int check_attrs(const bxc_exp_request *q, bxc_err **err)
 			return bxc_err_set(err, BXC_UNIMPLEMENTED, "%s=%.64s of exporter '%s' is not supported by this version of bxc",
 				unsupported[i], v, q->type);
 	}
-	BXC_JSON_FOREACH (a, q->attrs)
-		if (bxc_str_has_prefix(bxc_json_key(a), "annotation"))
-			return bxc_err_set(err, BXC_UNIMPLEMENTED, "annotations are not supported by this version of bxc");
+	return 0;
+}
+
+/* The exporter's own epoch wins over that of the build. */
+static int own_epoch(bxc_exp_request *q, bxc_err **err)
+{
+	const char *text = attr(q, "source-date-epoch");
+	int64_t seconds;
+	if (bxc_str_empty(text))
+		return 0;
+	if (bxc_str_to_i64(text, INT64_MIN / BXC_NS_PER_S, INT64_MAX / BXC_NS_PER_S, &seconds, NULL) < 0)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid source-date-epoch: %.64s", text);
+	q->has_epoch = true;
+	q->epoch_ns = seconds * BXC_NS_PER_S;
 	return 0;
 }
 
@@ -68,10 +80,14 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 	return r < 0 ? r : 0;
 }
 
-int bxc_exp_run(bxc_src *src, bxc_snap *snap, bxc_content *content, const bxc_exp_request *q, bxc_json **ret_response, bxc_err **err)
+int bxc_exp_run(bxc_src *src, bxc_snap *snap, bxc_content *content, const bxc_exp_request *asked, bxc_json **ret_response, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *response = bxc_json_object();
+	bxc_exp_request with_epoch = *asked;
+	const bxc_exp_request *q = &with_epoch;
 	int r = check_attrs(q, err);
+	if (r >= 0)
+		r = own_epoch(&with_epoch, err);
 	if (r < 0)
 		return r;
 	if (bxc_str_eq(q->type, "image") || bxc_str_eq(q->type, "oci") || bxc_str_eq(q->type, "docker"))

@@ -21,6 +21,8 @@ typedef struct bxc_exp_request {
 	const bxc_json *attrs;       /* {"name": "a,b", "push": "true", ...} */
 	BXC_ARR(bxc_exp_image) images;
 	int64_t now_ns;
+	bool has_epoch;              /* SOURCE_DATE_EPOCH: no time of the result is later */
+	int64_t epoch_ns;
 	/* Opens the stream to the client; for all but image. */
 	int (*open)(bxc_sink_fn *ret_sink, void **ret_sink_ud, void *ud, bxc_err **err);
 	void (*status)(const char *id, uint64_t current, uint64_t total, bool done, void *ud);

@@ -9,6 +9,7 @@ typedef struct made_image {
 	bxc_oci_manifest manifest;
 	char *manifest_text;
 	bxc_descriptor manifest_desc;
+	char **manifest_annotations; /* of manifest_desc, until it is made */
 	char *config_text;
 	BXC_ARR(const bxc_src_layer *) base;   /* parallel to manifest.layers: the image layer of a registry, or NULL: in the store */
 } made_image;
@@ -24,6 +25,22 @@ typedef struct made_attest {
 	made_text manifest, config;
 	BXC_ARR(made_text) statements;
 } made_attest;
+
+typedef enum annotate_what {
+	ANNOTATE_MANIFEST = 0,
+	ANNOTATE_INDEX,
+	ANNOTATE_MANIFEST_DESCRIPTOR,
+	ANNOTATE_INDEX_DESCRIPTOR,
+	ANNOTATE_N,
+} annotate_what;
+
+/* annotate.c: what attributes say about one image; strv "key=value", sorted. */
+typedef struct annotations {
+	char **of[ANNOTATE_N];
+} annotations;
+void annotations_done(annotations *a);
+/* platform: of the image; NULL: only what is said of all. */
+int annotations_read(const bxc_exp_request *q, const bxc_platform *platform, annotations *ret, bxc_err **err);
 
 typedef struct made {
 	BXC_ARR(made_image) images;

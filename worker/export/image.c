@@ -2,6 +2,7 @@
 /* From layers and a configuration to manifests. */
 #include "worker/export/export_internal.h"
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
@@ -10,6 +11,7 @@ void made_done(made *m)
 	BXC_ARR_FOREACH (i, &m->images) {
 		bxc_oci_manifest_done(&i->manifest);
 		bxc_descriptor_done(&i->manifest_desc);
+		bxc_strv_free(i->manifest_annotations);
 		bxc_arr_done(&i->base);
 		free(i->manifest_text);
 		free(i->config_text);
@@ -72,16 +74,49 @@ void set_descriptor(bxc_descriptor *d, const char *type, const char *text)
 	*d = (bxc_descriptor){.media_type = bxc_strdup(type), .digest = bxc_digest_of_str(text), .size = strlen(text)};
 }
 
+static int64_t not_after_epoch(const bxc_exp_request *q, int64_t ns)
+{
+	return q->has_epoch ? BXC_MIN(ns, q->epoch_ns) : ns;
+}
+
+/* The latest time that files of our layers may have, in seconds. */
+static int latest_mtime(const bxc_exp_request *q, int64_t *ret, bxc_err **err)
+{
+	bool rewrite;
+	int r = bxc_output_bool(q->attrs, "rewrite-timestamp", false, &rewrite, err);
+	if (r < 0)
+		return r;
+	*ret = rewrite && q->has_epoch ? q->epoch_ns / BXC_NS_PER_S : INT64_MAX;
+	return 0;
+}
+
+static int annotate(const bxc_exp_request *q, made_image *out, bxc_err **err)
+{
+	annotations a = {0};
+	int r = annotations_read(q, &out->platform, &a, err);
+	if (r < 0)
+		return r;
+	out->manifest.annotations = BXC_TAKE(a.of[ANNOTATE_MANIFEST]);
+	out->manifest_annotations = BXC_TAKE(a.of[ANNOTATE_MANIFEST_DESCRIPTOR]);
+	annotations_done(&a);
+	return 0;
+}
+
 static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image *in, bool oci, bxc_compression c, int level,
 	made_image *out, bxc_err **err)
 {
+	int64_t latest_s;
 	BXC_CLEANUP(bxc_oci_config_freep) bxc_oci_config *config = bxc_oci_config_dup(in->config);
 	BXC_AUTOSTRV char **ids = NULL;
 	BXC_ARR(int64_t) created = {0};
 	size_t n_base = 0;
-	int r = 0;
 	out->platform = in->platform;
 	config->diff_ids.n = 0;
+	int r = latest_mtime(q, &latest_s, err);
+	if (r >= 0)
+		r = annotate(q, out, err);
+	if (r < 0)
+		return r;
 	BXC_ARR_FOREACH (l, &in->layers.items) {
 		bxc_descriptor *d = bxc_arr_push(&out->manifest.layers);
 		bxc_digest diff_id = l->diff_id;
@@ -93,10 +128,10 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 		} else {
 			q->status("exporting layers", 0, 0, false, q->ud);
 			size_t i_layer = bxc_strv_len(ids) - 1, below = BXC_MIN(l->n_below, i_layer);
-			r = bxc_src_image_blob(src, ids + i_layer - below, below + 1, c, level, q->cancel, d, &diff_id, err);
+			r = bxc_src_image_blob(src, ids + i_layer - below, below + 1, c, level, latest_s, q->cancel, d, &diff_id, err);
 			if (r < 0)
 				break;
-			*bxc_arr_push(&created) = l->created_ns ? l->created_ns : q->now_ns;
+			*bxc_arr_push(&created) = not_after_epoch(q, l->created_ns ? l->created_ns : q->now_ns);
 		}
 		char *type = bxc_strdup(layer_type(d->media_type, oci));
 		free(d->media_type);
@@ -105,13 +140,14 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 	}
 	if (r >= 0) {
 		q->status("exporting layers", 0, 0, true, q->ud);
-		date_history(config, created.v, created.n, n_base, q->now_ns);
+		date_history(config, created.v, created.n, n_base, not_after_epoch(q, q->now_ns));
 		config->platform = in->platform;
 		out->config_text = bxc_oci_config_print(config);
 		out->manifest.media_type = bxc_strdup(oci ? BXC_MT_OCI_MANIFEST : BXC_MT_DOCKER_MANIFEST);
 		set_descriptor(&out->manifest.config, oci ? BXC_MT_OCI_CONFIG : BXC_MT_DOCKER_CONFIG, out->config_text);
 		out->manifest_text = bxc_oci_manifest_print(&out->manifest);
 		set_descriptor(&out->manifest_desc, out->manifest.media_type, out->manifest_text);
+		out->manifest_desc.annotations = BXC_TAKE(out->manifest_annotations);
 		out->manifest_desc.has_platform = true;
 		out->manifest_desc.platform = in->platform;
 		char d[BXC_DIGEST_STR_MAX];
@@ -151,18 +187,29 @@ int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made
 		if (r < 0)
 			return r;
 	}
+	annotations said = {0};
+	r = annotations_read(q, NULL, &said, err);
+	if (r < 0)
+		return r;
 	if (ret->images.n == 1 && ret->attests.n == 0) {
-		bxc_descriptor_copy(&ret->top, &ret->images.v[0].manifest_desc);
-		return 0;
+		if (said.of[ANNOTATE_INDEX] || said.of[ANNOTATE_INDEX_DESCRIPTOR])
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "index annotations not supported for single platform export");
+		else
+			bxc_descriptor_copy(&ret->top, &ret->images.v[0].manifest_desc);
+		annotations_done(&said);
+		return r;
 	}
 	bxc_oci_index index = {.media_type = bxc_strdup(oci ? BXC_MT_OCI_INDEX : BXC_MT_DOCKER_LIST)};
+	index.annotations = BXC_TAKE(said.of[ANNOTATE_INDEX]);
 	BXC_ARR_FOREACH (i, &ret->images)
 		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &i->manifest_desc);
 	BXC_ARR_FOREACH (a, &ret->attests)
 		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &a->manifest.desc);
 	ret->index_text = bxc_oci_index_print(&index);
 	set_descriptor(&ret->top, index.media_type, ret->index_text);
+	ret->top.annotations = BXC_TAKE(said.of[ANNOTATE_INDEX_DESCRIPTOR]);
 	bxc_oci_index_done(&index);
+	annotations_done(&said);
 	char d[BXC_DIGEST_STR_MAX];
 	BXC_AUTOFREE char *s = bxc_str_fmt("exporting manifest list %s", bxc_digest_str(&ret->top.digest, d));
 	q->status(s, 0, 0, true, q->ud);

@@ -89,6 +89,8 @@ int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
 	const char *what = bxc_str_eq(q->type, "local") ? "copying files" : "sending tarball";
 	if (r >= 0)
 		r = bxc_tar_writer_new(bxc_str_eq(q->type, "local") ? BXC_TAR_KEEP_NS : 0, sink, sink_ud, &w, err);
+	if (r >= 0 && q->has_epoch)
+		bxc_tar_writer_bound_mtime(w, q->epoch_ns / BXC_NS_PER_S, q->epoch_ns / BXC_NS_PER_S);
 	if (r >= 0)
 		q->status(what, 0, 0, false, q->ud);
 	BXC_ARR_FOREACH (i, &q->images)

@@ -40,7 +40,7 @@ static const char *media_type(bxc_compression c)
 }
 
 /* The whole way in one pass: walk, tar, hash, compress, hash, write. */
-static int pack(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, bxc_cancel *cancel, bxc_descriptor *ret,
+static int pack(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, int64_t latest_s, bxc_cancel *cancel, bxc_descriptor *ret,
 	bxc_digest *ret_diff_id, bxc_err **err)
 {
 	BXC_AUTOCLOSE int upper_fd = -1, lower_fd = -1;
@@ -57,7 +57,7 @@ static int pack(bxc_src *s, char *const *layers, size_t n, bxc_compression c, in
 	if (r >= 0)
 		r = bxc_compressor_new(c, level, to_blob, &k, &k.compressor, err);
 	if (r >= 0)
-		r = bxc_diff_write(upper_fd, lower_fd, to_compressor, &k, cancel, err);
+		r = bxc_diff_write(upper_fd, lower_fd, latest_s, to_compressor, &k, cancel, err);
 	if (r >= 0)
 		r = bxc_compressor_finish(k.compressor, err);
 	if (r >= 0)
@@ -86,7 +86,7 @@ static bool known(bxc_src *s, const char *layer, bxc_compression c, bxc_descript
 	return true;
 }
 
-int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, bxc_cancel *cancel, bxc_descriptor *ret,
+int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, int64_t latest_s, bxc_cancel *cancel, bxc_descriptor *ret,
 	bxc_digest *ret_diff_id, bxc_err **err)
 {
 	bxc_check(n > 0);
@@ -94,9 +94,11 @@ int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compressio
 	BXC_AUTOFREE char *key = bxc_str_fmt("pack %s", top);
 	src_claim(s, key);
 	int r = 0;
-	if (level != 0 || !known(s, top, c, ret, ret_diff_id)) {
-		r = pack(s, layers, n, c, level, cancel, ret, ret_diff_id, err);
-		if (r >= 0 && level == 0) {
+	/* Only the form that everybody takes is remembered. */
+	bool usual = level == 0 && latest_s == INT64_MAX;
+	if (!usual || !known(s, top, c, ret, ret_diff_id)) {
+		r = pack(s, layers, n, c, level, latest_s, cancel, ret, ret_diff_id, err);
+		if (r >= 0 && usual) {
 			BXC_AUTOSNAPFACTS bxc_snap_facts f = {.diff_id = *ret_diff_id};
 			bxc_snap_facts_add_blob(&f, c, ret);
 			/* Not remembering costs time only. */

@@ -67,9 +67,9 @@ BXC_MUST_CHECK int bxc_src_tree(bxc_src *s, const bxc_digest *d, bxc_cancel *can
 
 /*
  * The topmost of `layers[0..n)` (bottom first) as a blob: the difference to those below. Made once
- * for each compression and remembered (level 0, the default).
+ * for each compression and remembered (level 0, the default). latest_s: no file is later, INT64_MAX: as they are.
  */
-BXC_MUST_CHECK int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, bxc_cancel *cancel,
+BXC_MUST_CHECK int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, int64_t latest_s, bxc_cancel *cancel,
 	bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err);
 /* The own blob of an image layer, in the store. */
 BXC_MUST_CHECK int bxc_src_own_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err);
