@@ -172,7 +172,8 @@ static void copies_and_adds_refuse_what_they_cannot_do(void **state)
 		{"RUN --mount=type=ssh,source=/x y", BXC_INVALID_ARGUMENT,
 			"ssh does not support source"},
 		{"RUN --network=host y", BXC_PERMISSION_DENIED,
-			"Dockerfile:2: network.host is not allowed: build with --allow network.host"},
+			"Dockerfile:2: network.host is not allowed: build with --allow "
+			"network.host"},
 		{"RUN --security=insecure y", BXC_PERMISSION_DENIED,
 			"security.insecure is not allowed"},
 		{"RUN --device=vendor.com/x=y,required z", BXC_FAILED_PRECONDITION,
@@ -207,9 +208,11 @@ static void secrets_become_mounts(void **state)
 	(void)state;
 	AUTOWORLD world w;
 	world_init(&w);
-	lower(&w, "FROM busybox\nWORKDIR /w\nARG A=b\n"
-		  "RUN --mount=type=secret,id=x/tok --mount=type=secret,target=/etc/key,required,mode=0440,uid=1,gid=2 "
-		  "--mount=type=secret,src=e$A,env=E --mount=type=secret,id=f,env=F,target=f x $E\n");
+	lower(&w,
+		"FROM busybox\nWORKDIR /w\nARG A=b\n"
+		"RUN --mount=type=secret,id=x/tok "
+		"--mount=type=secret,target=/etc/key,required,mode=0440,uid=1,gid=2 "
+		"--mount=type=secret,src=e$A,env=E --mount=type=secret,id=f,env=F,target=f x $E\n");
 	/* The mask stands for the value in the name of the step. */
 	const bxc_def_vertex *v = w.def->vertices.v[w.res.target];
 	assert_true(bxc_str_has_suffix(v->meta.name, "target=f x ****"));
@@ -233,7 +236,8 @@ static void agents_become_mounts(void **state)
 	(void)state;
 	AUTOWORLD world w;
 	world_init(&w);
-	lower(&w, "FROM busybox\nRUN --mount=type=ssh,required --mount=type=ssh,id=git,mode=0666,uid=3 x\n");
+	lower(&w, "FROM busybox\nRUN --mount=type=ssh,required "
+		  "--mount=type=ssh,id=git,mode=0666,uid=3 x\n");
 	const bxc_def_vertex *v = w.def->vertices.v[w.res.target];
 	const bxc_op_mount *m = mount_at(v, "/run/buildkit/ssh_agent.0");
 	assert_string_equal(m->cache_id, "default");
@@ -241,7 +245,8 @@ static void agents_become_mounts(void **state)
 	m = mount_at(v, "/run/buildkit/ssh_agent.1");
 	assert_string_equal(m->cache_id, "git");
 	assert_true(m->optional && m->mode == 0666 && m->uid == 3);
-	assert_string_equal(bxc_env_get(v->op.exec.env, "SSH_AUTH_SOCK"), "/run/buildkit/ssh_agent.0");
+	assert_string_equal(
+		bxc_env_get(v->op.exec.env, "SSH_AUTH_SOCK"), "/run/buildkit/ssh_agent.0");
 	lower(&w, "FROM busybox\nENV SSH_AUTH_SOCK=/mine\nRUN --mount=type=ssh,target=/a x\n");
 	v = w.def->vertices.v[w.res.target];
 	assert_string_equal(bxc_env_get(v->op.exec.env, "SSH_AUTH_SOCK"), "/mine");
@@ -260,7 +265,8 @@ static void entitlements_allow_what_steps_ask_for(void **state)
 	assert_int_equal(named(&w, "[3/3] RUN --network=none y")->op.exec.net, BXC_NET_NONE);
 	w.o.allow_net_host = false;
 	lower(&w, "FROM busybox\nRUN --network=none y\n");
-	assert_fails(&w, "FROM busybox\nRUN x\n", BXC_PERMISSION_DENIED, "network.host is not allowed");
+	assert_fails(
+		&w, "FROM busybox\nRUN x\n", BXC_PERMISSION_DENIED, "network.host is not allowed");
 }
 
 static void what_unused_stages_hold_does_not_matter(void **state)

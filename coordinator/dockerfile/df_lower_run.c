@@ -4,16 +4,15 @@
 
 #include <inttypes.h>
 
-#define PIPES "/dev/pipes"
-#define VARIABLE_CHARS \
-	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+#define PIPES	       "/dev/pipes"
+#define VARIABLE_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 typedef struct run_mount {
 	df_mount m;
 	char *dest;
 	uint32_t vertex; /* BXC_DEF_NO_INPUT: an empty tree */
 	char *selector;
-	char *cache_id; /* of a secret and an agent: what the client knows it by */
+	char *cache_id;	 /* of a secret and an agent: what the client knows it by */
 	size_t position; /* in the instruction */
 } run_mount;
 
@@ -192,7 +191,8 @@ static int add_secret(run_mount *m, bxc_err **err)
 	if (!d->has_mode)
 		d->mode = 0400;
 	if (bxc_str_empty(d->target))
-		m->dest = d->env ? bxc_strdup("") : bxc_str_fmt("/run/secrets/%s", base_name(id_path));
+		m->dest = d->env ? bxc_strdup("")
+				 : bxc_str_fmt("/run/secrets/%s", base_name(id_path));
 	else
 		m->dest = BXC_TAKE(target);
 	return root_is_no_target(m->dest, err);
@@ -207,8 +207,9 @@ static int add_agent(run *rn, run_mount *m, bxc_err **err)
 	m->cache_id = bxc_strdup(bxc_str_empty(d->id) ? "default" : d->id);
 	d->readonly = false;
 	d->mode = d->has_mode ? d->mode & 0777 : 0600;
-	m->dest = bxc_str_empty(d->target) ? bxc_str_fmt("/run/buildkit/ssh_agent.%zu", rn->n_agents)
-					   : df_path_clean("/", d->target);
+	m->dest = bxc_str_empty(d->target)
+			  ? bxc_str_fmt("/run/buildkit/ssh_agent.%zu", rn->n_agents)
+			  : df_path_clean("/", d->target);
 	rn->n_agents++;
 	if (!rn->agent)
 		rn->agent = bxc_strdup(m->dest);
@@ -415,8 +416,7 @@ static char *step_text(const run *rn)
 	df_stage *s = rn->s;
 	df_env *own = s->env;
 	BXC_CLEANUP(df_env_freep) df_env *masked = NULL;
-	BXC_AUTOFREE char *plain =
-		bxc_str_fmt("%s%s", rn->c->i->text, rn->note ? rn->note : "");
+	BXC_AUTOFREE char *plain = bxc_str_fmt("%s%s", rn->c->i->text, rn->note ? rn->note : "");
 	BXC_ARR_FOREACH (m, &rn->mounts) {
 		if (!m->m.env)
 			continue;

@@ -210,6 +210,13 @@ static int check_job(const bxc_exec_job *job, bxc_err **err)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"a step needs a command, a root, and at most %u mounts",
 			BXC_EXEC__MAX_MOUNTS);
+	const char *parent = op->cgroup_parent ? op->cgroup_parent : "";
+	for (const char *c = parent; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._-/", *c))
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"cgroup parent '%.256s' is no path of a control group (slices of "
+				"systemd are not supported)",
+				parent);
 	for (size_t i = 0; i < op->mounts.n; i++) {
 		int r = check_mount(job, &op->mounts.v[i], i == 0, err);
 		if (r < 0)
@@ -580,7 +587,8 @@ static int launch(step *s, bxc_exec_result *result, bxc_err **err)
 	char ***v = &s->helper.argv;
 	bxc_strv_push(v, s->x->crun);
 	bxc_strv_push(v, "--root");
-	/* crun keeps a copy of config.json in its state: with values of secrets both are private. */
+	/* crun keeps a copy of config.json in its state: with values of secrets both are private.
+	 */
 	const char *private_part = s->priv.env.n ? "/s" : "";
 	bxc_strv_pushf(v, "%s%s/state", s->bundle, private_part);
 	bxc_strv_push(v, "--log");

@@ -75,8 +75,7 @@ void bxc_exec__mask_free(bxc_exec__mask *m);
 void bxc_exec__mask_feed(bxc_exec__mask *m, const void *p, size_t n,
 	void (*fn)(const void *p, size_t n, void *ud), void *ud);
 /* The stream has ended: gives the rest. */
-void bxc_exec__mask_end(
-	bxc_exec__mask *m, void (*fn)(const void *p, size_t n, void *ud), void *ud);
+void bxc_exec__mask_end(bxc_exec__mask *m, void (*fn)(const void *p, size_t n, void *ud), void *ud);
 
 /* ---- private.c: secrets and agents ---- */
 typedef struct bxc_exec__agent {

@@ -569,6 +569,9 @@ static void what_is_not_supported_says_so(void **state)
 	world *w = *state;
 	BXC_AUTOERR bxc_err *err = NULL;
 	AUTOVERTEX bxc_def_vertex *v = shell("true");
+	v->op.exec.cgroup_parent = bxc_strdup("a.slice:b:c");
+	assert_err_text(run(w, v, NULL, &err), BXC_INVALID_ARGUMENT, err, "slices of systemd");
+	free(BXC_TAKE(v->op.exec.cgroup_parent));
 	v->op.exec.mounts.v[0].input = 5;
 	assert_err(run(w, v, NULL, &err), BXC_INVALID_ARGUMENT, err);
 	v->op.exec.mounts.v[0].input = 0;

@@ -117,8 +117,7 @@ typedef struct groups {
 	int unified_fd, memory_fd;
 } groups;
 
-static int groups_make(
-	bxc_exec *x, const bxc_op_exec *op, const char *id, groups *g, bxc_err **err)
+static int groups_make(bxc_exec *x, const bxc_op_exec *op, const char *id, groups *g, bxc_err **err)
 {
 	/* The group that is asked for is made where it is missing, and stays. */
 	const char *asked = bxc_str_empty(op->cgroup_parent) ? NULL : op->cgroup_parent;
@@ -289,8 +288,8 @@ static int watch(running *p, bxc_err **err)
 			{.fd = p->is_killed ? -1 : bxc_cancel_fd(cancel), .events = POLLIN},
 		};
 		for (size_t i = 0; i < priv->agents.n; i++)
-			fds[FIXED_FDS + i] = (struct pollfd){
-				.fd = priv->agents.v[i].fd, .events = POLLIN};
+			fds[FIXED_FDS + i] =
+				(struct pollfd){.fd = priv->agents.v[i].fd, .events = POLLIN};
 		int timeout_ms = -1;
 		if (p->is_killed) {
 			int64_t left = p->kill_deadline_ns - bxc_clock_mono_ns();

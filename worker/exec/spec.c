@@ -30,9 +30,9 @@ static const char *const all_capabilities[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE",
 	"CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"};
 
 /* Given to an insecure step where this host has them. */
-static const char *const insecure_devices[] = {"/dev/kmsg", "/dev/fuse", "/dev/kvm",
-	"/dev/net/tun", "/dev/loop-control", "/dev/loop0", "/dev/loop1", "/dev/loop2", "/dev/loop3",
-	"/dev/loop4", "/dev/loop5", "/dev/loop6", "/dev/loop7"};
+static const char *const insecure_devices[] = {"/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun",
+	"/dev/loop-control", "/dev/loop0", "/dev/loop1", "/dev/loop2", "/dev/loop3", "/dev/loop4",
+	"/dev/loop5", "/dev/loop6", "/dev/loop7"};
 
 static const char *const masked_paths[] = {"/proc/acpi", "/proc/asound", "/proc/interrupts",
 	"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
@@ -87,8 +87,7 @@ char *bxc_exec__hosts(const bxc_op_exec *op)
 		/* Steps use the network of this host. */
 		const char *ip = eq && bxc_str_eq(eq + 1, "host-gateway") ? "127.0.0.1" : NULL;
 		if (eq)
-			bxc_buf_addf(
-				&b, "%s\t%.*s\n", ip ? ip : eq + 1, (int)(eq - *h), *h);
+			bxc_buf_addf(&b, "%s\t%.*s\n", ip ? ip : eq + 1, (int)(eq - *h), *h);
 	}
 	return bxc_buf_steal(&b);
 }
@@ -299,7 +298,8 @@ static void add_devices(bxc_json *l)
 	bxc_json *list = bxc_json_add_array(l, "devices");
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(insecure_devices); i++) {
 		struct stat st;
-		if (stat(insecure_devices[i], &st) < 0 || !(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+		if (stat(insecure_devices[i], &st) < 0 ||
+			!(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
 			continue;
 		bxc_json *d = bxc_json_push_object(list);
 		bxc_json_set_str(d, "path", insecure_devices[i]);
