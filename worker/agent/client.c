@@ -36,7 +36,7 @@ typedef struct connection {
 	client *c;
 	bxc_chan_stream *stream;
 	int fd;
-	_Atomic unsigned refs;
+	unsigned refs;               /* by __atomic */
 } connection;
 
 static int open_stream(client *c, const char *kind, const char *id, bool check,

@@ -49,7 +49,8 @@ static int split(const char *name, annotate_what *ret_what, char **ret_platform,
 		if (*p == ']')
 			p++;
 	}
-	if (*p != '.' || !p[1] || strchr(p, ' '))
+	/* A key with '=' could not be told from its value. */
+	if (*p != '.' || !p[1] || strpbrk(p, " ="))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"could not fully parse annotation \"%.128s\"", name);
 	*ret_key = p + 1;
