@@ -37,6 +37,8 @@ static void *pump(void *ud)
 		if (n == 0)
 			break;
 	}
+	/* What passes may be a secret. */
+	explicit_bzero(chunk, FRAME_MAX);
 	struct relay *r = h->r;
 	free(h);
 	if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) {

@@ -17,12 +17,20 @@ void stream_ref(bxc_chan_stream *s)
 	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 }
 
+static void wipe(bxc_buf *b)
+{
+	if (b->data)
+		explicit_bzero(b->data, b->cap);
+	bxc_buf_done(b);
+}
+
 void stream_unref(bxc_chan_stream *s)
 {
 	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
 		return;
-	bxc_buf_done(&s->tx);
-	bxc_buf_done(&s->rx);
+	/* Secrets and credentials pass through streams. */
+	wipe(&s->tx);
+	wipe(&s->rx);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);
 	chan_unref(s->chan);
@@ -255,13 +263,15 @@ ssize_t bxc_chan_stream_read(bxc_chan_stream *s, void *p, size_t n, bxc_cancel *
 int bxc_chan_stream_read_all(bxc_chan_stream *s, bxc_buf *out, bxc_cancel *cancel, bxc_err **err)
 {
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(FRAME_MAX);
+	int r = 0;
 	for (;;) {
 		ssize_t n = bxc_chan_stream_read(s, chunk, FRAME_MAX, cancel, err);
-		if (n <= 0)
-			return (int)n;
-		int r = bxc_buf_append(out, chunk, (size_t)n, err);
-		if (r < 0)
-			return r;
+		if (n > 0)
+			r = bxc_buf_append(out, chunk, (size_t)n, err);
+		if (n <= 0 || r < 0) {
+			explicit_bzero(chunk, FRAME_MAX);
+			return n <= 0 ? (int)n : r;
+		}
 	}
 }
 
