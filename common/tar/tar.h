@@ -54,8 +54,10 @@ BXC_MUST_CHECK int bxc_tar_reader_new(bxc_tar_source_fn source, void *ud, bxc_ta
  * Only one compression is undone, so a file that holds something else is no tar (DATA_LOSS, or no entry).
  */
 BXC_MUST_CHECK int bxc_tar_reader_new_any(bxc_tar_source_fn source, void *ud, bxc_tar_reader **ret, bxc_err **err);
-/* 1: an entry (borrowed until the next call); 0: the end; negative: DATA_LOSS for a damaged archive. */
-/* After the end the source may hold more bytes (padding): who needs all of them reads on. */
+/*
+ * 1: an entry (borrowed until the next call); 0: the end, and the source has been read to its own (padding may follow an
+ * archive); negative: DATA_LOSS for a damaged archive.
+ */
 BXC_MUST_CHECK int bxc_tar_reader_next(bxc_tar_reader *r, const bxc_tar_entry **ret, bxc_err **err);
 /* Data of the current file, in order, holes as zeroes: the count, 0 at its end, or negative. */
 BXC_MUST_CHECK ssize_t bxc_tar_reader_read(bxc_tar_reader *r, void *p, size_t n, bxc_err **err);

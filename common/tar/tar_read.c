@@ -32,6 +32,7 @@ struct bxc_tar_reader {
 	BXC_ARR(bxc_tar_xattr) xattrs;
 	uint64_t data_left;
 	bool data_done; /* libarchive has no more; what is left is a hole */
+	bool source_ended;
 };
 
 static la_ssize_t read_cb(struct archive *a, void *ud, const void **ret)
@@ -49,6 +50,7 @@ static la_ssize_t read_cb(struct archive *a, void *ud, const void **ret)
 		archive_set_error(a, EIO, "source failed");
 		return ARCHIVE_FATAL;
 	}
+	r->source_ended = n == 0;
 	*ret = r->in;
 	return (la_ssize_t)n;
 }
@@ -232,6 +234,19 @@ static int take_entry(bxc_tar_reader *r, struct archive_entry *e, bxc_err **err)
 	return rc < 0 ? rc : take_xattrs(r, e, err);
 }
 
+/* Behind the end of the archive is padding, and behind that the source's own end, which whoever
+ * sends the archive waits for. */
+static int drain(bxc_tar_reader *r, bxc_err **err)
+{
+	while (!r->source_ended) {
+		ssize_t n = r->source(r->in, IN_BUF, r->ud, err);
+		if (n < 0)
+			return (int)n;
+		r->source_ended = n == 0;
+	}
+	return 0;
+}
+
 int bxc_tar_reader_next(bxc_tar_reader *r, const bxc_tar_entry **ret, bxc_err **err)
 {
 	struct archive_entry *e = NULL;
@@ -240,7 +255,7 @@ int bxc_tar_reader_next(bxc_tar_reader *r, const bxc_tar_entry **ret, bxc_err **
 		rc = archive_read_next_header(r->a, &e);
 	} while (rc == ARCHIVE_RETRY);
 	if (rc == ARCHIVE_EOF)
-		return 0;
+		return drain(r, err);
 	if (rc != ARCHIVE_OK && !(rc == ARCHIVE_WARN && is_conversion(archive_error_string(r->a))))
 		return damaged(r, err);
 	rc = take_entry(r, e, err);

@@ -20,6 +20,7 @@ typedef struct feed {
 	size_t step;
 	size_t fail_at; /* bytes after which the source fails; 0: never */
 	size_t given;
+	size_t n_ends; /* times that the end was told */
 } feed;
 
 static ssize_t from_feed(void *p, size_t n, void *ud, bxc_err **err)
@@ -33,6 +34,7 @@ static ssize_t from_feed(void *p, size_t n, void *ud, bxc_err **err)
 	f->left.p += n;
 	f->left.n -= n;
 	f->given += n;
+	f->n_ends += n == 0;
 	return (ssize_t)n;
 }
 
@@ -524,6 +526,29 @@ static void times_are_moved_into_their_bounds(void **state)
 	bxc_buf_done(&out);
 }
 
+/* Who sends an archive waits until its end has been taken, too. */
+static void the_source_is_read_to_its_end_once(void **state)
+{
+	(void)state;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BUF_MAX);
+	BXC_AUTOERR bxc_err *err = NULL;
+	write_samples(&b);
+	static const uint8_t padding[300000];
+	bxc_buf_add(&b, padding, sizeof(padding));
+	for (size_t step = 512; step <= 1u << 20; step *= 2) {
+		feed f = {.left = bxc_buf_slice(&b), .step = step};
+		BXC_CLEANUP(bxc_tar_reader_freep) bxc_tar_reader *r = NULL;
+		const bxc_tar_entry *e;
+		assert_ok(bxc_tar_reader_new(from_feed, &f, &r, &err), err);
+		int rc;
+		while ((rc = bxc_tar_reader_next(r, &e, &err)) == 1)
+			;
+		assert_ok(rc, err);
+		assert_int_equal(f.left.n, 0);
+		assert_int_equal(f.n_ends, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -541,6 +566,7 @@ int main(void)
 		cmocka_unit_test(holes_are_read_as_zeroes),
 		cmocka_unit_test(tars_are_told_from_other_files),
 		cmocka_unit_test(times_are_moved_into_their_bounds),
+		cmocka_unit_test(the_source_is_read_to_its_end_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

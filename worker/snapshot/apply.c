@@ -404,19 +404,6 @@ static int apply_all(struct apply *a, bxc_err **err)
 	}
 }
 
-/* What follows the end of the archive is part of the blob, hence of its digest. */
-static int drain(struct tap *t, uint8_t *chunk, bxc_cancel *cancel, bxc_err **err)
-{
-	for (;;) {
-		int r = bxc_cancel_check(cancel, err);
-		if (r < 0)
-			return r;
-		ssize_t n = tap_read(chunk, CHUNK, t, err);
-		if (n <= 0)
-			return (int)n;
-	}
-}
-
 int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud, bxc_cancel *cancel,
 	bxc_digest *ret_diff_id, uint64_t *ret_size, bxc_err **err)
 {
@@ -437,8 +424,6 @@ int bxc_snap_apply_tar(int dir_fd, bxc_tar_source_fn source, void *ud, bxc_cance
 	BXC_ARR_FOREACH (t, &a.dir_times)
 		free(t->path);
 	bxc_arr_done(&a.dir_times);
-	if (r == 0)
-		r = drain(&tap, chunk, cancel, err);
 	if (r < 0)
 		return r;
 	*ret_diff_id = bxc_hasher_final(hasher);
