@@ -37,6 +37,11 @@ int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 int serve_secret(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_agent(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 
+/* What is known of a context from earlier builds (index.c). By a folder and what is used of it; owned, NULL: it can't be told. */
+char *index_name(int root_fd, char *const *include);
+bxc_tree_index *index_load(const char *name);      /* NULL: none */
+void index_save(const char *name, const bxc_buf *index);
+
 /* Unpacks a tar that `source` yields beneath the folder `dest`. */
 int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **err);
 

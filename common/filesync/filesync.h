@@ -78,6 +78,43 @@ const bxc_tree_entry *bxc_tree_find(
 BXC_MUST_CHECK int bxc_tree_encode(const bxc_tree *t, bool located, bxc_buf *out, bxc_err **err);
 BXC_MUST_CHECK int bxc_tree_decode(bxc_slice in, bxc_tree **ret, bxc_err **err);
 
+/* Trees whose encoding is shorter are not worth being told as changes, or being kept for that. */
+#define BXC_TREE_DELTA_MIN (32u << 10)
+/*
+ * What makes one tree of another (FORMAT.md, "Changes"): sent instead of a tree to whoever has the
+ * other. The digests are those of the trees' encodings, not located.
+ */
+BXC_MUST_CHECK int bxc_tree_delta_encode(const bxc_tree *base, const bxc_digest *base_digest,
+	const bxc_tree *t, const bxc_digest *digest, bxc_buf *out, bxc_err **err);
+/* 1: `in` holds changes of the tree *ret, and makes *ret_digest of it; 0: it is something else. */
+BXC_MUST_CHECK int bxc_tree_delta_base(
+	bxc_slice in, bxc_digest *ret, bxc_digest *ret_digest, bxc_err **err);
+/* Takes `base` in every case. `in` is what bxc_tree_delta_base said 1 of. Whether *ret has the
+ * digest that was promised is the caller's to check. */
+BXC_MUST_CHECK int bxc_tree_delta_apply(
+	bxc_tree *base, bxc_slice in, bxc_tree **ret, bxc_err **err);
+
+/* ---- what an earlier walk found ---- */
+/* By what a file is known to be the one that was read, beside its size and mtime. All 0: it is not.
+ */
+typedef struct bxc_tree_file_id {
+	uint64_t dev, ino;
+	int64_t ctime_ns;
+} bxc_tree_file_id;
+typedef BXC_ARR(bxc_tree_file_id) bxc_tree_file_ids;
+typedef struct bxc_tree_index {
+	bxc_tree *tree;
+	bxc_digest digest;     /* of the tree's encoding */
+	bxc_tree_file_ids ids; /* one for each entry of the tree */
+} bxc_tree_index;
+void bxc_tree_index_free(bxc_tree_index *x);
+BXC_DEFINE_CLEANUP(bxc_tree_index, bxc_tree_index_free);
+/* `tree` and `digest` are the encoding of the tree that the ids are of, and its digest. */
+BXC_MUST_CHECK int bxc_tree_index_encode(bxc_slice tree, const bxc_digest *digest,
+	const bxc_tree_file_ids *ids, bxc_buf *out, bxc_err **err);
+/* DATA_LOSS: not what was written. */
+BXC_MUST_CHECK int bxc_tree_index_decode(bxc_slice in, bxc_tree_index **ret, bxc_err **err);
+
 /*
  * Walks root_fd. include: strv of paths or patterns (absolute, clean; Go Match per path; a matched
  * directory brings everything below; parents of matches are listed as directories); NULL: all.
@@ -93,6 +130,10 @@ typedef struct bxc_tree_walk_opts {
 	bool sockets_as_files; /* local contexts: sockets arrive as empty files; otherwise they are
 				  left out */
 	uint32_t max_entries;  /* 0: BXC_LIMIT_TREE_ENTRIES */
+	const bxc_tree_index
+		*known; /* of an earlier walk: files that are the same are not read; may be NULL */
+	bxc_tree_file_ids
+		*ids; /* where to put the ids for an index of this walk; NULL: not wanted */
 } bxc_tree_walk_opts;
 struct bxc_cancel;
 BXC_MUST_CHECK int bxc_tree_walk(int root_fd, const bxc_tree_walk_opts *o,

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "common/base/be.h"
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -106,13 +107,23 @@ const bxc_tree_entry *bxc_tree_find(const bxc_tree *t, const char *path)
 	return i == FSYNC_NONE ? NULL : &t->entries.v[i];
 }
 
-int64_t fsync_mtime_ns(const struct stat *st)
+static int64_t to_ns(const struct timespec *t)
 {
 	int64_t ns;
-	if (__builtin_mul_overflow((int64_t)st->st_mtim.tv_sec, INT64_C(1000000000), &ns) ||
-		__builtin_add_overflow(ns, (int64_t)st->st_mtim.tv_nsec, &ns))
-		return st->st_mtim.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	if (__builtin_mul_overflow((int64_t)t->tv_sec, BXC_NS_PER_S, &ns) ||
+		__builtin_add_overflow(ns, (int64_t)t->tv_nsec, &ns))
+		return t->tv_sec < 0 ? INT64_MIN : INT64_MAX;
 	return ns;
+}
+
+int64_t fsync_mtime_ns(const struct stat *st)
+{
+	return to_ns(&st->st_mtim);
+}
+
+int64_t fsync_ctime_ns(const struct stat *st)
+{
+	return to_ns(&st->st_ctim);
 }
 
 /* ---- what an entry must be, on both ways ---- */
@@ -152,8 +163,24 @@ static int check_type(const bxc_tree_entry *e, bxc_err **err)
 	}
 }
 
-/* `seen` holds the entries before e. */
-static int check_entry(const bxc_tree *seen, const bxc_tree_entry *e, bxc_err **err)
+void fsync_order_done(fsync_order *o)
+{
+	bxc_arr_done(&o->dirs);
+}
+
+/* Leaves in `dirs` those that e lies below. */
+static bool is_below_last(fsync_order *o, const bxc_tree_entry *e)
+{
+	while (o->dirs.n && !fsync_is_below(e->path, o->dirs.v[o->dirs.n - 1]))
+		o->dirs.n--;
+	if (o->dirs.n == 0)
+		return false;
+	const char *dir = o->dirs.v[o->dirs.n - 1];
+	const char *slash = strrchr(e->path, '/');
+	return (size_t)(slash - e->path) == (dir[1] ? strlen(dir) : 0);
+}
+
+int fsync_check_entry(fsync_order *o, const bxc_tree_entry *e, bxc_err **err)
 {
 	if (!is_clean(e->path) || strlen(e->path) >= BXC_LIMIT_PATH)
 		return damaged(err, e, "not a clean absolute path");
@@ -175,19 +202,19 @@ static int check_entry(const bxc_tree *seen, const bxc_tree_entry *e, bxc_err **
 		if (i && strcmp(e->xattrs.v[i - 1].name, x->name) >= 0)
 			return damaged(err, e, "extended attributes not sorted");
 	}
-	if (seen->entries.n == 0)
-		return strcmp(e->path, "/") == 0 && S_ISDIR(e->mode)
-			       ? 0
-			       : damaged(err, e, "not the root folder");
-	if (fsync_path_cmp(seen->entries.v[seen->entries.n - 1].path, e->path) >= 0)
+	if (!o->last && (strcmp(e->path, "/") != 0 || !S_ISDIR(e->mode)))
+		return damaged(err, e, "not the root folder");
+	if (o->last && fsync_path_cmp(o->last, e->path) >= 0)
 		return damaged(err, e, "entries not sorted");
-	size_t parent = fsync_find_parent(seen, e->path);
-	if (parent == FSYNC_NONE || !S_ISDIR(seen->entries.v[parent].mode))
+	if (o->last && !is_below_last(o, e))
 		return damaged(err, e, "parent is no folder of the tree");
+	o->last = e->path;
+	if (S_ISDIR(e->mode))
+		*bxc_arr_push(&o->dirs) = e->path;
 	return 0;
 }
 
-static int check_hardlinks(const bxc_tree *t, bxc_err **err)
+int fsync_check_hardlinks(const bxc_tree *t, bxc_err **err)
 {
 	BXC_ARR_FOREACH (e, &t->entries) {
 		if (!e->is_hardlink)
@@ -201,95 +228,81 @@ static int check_hardlinks(const bxc_tree *t, bxc_err **err)
 
 /* ---- encode ---- */
 
-struct enc {
-	bxc_buf *b;
-	bxc_err **err;
-	int r; /* the first failure; later writes do nothing */
-};
-
-static void put(struct enc *c, const void *p, size_t n)
+void fsync_put(fsync_enc *c, const void *p, size_t n)
 {
 	if (c->r >= 0 && n)
 		c->r = bxc_buf_append(c->b, p, n, c->err);
 }
 
-static void put_int(struct enc *c, uint64_t v, unsigned bytes)
+void fsync_put_int(fsync_enc *c, uint64_t v, unsigned bytes)
 {
 	uint8_t b[8];
 	bxc_be_put(b, v, bytes);
-	put(c, b, bytes);
+	fsync_put(c, b, bytes);
 }
 
-static void put_text(struct enc *c, const char *s)
+static void put_text(fsync_enc *c, const char *s)
 {
 	size_t n = strlen(s);
-	put_int(c, n, 2);
-	put(c, s, n);
+	fsync_put_int(c, n, 2);
+	fsync_put(c, s, n);
 }
 
-static void put_entry(struct enc *c, const bxc_tree_entry *e, bool located)
+void fsync_put_entry(fsync_enc *c, const bxc_tree_entry *e, bool located)
 {
 	bool file = S_ISREG(e->mode), dev = S_ISCHR(e->mode) || S_ISBLK(e->mode);
 	bool digest = file && bxc_digest_is_set(&e->digest);
 	bool pack = file && located && bxc_digest_is_set(&e->pack);
 	put_text(c, e->path);
-	put_int(c, e->mode, 4);
-	put_int(c, e->uid, 4);
-	put_int(c, e->gid, 4);
-	put_int(c, file ? e->size : 0, 8);
-	put_int(c, (uint64_t)e->mtime_ns, 8);
-	put_int(c, dev ? e->dev_major : 0, 4);
-	put_int(c, dev ? e->dev_minor : 0, 4);
-	put_int(c,
+	fsync_put_int(c, e->mode, 4);
+	fsync_put_int(c, e->uid, 4);
+	fsync_put_int(c, e->gid, 4);
+	fsync_put_int(c, file ? e->size : 0, 8);
+	fsync_put_int(c, (uint64_t)e->mtime_ns, 8);
+	fsync_put_int(c, dev ? e->dev_major : 0, 4);
+	fsync_put_int(c, dev ? e->dev_minor : 0, 4);
+	fsync_put_int(c,
 		(e->is_hardlink ? ENTRY_HARDLINK : 0u) | (e->link ? ENTRY_LINK : 0u) |
 			(digest ? ENTRY_DIGEST : 0u) | (pack ? ENTRY_PACK : 0u),
 		1);
-	put_int(c, e->xattrs.n, 2);
+	fsync_put_int(c, e->xattrs.n, 2);
 	if (e->link)
 		put_text(c, e->link);
 	if (digest)
-		put(c, e->digest.b, sizeof(e->digest.b));
+		fsync_put(c, e->digest.b, sizeof(e->digest.b));
 	if (pack) {
-		put(c, e->pack.b, sizeof(e->pack.b));
-		put_int(c, e->pack_off, 8);
+		fsync_put(c, e->pack.b, sizeof(e->pack.b));
+		fsync_put_int(c, e->pack_off, 8);
 	}
 	for (size_t i = 0; i < e->xattrs.n; i++) {
 		put_text(c, e->xattrs.v[i].name);
-		put_int(c, e->xattrs.v[i].len, 4);
-		put(c, e->xattrs.v[i].value, e->xattrs.v[i].len);
+		fsync_put_int(c, e->xattrs.v[i].len, 4);
+		fsync_put(c, e->xattrs.v[i].value, e->xattrs.v[i].len);
 	}
 }
 
 int bxc_tree_encode(const bxc_tree *t, bool located, bxc_buf *out, bxc_err **err)
 {
-	struct enc c = {out, err, 0};
+	fsync_enc c = {out, err, 0};
 	if (t->entries.n > BXC_LIMIT_TREE_ENTRIES)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "tree of more than %u entries",
 			BXC_LIMIT_TREE_ENTRIES);
-	put(&c, MAGIC, MAGIC_LEN);
-	put_int(&c, located, 1);
-	put_int(&c, t->entries.n, 4);
-	/* The entries before the one at hand, for the look-up of parents. */
-	bxc_tree seen = {0};
-	seen.entries.v = t->entries.v;
+	fsync_put(&c, MAGIC, MAGIC_LEN);
+	fsync_put_int(&c, located, 1);
+	fsync_put_int(&c, t->entries.n, 4);
+	BXC_CLEANUP(fsync_order_done) fsync_order order = {0};
 	for (size_t i = 0; c.r >= 0 && i < t->entries.n; i++) {
-		seen.entries.n = i;
-		int r = check_entry(&seen, &t->entries.v[i], err);
+		int r = fsync_check_entry(&order, &t->entries.v[i], err);
 		if (r < 0)
 			return r;
-		put_entry(&c, &t->entries.v[i], located);
+		fsync_put_entry(&c, &t->entries.v[i], located);
 	}
-	return c.r < 0 ? bxc_err_wrap(err, c.r, "encode tree") : check_hardlinks(t, err);
+	return c.r < 0 ? bxc_err_wrap(err, c.r, "encode tree") : fsync_check_hardlinks(t, err);
 }
 
 /* ---- decode ---- */
 
-struct dec {
-	bxc_slice in; /* what is left */
-	bool bad;     /* input ended early, or text with a NUL */
-};
-
-static const uint8_t *get(struct dec *d, size_t n)
+const uint8_t *fsync_get(fsync_dec *d, size_t n)
 {
 	if (d->bad || d->in.n < n) {
 		d->bad = true;
@@ -301,17 +314,17 @@ static const uint8_t *get(struct dec *d, size_t n)
 	return p;
 }
 
-static uint64_t get_int(struct dec *d, unsigned bytes)
+uint64_t fsync_get_int(fsync_dec *d, unsigned bytes)
 {
-	const uint8_t *p = get(d, bytes);
+	const uint8_t *p = fsync_get(d, bytes);
 	return p ? bxc_be_get(p, bytes) : 0;
 }
 
 /* Owned; NULL when bad. */
-static char *get_text(struct dec *d)
+static char *get_text(fsync_dec *d)
 {
-	size_t n = (size_t)get_int(d, 2);
-	const uint8_t *p = get(d, n);
+	size_t n = (size_t)fsync_get_int(d, 2);
+	const uint8_t *p = fsync_get(d, n);
 	if (!p || (n && memchr(p, '\0', n))) {
 		d->bad = true;
 		return NULL;
@@ -322,22 +335,22 @@ static char *get_text(struct dec *d)
 	return s;
 }
 
-static void get_digest(struct dec *d, bxc_digest *ret)
+void fsync_get_digest(fsync_dec *d, bxc_digest *ret)
 {
-	const uint8_t *p = get(d, sizeof(ret->b));
+	const uint8_t *p = fsync_get(d, sizeof(ret->b));
 	if (!p)
 		return;
 	ret->alg = 1;
 	memcpy(ret->b, p, sizeof(ret->b));
 }
 
-static void get_xattrs(struct dec *d, bxc_tree_entry *e, size_t n)
+static void get_xattrs(fsync_dec *d, bxc_tree_entry *e, size_t n)
 {
 	d->bad = d->bad || n > FSYNC_XATTRS_MAX;
 	for (size_t i = 0; !d->bad && i < n; i++) {
 		BXC_AUTOFREE char *name = get_text(d);
-		size_t len = (size_t)get_int(d, 4);
-		const uint8_t *value = get(d, len);
+		size_t len = (size_t)fsync_get_int(d, 4);
+		const uint8_t *value = fsync_get(d, len);
 		if (!name || !value)
 			return;
 		struct bxc_tree_xattr *x = bxc_arr_push(&e->xattrs);
@@ -347,26 +360,26 @@ static void get_xattrs(struct dec *d, bxc_tree_entry *e, size_t n)
 	}
 }
 
-static int get_entry(struct dec *d, bool located, bxc_tree_entry *e, bxc_err **err)
+int fsync_get_entry(fsync_dec *d, bool located, bxc_tree_entry *e, bxc_err **err)
 {
 	e->path = get_text(d);
-	e->mode = (uint32_t)get_int(d, 4);
-	e->uid = (uint32_t)get_int(d, 4);
-	e->gid = (uint32_t)get_int(d, 4);
-	e->size = get_int(d, 8);
-	e->mtime_ns = (int64_t)get_int(d, 8);
-	e->dev_major = (uint32_t)get_int(d, 4);
-	e->dev_minor = (uint32_t)get_int(d, 4);
-	unsigned flags = (unsigned)get_int(d, 1);
-	size_t n_xattrs = (size_t)get_int(d, 2);
+	e->mode = (uint32_t)fsync_get_int(d, 4);
+	e->uid = (uint32_t)fsync_get_int(d, 4);
+	e->gid = (uint32_t)fsync_get_int(d, 4);
+	e->size = fsync_get_int(d, 8);
+	e->mtime_ns = (int64_t)fsync_get_int(d, 8);
+	e->dev_major = (uint32_t)fsync_get_int(d, 4);
+	e->dev_minor = (uint32_t)fsync_get_int(d, 4);
+	unsigned flags = (unsigned)fsync_get_int(d, 1);
+	size_t n_xattrs = (size_t)fsync_get_int(d, 2);
 	e->is_hardlink = flags & ENTRY_HARDLINK;
 	if (flags & ENTRY_LINK)
 		e->link = get_text(d);
 	if (flags & ENTRY_DIGEST)
-		get_digest(d, &e->digest);
+		fsync_get_digest(d, &e->digest);
 	if (flags & ENTRY_PACK) {
-		get_digest(d, &e->pack);
-		e->pack_off = get_int(d, 8);
+		fsync_get_digest(d, &e->pack);
+		e->pack_off = fsync_get_int(d, 8);
 	}
 	get_xattrs(d, e, n_xattrs);
 	if (d->bad)
@@ -382,12 +395,12 @@ static int get_entry(struct dec *d, bool located, bxc_tree_entry *e, bxc_err **e
 
 int bxc_tree_decode(bxc_slice in, bxc_tree **ret, bxc_err **err)
 {
-	struct dec d = {.in = in};
-	const uint8_t *magic = get(&d, MAGIC_LEN);
+	fsync_dec d = {.in = in};
+	const uint8_t *magic = fsync_get(&d, MAGIC_LEN);
 	if (!magic || memcmp(magic, MAGIC, MAGIC_LEN) != 0)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "not a tree of version 1");
-	uint64_t located = get_int(&d, 1);
-	uint64_t n = get_int(&d, 4);
+	uint64_t located = fsync_get_int(&d, 1);
+	uint64_t n = fsync_get_int(&d, 4);
 	if (d.bad || located > 1)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid tree: damaged header");
 	if (n > BXC_LIMIT_TREE_ENTRIES)
@@ -396,11 +409,12 @@ int bxc_tree_decode(bxc_slice in, bxc_tree **ret, bxc_err **err)
 	if (n > d.in.n / ENTRY_MIN)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid tree: cut off");
 	BXC_CLEANUP(bxc_tree_freep) bxc_tree *t = bxc_tree_new();
+	BXC_CLEANUP(fsync_order_done) fsync_order order = {0};
 	for (uint64_t i = 0; i < n; i++) {
 		bxc_tree_entry e = {0};
-		int r = get_entry(&d, located == 1, &e, err);
+		int r = fsync_get_entry(&d, located == 1, &e, err);
 		if (r >= 0)
-			r = check_entry(t, &e, err);
+			r = fsync_check_entry(&order, &e, err);
 		if (r < 0) {
 			fsync_entry_done(&e);
 			return r;
@@ -409,7 +423,7 @@ int bxc_tree_decode(bxc_slice in, bxc_tree **ret, bxc_err **err)
 	}
 	if (d.in.n)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid tree: bytes behind its end");
-	int r = check_hardlinks(t, err);
+	int r = fsync_check_hardlinks(t, err);
 	if (r < 0)
 		return r;
 	*ret = BXC_TAKE(t);

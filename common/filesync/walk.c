@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/map.h"
 #include "common/base/mem.h"
@@ -41,6 +42,8 @@ typedef struct walker {
 	bxc_hasher *hasher;
 	uint8_t *chunk; /* FSYNC_CHUNK bytes */
 	BXC_ARR(frame) stack;
+	size_t next_known; /* where the index is at */
+	int64_t started_ns;
 } walker;
 
 static void close_dir(DIR **d)
@@ -196,13 +199,15 @@ static int hash_file(walker *w, int dir_fd, const char *name, const char *path, 
 	return bxc_err_set(err, BXC_ABORTED, "'%s' changes while it is being read", path + 1);
 }
 
-/* Takes the content of e. */
-static int push_entry(walker *w, bxc_tree_entry *e, bxc_err **err)
+/* Takes the content of e. st: of what it was made; NULL: no file. */
+static int push_entry(walker *w, bxc_tree_entry *e, const struct stat *st, bxc_err **err)
 {
 	if (w->tree->entries.n >= w->max) {
 		fsync_entry_done(e);
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %zu files", w->max);
 	}
+	if (w->o->ids)
+		*bxc_arr_push(w->o->ids) = st ? index_id(st, w->started_ns) : (bxc_tree_file_id){0};
 	*bxc_arr_push(&w->tree->entries) = *e;
 	*e = (bxc_tree_entry){0};
 	return 0;
@@ -215,7 +220,7 @@ static int list_parents(walker *w, bxc_err **err)
 		if (f->listed)
 			continue;
 		f->listed = true;
-		int r = push_entry(w, &f->self, err);
+		int r = push_entry(w, &f->self, NULL, err);
 		if (r < 0)
 			return r;
 	}
@@ -267,7 +272,12 @@ static int fill_file(
 		if (w->o->hash)
 			e->digest = bxc_digest_of("", 0);
 	} else if (S_ISREG(st->st_mode) && !links_to_listed(w, st, e) && w->o->hash) {
-		r = hash_file(w, dir_fd, name, e->path, st, &e->digest, err);
+		const bxc_digest *known =
+			w->o->known ? index_find(w->o->known, &w->next_known, e->path, st) : NULL;
+		if (known)
+			e->digest = *known;
+		else
+			r = hash_file(w, dir_fd, name, e->path, st, &e->digest, err);
 		if (r <= 0)
 			return r;
 	}
@@ -289,7 +299,7 @@ static int add_file(
 		return r;
 	}
 	bool first_name = S_ISREG(e.mode) && !e.is_hardlink && st->st_nlink > 1;
-	r = push_entry(w, &e, err);
+	r = push_entry(w, &e, st, err);
 	if (r >= 0 && first_name)
 		bxc_map_set(w->inodes, inode_key(st).text, (void *)(uintptr_t)w->tree->entries.n);
 	return r;
@@ -403,6 +413,7 @@ int bxc_tree_walk(int root_fd, const bxc_tree_walk_opts *o, struct bxc_cancel *c
 		.inodes = inodes,
 		.hasher = hasher,
 		.chunk = chunk,
+		.started_ns = bxc_clock_wall_ns(),
 	};
 	int r = o->include ? walk_include_new(root_fd, o->include, w.max, &w.include, err) : 0;
 	if (r >= 0)

@@ -5,8 +5,15 @@
 #include "common/filesync/filesync_internal.h"
 
 /* The names in a folder, in byte order, as an owned strv (never NULL); `path` is for messages. */
-BXC_MUST_CHECK int walk_list(
-	int dir_fd, const char *path, size_t max, char ***ret, bxc_err **err);
+BXC_MUST_CHECK int walk_list(int dir_fd, const char *path, size_t max, char ***ret, bxc_err **err);
+
+/* What tells the file apart later (index.c); nothing when it may change without its times doing so.
+ */
+bxc_tree_file_id index_id(const struct stat *st, int64_t now_ns);
+/* The digest of the file if the index knows it as it is; borrowed. Paths are asked for in the order
+ * of trees; *next is 0 at first. */
+const bxc_digest *index_find(
+	const bxc_tree_index *x, size_t *next, const char *path, const struct stat *st);
 
 /* What an include list means in one folder: every pattern and link in it looked up. */
 typedef struct walk_include walk_include;

@@ -91,8 +91,7 @@ struct scan {
 	context *c;
 	char **include;
 	bxc_cancel *cancel;
-	bxc_tree *tree;
-	bxc_digest digest;
+	bxc_scanned found;
 	bxc_err *err;
 };
 
@@ -105,7 +104,37 @@ static void scan_work(void *ud)
 	if (!s->c->session)
 		bxc_ignore(bxc_err_set(&s->err, BXC_FAILED_PRECONDITION, "the request names no session that could give its context"));
 	else
-		bxc_ignore(bxc_sess_scan(s->c->session, s->c->name, s->include, s->cancel, &s->tree, &s->digest, &s->err));
+		bxc_ignore(bxc_sess_scan(s->c->session, s->c->name, s->include, s->e->c.blobs, s->cancel, &s->found, &s->err));
+}
+
+struct keeping {
+	bxc_blob_store *blobs;
+	bxc_buf text;
+};
+
+static void keep_work(void *ud)
+{
+	struct keeping *k = ud;
+	bxc_blob_info info;
+	/* Without it the next answer is a whole tree. */
+	bxc_ignore(bxc_blob_put(k->blobs, k->text.data, k->text.len, &info, NULL));
+	bxc_buf_done(&k->text);
+	free(k);
+}
+
+/* The tree goes into the store while the build goes on. */
+static void keep_scanned(bxc_build *e, bxc_scanned *s)
+{
+	if (!s->is_new || s->text.len < BXC_TREE_DELTA_MIN)
+		return;
+	struct keeping *k = bxc_calloc(1, sizeof(*k));
+	k->blobs = e->c.blobs;
+	k->text = s->text;
+	s->text = (bxc_buf){0};
+	if (bxc_pool_submit(e->c.pool, keep_work, NULL, NULL, k, NULL) < 0) {
+		bxc_buf_done(&k->text);
+		free(k);
+	}
 }
 
 static void scan_done(void *ud)
@@ -114,9 +143,10 @@ static void scan_done(void *ud)
 	bxc_build *e = s->e;
 	context *c = s->c;
 	c->scanning = false;
-	if (s->tree) {
-		c->tree = s->tree;
-		c->digest = s->digest;
+	if (s->found.tree) {
+		c->tree = BXC_TAKE(s->found.tree);
+		c->digest = s->found.digest;
+		keep_scanned(e, &s->found);
 	}
 	bool infra = bxc_err_code(s->err) == BXC_UNAVAILABLE;
 	BXC_ARR_FOREACH (ticket, &c->scan_waiters) {
@@ -135,6 +165,7 @@ static void scan_done(void *ud)
 			start_sum(w);
 	}
 	context_unref(e, c);
+	bxc_scanned_done(&s->found);
 	bxc_err_free(s->err);
 	bxc_strv_free(s->include);
 	bxc_cancel_unref(s->cancel);

@@ -11,7 +11,6 @@
 #include "common/base/mem.h"
 #include "common/codec/json.h"
 
-#define TREE_BYTES_MAX  (1u << 30)   /* encoded tree of the largest context */
 #define TOKEN_REPLY_MAX (64u << 10)
 #define COPY_CHUNK      (256u << 10)
 
@@ -131,55 +130,6 @@ int bxc_sess_open(bxc_sess_ref *r, const char *kind, const char *name, bool bulk
 			 : bxc_err_set(err, BXC_UNAVAILABLE, "the client has gone");
 	pthread_mutex_unlock(&r->lock);
 	return rc;
-}
-
-static int append_sink(const void *p, size_t n, void *ud, bxc_err **err)
-{
-	return bxc_buf_append(ud, p, n, err);
-}
-
-int bxc_sess_scan(bxc_sess_ref *r, const char *context, char *const *include, bxc_cancel *cancel, bxc_tree **ret,
-	bxc_digest *ret_digest, bxc_err **err)
-{
-	BXC_AUTOJSON bxc_json *q = bxc_json_object();
-	bxc_json_set_str(q, "context", context);
-	if (include)
-		bxc_json_set_strv(q, "include", include);
-	BXC_AUTOFREE char *name = bxc_json_print(q);
-	BXC_CLEANUP(bxc_chan_stream_freep) bxc_chan_stream *s = NULL;
-	/* The name of a stream is short; the question travels as its content. */
-	int rc = bxc_sess_open(r, "context.scan", "", false, &s, err);
-	if (rc < 0)
-		return rc;
-	rc = bxc_chan_stream_write(s, name, strlen(name), cancel, err);
-	if (rc >= 0)
-		rc = bxc_chan_stream_write_eof(s, err);
-	if (rc < 0)
-		return rc;
-	BXC_AUTOBUF bxc_buf plain = BXC_BUF_INIT(TREE_BYTES_MAX);
-	BXC_CLEANUP(bxc_decompressor_freep) bxc_decompressor *d = NULL;
-	rc = bxc_decompressor_new(BXC_COMPRESSION_ZSTD, TREE_BYTES_MAX, append_sink, &plain, &d, err);
-	if (rc < 0)
-		return rc;
-	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(COPY_CHUNK);
-	for (;;) {
-		ssize_t n = bxc_chan_stream_read(s, chunk, COPY_CHUNK, cancel, err);
-		if (n < 0)
-			return (int)n;
-		if (n == 0)
-			break;
-		rc = bxc_decompressor_write(d, chunk, (size_t)n, err);
-		if (rc < 0)
-			return bxc_err_wrap(err, rc, "context tree of the client");
-	}
-	rc = bxc_decompressor_finish(d, err);
-	if (rc < 0)
-		return bxc_err_wrap(err, rc, "context tree of the client");
-	rc = bxc_tree_decode(bxc_buf_slice(&plain), ret, err);
-	if (rc < 0)
-		return bxc_err_wrap(err, rc, "context tree of the client");
-	*ret_digest = bxc_digest_of(plain.data, plain.len);
-	return 0;
 }
 
 int bxc_sess_fetch(bxc_sess_ref *r, const char *context, const bxc_digest *tree_digest, bxc_tree *tree,

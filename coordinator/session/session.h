@@ -39,9 +39,17 @@ const char *bxc_sess_id(const bxc_sess_ref *r);
 /* UNAVAILABLE: "the client has gone". */
 BXC_MUST_CHECK int bxc_sess_open(bxc_sess_ref *r, const char *kind, const char *name, bool bulk, bxc_chan_stream **ret, bxc_err **err);
 
-/* Asks for the tree of a local context. include: strv or NULL. */
-BXC_MUST_CHECK int bxc_sess_scan(bxc_sess_ref *r, const char *context, char *const *include, bxc_cancel *cancel,
-	bxc_tree **ret, bxc_digest *ret_digest, bxc_err **err);
+/* The tree of a local context. */
+typedef struct bxc_scanned {
+	bxc_tree *tree;
+	bxc_digest digest;           /* of its encoding */
+	bxc_buf text;                /* its encoding */
+	bool is_new;                 /* the next answer may be told as changes of it, if it is put into the store */
+} bxc_scanned;
+void bxc_scanned_done(bxc_scanned *s);
+/* Asks for it. include: strv or NULL. A client that knows what it answered the last time tells what changed, of a tree in `blobs`. */
+BXC_MUST_CHECK int bxc_sess_scan(bxc_sess_ref *r, const char *context, char *const *include, bxc_blob_store *blobs,
+	bxc_cancel *cancel, bxc_scanned *ret, bxc_err **err);
 /* Asks for the contents of `indices` of the tree; they land in one blob and the entries carry their place. */
 typedef void (*bxc_sess_progress)(uint64_t bytes, void *ud);
 BXC_MUST_CHECK int bxc_sess_fetch(bxc_sess_ref *r, const char *context, const bxc_digest *tree_digest, bxc_tree *tree,

@@ -59,3 +59,45 @@ def test_steps_that_no_worker_serves_fail_in_time_and_the_coordinator_goes_on(fr
     r = c.build("-o", "type=cacheonly", ctx("FROM {0} AS a\nRUN echo 1 > /a\nFROM {0} AS b\nRUN echo 2 > /b\nFROM {0}\nCOPY --from=a /a /\nCOPY --from=b /b /\n".format(base)), check=False)
     r.fails(1, "no worker serves", "no worker at all")
     assert c.builds()[0]["status"] == "failed"
+
+
+def test_what_is_known_of_contexts_may_be_lost_or_damaged(fresh, reg, tmp_path):
+    c = fresh(workers=1)
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM scratch\nCOPY src /src\n", **{"src/%d" % i: "%d" % i for i in range(600)}})
+
+    def build():
+        out = tmp_path / ("o%d" % len(os.listdir(tmp_path)))
+        r = c.build("-o", "type=local,dest=%s" % out, ctx)
+        return r, {n: (out / "src" / n).read_text() for n in os.listdir(out / "src")}
+    want = {str(i): str(i) for i in range(600)}
+    assert build()[1] == want
+    caches = os.path.join(c.path("home"), ".cache/bxc/contexts")
+    index, = os.listdir(caches)
+    index = os.path.join(caches, index)
+    assert os.stat(index).st_mode & 0o777 == 0o600
+    # The coordinator no longer has the tree that changes are told of.
+    for top, _, names in os.walk(c.path("coordinator", "blobs")):
+        for n in names:
+            os.unlink(os.path.join(top, n))
+    (tmp_path / "ctx/src/5").write_text("five")
+    want["5"] = "five"
+    assert build()[1] == want
+    # It has another one under its name.
+    for top, _, names in os.walk(c.path("coordinator", "blobs")):
+        for n in names:
+            with open(os.path.join(top, n), "r+b") as f:
+                f.seek(100)
+                f.write(b"damaged")
+    (tmp_path / "ctx/src/6").write_text("six")
+    want["6"] = "six"
+    r, got = build()
+    assert got == want
+    # The client's own: cut, of somebody else, a folder.
+    with open(index, "r+b") as f:
+        f.truncate(os.path.getsize(index) // 2)
+    assert build()[1] == want
+    os.chmod(index, 0o666)
+    assert build()[1] == want
+    os.unlink(index)
+    os.mkdir(index)
+    assert build()[1] == want

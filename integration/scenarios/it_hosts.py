@@ -158,6 +158,25 @@ def hosts(tmp_path_factory):
         net.stop()
 
 
+def test_what_is_known_of_a_context_is_not_sent_again(hosts, tmp_path):
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM scratch\nCOPY src /src\n", **{"src/%d/%d" % (i % 50, i): os.urandom(40) for i in range(3000)}})
+    out = tmp_path / "o"
+
+    def sent():
+        before = hosts.net.sent("client")
+        hosts.bxc("build", "-o", "type=local,dest=%s" % out, ctx, check=True)
+        return hosts.net.sent("client") - before
+    # Digests alone are 96 kB.
+    first, unchanged = sent(), sent()
+    assert first > 200000 and unchanged < 48000, (first, unchanged)
+    (tmp_path / "ctx/src/7/7").write_text("changed")
+    (tmp_path / "ctx/src/8/8").unlink()
+    (tmp_path / "ctx/src/9/new").write_text("new")
+    changed = sent()
+    assert changed < 48000, changed
+    assert (out / "src/7/7").read_text() == "changed" and (out / "src/9/new").read_text() == "new"
+
+
 # What crosses the bridge, into a file, up to a packet with given bytes; a line on stdout when it listens.
 SNIFFER = """
 import socket, sys
