@@ -1,14 +1,17 @@
 """Machines of their own: each program has a network of its own, and all that crosses is TLS."""
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
 from harness import procs, registry
 from harness.cluster import Result, context
+from harness.follow import read_until
 
 HOSTS = {"hub": None, "coordinator": "10.77.0.1", "w1": "10.77.0.11", "w2": "10.77.0.12", "w3": "10.77.0.13", "client": "10.77.0.21"}
 
@@ -98,7 +101,7 @@ class Hosts:
     def start(self):
         c = HOSTS["coordinator"]
         self.run("coordinator", "bxc-coordinator", "--listen", c + ":7650", "--channel-listen", "tls+tcp://%s:7651" % c, "--tls-cert", self.path("coordinator.pem"),
-                 "--tls-key", self.path("coordinator.key"), "--insecure-registry", c + ":5000", "--peer-grace", "5s")
+                 "--tls-key", self.path("coordinator.key"), "--insecure-registry", c + ":5000", "--peer-grace", "60s")
         for w in ("w1", "w2", "w3"):
             self.run(w, "bxc-worker", *self.worker_args(w), "--tls-cert", self.path(w + ".pem"), "--tls-key", self.path(w + ".key"))
         self.bxc("create", "--name", "net", "--ca", self.path("ca.pem"), "--token-file", self.path("coordinator", "client.token"), "--use",
@@ -175,6 +178,27 @@ def test_what_is_known_of_a_context_is_not_sent_again(hosts, tmp_path):
     changed = sent()
     assert changed < 48000, changed
     assert (out / "src/7/7").read_text() == "changed" and (out / "src/9/new").read_text() == "new"
+
+
+def test_a_client_that_is_cut_off_for_a_while_misses_nothing(hosts, tmp_path):
+    n = 210
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s\nRUN : %s; i=0; while [ $i -lt %d ]; do i=$((i+1)); echo line-$i; sleep 0.25; done; echo end > /end\n"
+                                     % (hosts.registry.ref("base:latest"), os.urandom(4).hex(), n)})
+    env = procs.path_env({"BXC_CONFIG": hosts.path("config"), "HOME": hosts.path("home")})
+    out = tmp_path / "o"
+    p = subprocess.Popen(procs.inside(hosts.net.ns("client"), [procs.program("bxc"), "build", "--progress", "plain", "-o", "type=local,dest=%s" % out, ctx]),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+    text = ""
+    # Each cut is as long as it is; the step goes on meanwhile, and is still running after the second.
+    for seconds in (5, 40):
+        text += read_until(p, r"line-\d+\n")
+        hosts.net.ip("hub", "link", "set", "v-client", "down")
+        time.sleep(seconds)
+        hosts.net.ip("hub", "link", "set", "v-client", "up")
+    text += p.communicate(timeout=60)[0].decode()
+    assert p.returncode == 0, text
+    assert re.findall(r"^#\d+ [0-9.]+ line-(\d+)$", text, re.M) == [str(i + 1) for i in range(n)], text
+    assert (out / "end").read_text() == "end\n"
 
 
 # What crosses the bridge, into a file, up to a packet with given bytes; a line on stdout when it listens.
