@@ -54,6 +54,8 @@ typedef void (*bxc_build_taken)(const char *id, bxc_err *err_take, void *ud);
 void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud);
 void bxc_build_cancel(bxc_build *e, const char *id);         /* idempotent; unknown ids are ignored */
 size_t bxc_build_n_live(const bxc_build *e);
+/* When the oldest of them began, wall clock; INT64_MAX: there is none. */
+int64_t bxc_build_oldest_ns(const bxc_build *e);
 /* A worker has begun to send the client an output of a live build. */
 void bxc_build_export_sent(bxc_build *e, const char *id, uint64_t index);
 /*

@@ -409,15 +409,31 @@ static void on_progress(uint64_t bytes, void *ud)
 	f->bytes = bytes;
 }
 
+/* Is the pack there? It is then used, and stays while the build runs. Asked once for each. */
+static bool use_pack(struct fetch *f, bxc_map *packs, const bxc_digest *d)
+{
+	static char there, gone;
+	char text[BXC_DIGEST_STR_MAX];
+	if (!bxc_digest_is_set(d))
+		return false;
+	char *known = bxc_map_get(packs, bxc_digest_str(d, text));
+	if (!known) {
+		known = bxc_blob_freshen(f->e->c.blobs, d, NULL) >= 0 ? &there : &gone;
+		bxc_map_set(packs, text, known);
+	}
+	return known == &there;
+}
+
 /* Sends for what is lacking, then writes the located tree of the selection as a blob. */
 static int fetch_lacking(struct fetch *f, bxc_err **err)
 {
 	context *c = f->c;
 	BXC_ARR(uint32_t) lacking = {0};
+	BXC_CLEANUP(bxc_map_freep) bxc_map *packs = bxc_map_new(NULL);
 	int r = 0;
 	for (size_t i = 0; i < f->wanted.n; i++) {
 		bxc_tree_entry *en = &c->tree->entries.v[f->wanted.v[i]];
-		if (bxc_digest_is_set(&f->files[i].pack) && bxc_blob_has(f->e->c.blobs, &f->files[i].pack)) {
+		if (use_pack(f, packs, &f->files[i].pack)) {
 			en->pack = f->files[i].pack;
 			en->pack_off = f->files[i].offset;
 		} else {

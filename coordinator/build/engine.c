@@ -282,6 +282,16 @@ size_t bxc_build_n_live(const bxc_build *e)
 	return bxc_map_len(e->builds);
 }
 
+int64_t bxc_build_oldest_ns(const bxc_build *e)
+{
+	int64_t oldest = INT64_MAX;
+	BXC_MAP_FOREACH (it, e->builds) {
+		const build *b = it.value;
+		oldest = BXC_MIN(oldest, b->created_ns);
+	}
+	return oldest;
+}
+
 bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id, const char *task_name)
 {
 	build *b = bxc_map_get(e->builds, id);

@@ -13,6 +13,7 @@
 #include "common/daemon/daemon.h"
 #include "common/os/fs.h"
 #include "coordinator/api/api.h"
+#include "coordinator/gc/gc.h"
 #include "coordinator/link/link.h"
 
 #define POOL_THREADS   16u           /* blocking waits on clients and registries */
@@ -49,6 +50,12 @@ static const bxc_cfg_key keys[] = {
 		"how long a silent worker or client is waited for, from its last sign of life", NULL, 500 * BXC_NS_PER_MS},
 	{"peer_heartbeat", "BXC_PEER_HEARTBEAT", "peer-heartbeat", BXC_CFG_DURATION, "0s",
 		"a peer silent for so long is pinged, and cut off after three of it (0: a fifth of the grace, at most 10s)"},
+	{"history.keep", "BXC_HISTORY_KEEP", "history-keep", BXC_CFG_DURATION, "168h", "builds that ended within that time are kept with their logs"},
+	{"history.max", "BXC_HISTORY_MAX", "history-max", BXC_CFG_U64, "1000", "so many of the newest builds are kept whatever their age"},
+	{"contexts.keep", "BXC_CONTEXTS_KEEP", "contexts-keep", BXC_CFG_DURATION, "168h",
+		"files of contexts that no build used for so long go (0: they stay)"},
+	{"contexts.max_used", "BXC_CONTEXTS_MAX_USED", "contexts-max-used", BXC_CFG_BYTES, "20g",
+		"bytes of files of contexts kept; those used least recently go first (0: any number)"},
 	{"idle_exit", "BXC_IDLE_EXIT", "idle-exit", BXC_CFG_DURATION, "0s", "leave after so long without builds and clients (0: never)"},
 	{"embedded", NULL, "embedded", BXC_CFG_BOOL, "false",
 		"part of one person's cluster: sockets below the state folder, no ports, leaves when idle"},
@@ -67,6 +74,7 @@ struct coordinator {
 	bxc_blob_store *blobs;
 	bxc_http_client *http;
 	bxc_build *build;
+	bxc_cgc *gc;
 	bxc_tls_config *tls;
 	bxc_clink *link;
 	bxc_api *api;
@@ -222,6 +230,31 @@ static int start_build(struct coordinator *c, bxc_err **err)
 	return bxc_build_recover(c->build, err);
 }
 
+static int64_t oldest_build(void *ud)
+{
+	const struct coordinator *c = ud;
+	return bxc_build_oldest_ns(c->build);
+}
+
+static void start_gc(struct coordinator *c)
+{
+	const bxc_cgc_config gc = {
+		.loop = c->loop,
+		.pool = c->pool,
+		.db = c->db,
+		.blobs = c->blobs,
+		.oldest_build_ns = oldest_build,
+		.ud = c,
+		.policy = {
+			.history_keep_ns = bxc_cfg_duration_ns(c->cfg, "history.keep"),
+			.history_max = bxc_cfg_u64(c->cfg, "history.max"),
+			.blobs_keep_ns = bxc_cfg_duration_ns(c->cfg, "contexts.keep"),
+			.blobs_max_used = bxc_cfg_bytes(c->cfg, "contexts.max_used"),
+		},
+	};
+	c->gc = bxc_cgc_new(&gc);
+}
+
 /* One setting is enough: silence is noticed at three fifths of the grace, the rest is for coming back. */
 static int read_heartbeat(const struct coordinator *c, int64_t grace_ns, int64_t *ret, bxc_err **err)
 {
@@ -350,6 +383,7 @@ static int start(struct coordinator *c, bxc_err **err)
 		r = bxc_loop_on_signal(c->loop, SIGTERM, on_signal, c, err);
 	if (r < 0)
 		return r;
+	start_gc(c);
 	if (c->idle_ns) {
 		c->idle_since_ns = bxc_clock_mono_ns();
 		c->idle = bxc_loop_timer_new(c->loop, on_idle_check, c);
@@ -374,6 +408,7 @@ static void stop(struct coordinator *c)
 	bxc_clink_stop(c->link, will_be_back);
 	bxc_pool_free(c->pool);
 	bxc_db_stop(c->db);
+	bxc_cgc_free(c->gc);
 	bxc_build_free(c->build);
 	bxc_ev_free(c->events);
 	bxc_sess_free(c->sessions);

@@ -160,3 +160,30 @@ def test_removing_and_pages_need_rights_and_sense(two, ctx):
     assert page["events"][-1]["event"]["type"] == "build.done"
     assert two.api(path + "/events?follow=false&after=%d" % (len(page["events"]) - 1))["events"] == page["events"][-1:]
     assert status("/v1/builds/b-0000/events?follow=false") == 404
+
+
+def test_old_builds_and_unused_files_of_contexts_go(fresh, ctx, tmp_path):
+    c = fresh(workers=1)
+    for i in range(4):
+        c.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY f /\n", f="%d" % i))
+    newest = c.builds()[0]["id"]
+
+    def blobs():
+        return [os.path.join(top, n) for top, _, names in os.walk(c.path("coordinator", "blobs")) for n in names]
+    # Two files that were used long ago.
+    packs = sorted(blobs(), key=os.path.getmtime)
+    assert len(packs) >= 8
+    for p in packs[:2]:
+        os.utime(p, (1, 1))
+    channel, http = c.api("/v1/info")["channel"][0], c.http
+    c.coordinator.stop()
+    c.coordinator_args += ["--history-max", "1", "--history-keep", "0s", "--contexts-keep", "2h"]
+    channel_http = c.http
+    c.start_coordinator(listen=http, channel=channel)
+    procs.wait_for("old builds are gone", lambda: [b["id"] for b in c.builds()] == [newest])
+    procs.wait_for("old files are gone", lambda: sorted(blobs()) == sorted(packs[2:]))
+    # What went is asked for again.
+    for i in (0, 3):
+        out = tmp_path / ("o%d" % i)
+        c.build("-o", "type=local,dest=%s" % out, ctx("FROM scratch\nCOPY f /\nCOPY f /g\n", f="%d" % i))
+        assert (out / "g").read_text() == "%d" % i
