@@ -39,10 +39,9 @@ static bool has_digest(const bxc_digest *list, size_t n, const bxc_digest *d)
 	return false;
 }
 
-void bxc_solve__push_save(bxc_solve *s, const struct solve_vertex *v, const bxc_digest *known,
-	size_t n_known, bool is_new)
+size_t bxc_solve__keys_of(const struct solve_vertex *v, const bxc_digest *known, size_t n_known,
+	bxc_digest keys[3])
 {
-	bxc_digest keys[3];
 	size_t n = 0;
 	const bxc_digest *candidates[] = {&v->dk, &v->ck, v->first_is_sound ? &v->dk_first : NULL};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(candidates); i++) {
@@ -51,11 +50,19 @@ void bxc_solve__push_save(bxc_solve *s, const struct solve_vertex *v, const bxc_
 			!has_digest(known, n_known, d))
 			keys[n++] = *d;
 	}
+	return n;
+}
+
+void bxc_solve__push_save(bxc_solve *s, const struct solve_vertex *v, const bxc_digest *known,
+	size_t n_known, bool is_new)
+{
+	bxc_digest keys[3];
+	size_t n = bxc_solve__keys_of(v, known, n_known, keys);
 	if (n == 0)
 		return;
 	struct solve_item *it = bxc_solve__push(s, BXC_SOLVE_SAVE_KEYS);
 	it->vertex = v->id;
-	memcpy(it->keys, keys, sizeof(keys));
+	memcpy(it->keys, keys, n * sizeof(*keys));
 	it->n_keys = n;
 	it->record = v->record;
 	it->canonical = v->canonical;

@@ -62,7 +62,8 @@ bxc_digest bxc_solve__ck(bxc_solve *s, const struct solve_vertex *v)
 
 bxc_digest bxc_solve__fresh(bxc_solve *s, const bxc_digest *key, uint64_t record)
 {
-	bxc_hasher_update_str(s->hasher, "bxc fresh key 1");
+	bxc_hasher_update_str(s->hasher, "bxc fresh key 2");
+	bxc_hasher_update_str(s->hasher, s->cluster ? s->cluster : "");
 	add_digest(s->hasher, key);
 	bxc_hasher_update_u64(s->hasher, record);
 	return bxc_hasher_final(s->hasher);

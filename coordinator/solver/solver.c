@@ -42,11 +42,18 @@ void bxc_solve_free(bxc_solve *s)
 	bxc_map_free(s->tickets);
 	bxc_map_free(s->runs);
 	bxc_hasher_free(s->hasher);
+	free(s->cluster);
 	bxc_solve_contents_done(&s->cur_contents);
 	bxc_arr_done(&s->cur_inputs);
 	bxc_arr_done(&s->cur_results);
 	bxc_err_free(s->cur_err);
 	free(s);
+}
+
+void bxc_solve_set_cluster(bxc_solve *s, const char *name)
+{
+	free(s->cluster);
+	s->cluster = bxc_strdup(name);
 }
 
 uint64_t bxc_solve__new_id(bxc_solve *s)
@@ -152,4 +159,16 @@ size_t bxc_solve_n_builds(const bxc_solve *s)
 bool bxc_solve_uses_record(const bxc_solve *s, uint64_t record)
 {
 	return bxc_map_has(s->by_record, bxc_solve__name_u64(record).s);
+}
+
+bool bxc_solve_fact_of(const bxc_solve *s, uint64_t build, uint32_t def_index, bxc_solve_fact *ret)
+{
+	const struct solve_build *b = bxc_solve__build(s, build);
+	const struct solve_vertex *v = b && def_index < b->n_subs ? b->subs[def_index].v : NULL;
+	/* Without a result only what a key is known to stand for is news. */
+	if (!v || !v->settled || (!v->record && bxc_digest_eq(&v->canonical, &v->dk_first)))
+		return false;
+	*ret = (bxc_solve_fact){.canonical = v->canonical, .record = v->record};
+	ret->n_keys = bxc_solve__keys_of(v, NULL, 0, ret->keys);
+	return ret->n_keys > 0;
 }

@@ -38,6 +38,10 @@
  * that the users of the vertex see the new result, not what an older one led to; for the same
  * reason nothing above such a vertex is looked up before it has run. Sources keep their key.
  *
+ * Known keys. Of a key that can't be answered with a result, its canonical key may still be known (a
+ * cache from elsewhere that holds the layers of a final stage only): the users of the vertex then
+ * find what they led to where the key came from.
+ *
  * One execution. A vertex about to run that finds a run (or a result) with the same key in another
  * vertex takes that one's outcome. A run is cancelled when the last vertex that wants it, wanted by
  * the last build that wants it, has gone. A failure by itself fails the builds that need it; a
@@ -58,6 +62,9 @@
 typedef struct bxc_solve bxc_solve;
 
 bxc_solve *bxc_solve_new(void);
+/* Goes into the canonical keys of results made while ignoring the cache, which are named by numbers of
+ * records: with a name of the cluster they mean nothing else in another one. Before the first build. */
+void bxc_solve_set_cluster(bxc_solve *s, const char *name);
 void bxc_solve_free(bxc_solve *s);
 BXC_DEFINE_CLEANUP(bxc_solve, bxc_solve_free);
 
@@ -200,6 +207,8 @@ bool bxc_solve_source_key(bxc_solve *s, uint64_t ticket, const bxc_digest *key);
 bool bxc_solve_lookup_hit(
 	bxc_solve *s, uint64_t ticket, uint64_t record, const bxc_digest *canonical);
 bool bxc_solve_lookup_miss(bxc_solve *s, uint64_t ticket);
+/* A miss, but what the key stands for is known. */
+bool bxc_solve_lookup_known(bxc_solve *s, uint64_t ticket, const bxc_digest *canonical);
 bool bxc_solve_checksum(bxc_solve *s, uint64_t ticket, const bxc_digest *digest);
 /* `record` is a new one, not 0; its data is committed on a worker or in the store. */
 bool bxc_solve_run_done(bxc_solve *s, uint64_t ticket, uint64_t record);
@@ -223,6 +232,17 @@ size_t bxc_solve_n_vertices(const bxc_solve *s); /* live vertex states */
 size_t bxc_solve_n_builds(const bxc_solve *s);
 /* Is `record` the result of a live vertex (so that its data must stay)? */
 bool bxc_solve_uses_record(const bxc_solve *s, uint64_t record);
+
+/* What may be told of a vertex to another cluster. */
+typedef struct bxc_solve_fact {
+	bxc_digest keys[3];
+	size_t n_keys;
+	bxc_digest canonical;
+	uint64_t record; /* 0: no result; the canonical key is known all the same */
+} bxc_solve_fact;
+/* Of a vertex of a build that has not been released, by its index in the definition. False: no such
+ * build, not reachable from its targets, or nothing is known that would hold elsewhere. */
+bool bxc_solve_fact_of(const bxc_solve *s, uint64_t build, uint32_t def_index, bxc_solve_fact *ret);
 
 /* ---- knowledge about ops ---- */
 

@@ -175,6 +175,7 @@ struct bxc_solve {
 	BXC_ARR(struct solve_item) items;
 	size_t items_head;
 	bxc_hasher *hasher;
+	char *cluster;
 	/* what the action given last points to */
 	bxc_solve_contents cur_contents;
 	BXC_ARR(bxc_solve_input) cur_inputs;
@@ -211,6 +212,9 @@ void bxc_solve__push_event(bxc_solve *s, struct solve_build *b, uint32_t idx, bx
 	uint64_t run, const bxc_err *err);
 void bxc_solve__push_save(bxc_solve *s, const struct solve_vertex *v, const bxc_digest *known,
 	size_t n_known, bool is_new);
+/* The keys of a vertex that are sound and not among the known ones: how many. */
+size_t bxc_solve__keys_of(const struct solve_vertex *v, const bxc_digest *known, size_t n_known,
+	bxc_digest ret[3]);
 
 /* ---- vertex.c ---- */
 bool bxc_solve__record_lost(bxc_solve *s, uint64_t record); /* false: no live vertex has it */

@@ -636,6 +636,96 @@ static void a_chain_of_ten_thousand_needs_no_deep_stack(void **state)
 	assert_int_equal(bxc_solve_n_vertices(w.s), 0);
 }
 
+/*
+ * sdk -> make (its content decides) -> copy -> link -> copy2 -> top: a chain in which keys of cold and
+ * of warm builds differ, as content keys come in between.
+ */
+static uint32_t two_stages(bxc_def *d, const char *make)
+{
+	uint32_t base = def_image(d, "runtime");
+	uint32_t built = def_run(d, make, def_image(d, "sdk"));
+	uint32_t copy = def_copy(d, "copy", base, built, "/out/app");
+	uint32_t link = def_run(d, "link", copy);
+	uint32_t copy2 = def_copy(d, "copy2", base, link, "/out/linked");
+	return def_run(d, "top", copy2);
+}
+
+static void another_cluster_finds_what_it_is_told_of(void **state)
+{
+	(void)state;
+	/* Told by a cold build, and by one that had to run nothing but a rebuilt input of equal content. */
+	for (int warm = 0; warm < 2; warm++) {
+		AUTO_WORLD world a, b;
+		world_init(&a);
+		world_init(&b);
+		set(a.content, "make1", "binary");
+		set(a.content, "make2", "binary");
+		AUTO_DEF bxc_def *d = bxc_def_new(), *e = bxc_def_new();
+		uint32_t top = two_stages(d, "make1");
+		two_stages(e, "make2");
+		world_add(&a, 1, d, top);
+		world_finish_all(&a);
+		assert_int_equal(a.done_code, BXC_OK);
+		if (warm) {
+			world_add(&a, 2, e, top);
+			world_finish_all(&a);
+			assert_int_equal(a.done_build, 2);
+		}
+		world_tell(&b, &a, warm ? 2 : 1, top);
+		world_add(&b, 1, warm ? e : d, top);
+		assert_int_equal(b.runs.n, 0);
+		assert_int_equal(b.done_build, 1);
+		assert_int_equal(b.done_code, BXC_OK);
+	}
+}
+
+static void a_known_key_is_no_result(void **state)
+{
+	(void)state;
+	AUTO_WORLD world a, b;
+	world_init(&a);
+	world_init(&b);
+	AUTO_DEF bxc_def *d = bxc_def_new(), *e = bxc_def_new();
+	uint32_t top = two_stages(d, "make");
+	world_add(&a, 1, d, top);
+	world_finish_all(&a);
+	world_tell(&b, &a, 1, top);
+	/* Another command on top: all below it is known, and is run. */
+	two_stages(e, "make");
+	uint32_t other = def_run(e, "other", top - 1);
+	world_add(&b, 1, e, other);
+	world_finish_all(&b);
+	const char *log = world_log(&b);
+	assert_non_null(strstr(log, "b1:DONE:make"));
+	assert_non_null(strstr(log, "b1:DONE:copy2"));
+	assert_int_equal(b.done_code, BXC_OK);
+}
+
+static void results_that_ignored_the_cache_are_of_their_cluster(void **state)
+{
+	(void)state;
+	AUTO_WORLD world a, b;
+	world_init(&a);
+	world_init(&b);
+	bxc_solve_set_cluster(a.s, "one");
+	bxc_solve_set_cluster(b.s, "two");
+	AUTO_DEF bxc_def *d = bxc_def_new();
+	uint32_t date = def_run(d, "date", def_image(d, "base"));
+	uint32_t user = def_run(d, "user", date);
+	def_ignore(d, date);
+	world_add(&a, 1, d, user);
+	world_finish_all(&a);
+	world_add(&b, 1, d, user);
+	world_finish_all(&b);
+	bxc_solve_fact fa, fb;
+	assert_true(bxc_solve_fact_of(a.s, 1, date, &fa));
+	assert_true(bxc_solve_fact_of(b.s, 1, date, &fb));
+	assert_int_equal(fa.record, fb.record);
+	assert_false(bxc_digest_eq(&fa.canonical, &fb.canonical));
+	assert_false(bxc_solve_fact_of(a.s, 1, 99, &fa));
+	assert_false(bxc_solve_fact_of(a.s, 7, date, &fa));
+}
+
 static void only_what_is_read_by_selection_is_content(void **state)
 {
 	(void)state;
@@ -697,6 +787,9 @@ int main(void)
 		cmocka_unit_test(answers_to_what_is_gone_are_ignored),
 		cmocka_unit_test(several_targets_come_together),
 		cmocka_unit_test(a_chain_of_ten_thousand_needs_no_deep_stack),
+		cmocka_unit_test(another_cluster_finds_what_it_is_told_of),
+		cmocka_unit_test(a_known_key_is_no_result),
+		cmocka_unit_test(results_that_ignored_the_cache_are_of_their_cluster),
 		cmocka_unit_test(only_what_is_read_by_selection_is_content),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

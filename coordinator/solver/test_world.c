@@ -10,6 +10,7 @@ void world_init(world *w)
 {
 	*w = (world){.s = bxc_solve_new(), .last_record = 100};
 	w->cache = bxc_map_new(free);
+	w->known = bxc_map_new(free);
 	w->content = bxc_map_new(free);
 	w->record_content = bxc_map_new(free);
 	w->local = bxc_map_new(free);
@@ -39,6 +40,7 @@ void world_done(world *w)
 	bxc_arr_done(&w->held);
 	bxc_arr_done(&w->done_records);
 	bxc_map_free(w->cache);
+	bxc_map_free(w->known);
 	bxc_map_free(w->content);
 	bxc_map_free(w->record_content);
 	bxc_map_free(w->local);
@@ -69,8 +71,11 @@ static void on_lookup(world *w, const bxc_solve_action *a)
 	w->n_lookups++;
 	char key[BXC_DIGEST_STR_MAX];
 	const struct world_link *l = bxc_map_get(w->cache, bxc_digest_str(&a->key, key));
+	const bxc_digest *known = bxc_map_get(w->known, key);
 	if (l)
 		bxc_solve_lookup_hit(w->s, a->ticket, l->record, &l->canonical);
+	else if (known)
+		bxc_solve_lookup_known(w->s, a->ticket, known);
 	else
 		bxc_solve_lookup_miss(w->s, a->ticket);
 }
@@ -345,4 +350,24 @@ uint32_t def_copy(bxc_def *d, const char *name, uint32_t target, uint32_t source
 void def_ignore(bxc_def *d, uint32_t v)
 {
 	d->vertices.v[v]->meta.ignore_cache = true;
+}
+
+void world_tell(world *to, world *from, uint64_t build, uint32_t with)
+{
+	bxc_solve_fact f;
+	for (uint32_t i = 0; i <= with; i++) {
+		if (!bxc_solve_fact_of(from->s, build, i, &f))
+			continue;
+		for (size_t k = 0; k < f.n_keys; k++) {
+			char key[BXC_DIGEST_STR_MAX];
+			bxc_digest_str(&f.keys[k], key);
+			if (i == with && f.record) {
+				struct world_link *l = bxc_calloc(1, sizeof(*l));
+				*l = (struct world_link){f.record + 1000, f.canonical};
+				bxc_map_set(to->cache, key, l);
+			} else {
+				bxc_map_set(to->known, key, bxc_memdup(&f.canonical, sizeof(f.canonical)));
+			}
+		}
+	}
 }

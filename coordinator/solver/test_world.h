@@ -28,6 +28,7 @@ typedef struct world {
 	bxc_solve *s;
 	uint64_t last_record;
 	bxc_map *cache;	  /* key -> struct world_link */
+	bxc_map *known;	  /* key -> bxc_digest: what it stands for, without a result */
 	bxc_map *content; /* vertex name -> text its next result holds, else a new one each time */
 	bxc_map *record_content; /* record -> text */
 	bxc_map *local;		 /* path in the local context -> content */
@@ -58,6 +59,9 @@ void world_lose(world *w, uint64_t record); /* deletes its links, then tells */
 void world_add(world *w, uint64_t build, const bxc_def *d, uint32_t target); /* and drives */
 /* The log so far as one line, then it is empty. */
 const char *world_log(world *w);
+
+/* What `from` can tell of all vertices of a build: to `to`, with the results of `with` (a vertex) alone. */
+void world_tell(world *to, world *from, uint64_t build, uint32_t with);
 
 uint32_t def_image(bxc_def *d, const char *name);
 uint32_t def_local(bxc_def *d, const char *name);

@@ -247,9 +247,17 @@ bool bxc_solve_lookup_hit(
 
 bool bxc_solve_lookup_miss(bxc_solve *s, uint64_t ticket)
 {
+	return bxc_solve_lookup_known(s, ticket, NULL);
+}
+
+bool bxc_solve_lookup_known(bxc_solve *s, uint64_t ticket, const bxc_digest *canonical)
+{
 	struct solve_vertex *v = take_lookup(s, ticket);
 	if (!v)
 		return false;
+	/* Later on the vertex is about to run: what it yields then says what it stands for. */
+	if (canonical && !v->fast_done && !v->is_source)
+		v->canonical = *canonical;
 	missed(s, v);
 	bxc_solve__pump(s);
 	return true;
