@@ -16,10 +16,13 @@
 typedef struct layer {
 	char *id;
 	uint64_t size;               /* bytes */
-	uint32_t n_below;            /* built here: how many right below it, in every stack, it was made upon */
+	uint32_t n_below;            /* built: how many right below it, in every stack, it was made upon; UINT32_MAX: all */
 	int64_t created_ns;          /* when it was built; 0: image layers */
 	bxc_digest diff_id;          /* known for image layers and published ones */
 	char *registry;              /* "docker.io/library/busybox": can be pulled from there; NULL: built here */
+	bxc_sess_ref *client;        /* it lies in a folder of this client, named by client_cache; NULL: not */
+	uint32_t client_cache;
+	bool imported;               /* a cache promises it: when it can't be had, it is made again */
 	bxc_descriptor blob;         /* of the registry, or as published; digest unset: none */
 	char *layout;                /* of the client of layout_build: can be had from there; NULL: not */
 	char *layout_build;
@@ -92,6 +95,11 @@ typedef enum task_phase {
 	TASK_RUNNING,
 } task_phase;
 
+typedef struct cache_node {         /* a layer upon others, as a cache has it */
+	layer *layer;
+	int32_t parent;              /* -1: none */
+} cache_node;
+
 typedef struct task_input {
 	uint64_t record;             /* 0: none (export inputs name layers only) */
 	BXC_ARR(layer *) layers;
@@ -134,6 +142,7 @@ typedef struct task {
 	uint32_t remaining;
 	uint64_t worker;
 	size_t n_publishing;
+	BXC_ARR(cache_node) nodes;   /* of a cache that is exported */
 	int64_t queued_ns;
 	BXC_ARR(uint64_t) avoid;
 } task;
@@ -263,6 +272,8 @@ typedef struct build {
 	BXC_ARR(bxc_platform) platforms;
 	BXC_ARR(image *) images;     /* resolved for this build; owned */
 	BXC_ARR(context *) contexts; /* counted: trees stay as long as the build */
+	BXC_ARR(struct cache_import *) imports;
+	size_t imports_left;         /* that are being read */
 	bxc_def *def;                /* what the solver was given last */
 	BXC_ARR(bxc_def *) defs;     /* those before it; the solver still knows them by their numbers */
 	BXC_ARR(uint64_t) nums;      /* parallel */
@@ -274,11 +285,13 @@ typedef struct build {
 	BXC_ARR(result_platform) results;
 	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE; empty again when one was lost */
 	uint32_t n_targets;
-	BXC_ARR(export) exports;     /* parallel to those of the request; empty until the first results are in */
+	BXC_ARR(export) exports;     /* parallel to those of the request and, behind them, its cache_to; empty until the
+	                                first results are in */
 	size_t exports_left;
 	uint32_t export_attempts;    /* of all of them: epochs of their tasks */
 	int64_t export_time_ns;      /* what is new in the images is of this time, whichever attempt makes them */
 	bxc_json *export_results;    /* array */
+	bxc_json *cache_results;     /* array */
 	bxc_err *export_err;
 	int64_t *started_ns;         /* per vertex of def; 0: not started */
 	bool *reported;
@@ -336,6 +349,8 @@ task *task_by_id(bxc_build *e, uint64_t id);
 
 /* records.c */
 layer *layer_get(bxc_build *e, const char *id);                  /* made when unknown */
+void layer_nowhere(layer *l);                                    /* it is only where workers hold it */
+bool layer_is_elsewhere(const layer *l);                         /* a registry or a client can give it */
 /* The worker holds the layer, or does not any more: its table and the scheduler are told. */
 void layer_held(bxc_build *e, bxc_wrk_worker *w, const layer *l);
 void layer_gone(bxc_build *e, bxc_wrk_worker *w, const char *id);
@@ -344,7 +359,8 @@ BXC_MUST_CHECK int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err);
 record *record_find(bxc_build *e, uint64_t id);
 void record_free(void *p);
 void layer_free(void *p);
-void lookup_key(bxc_build *e, uint64_t ticket, const bxc_digest *key);
+char *record_to_text(const record *r);                           /* owned */
+void lookup_key(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key);
 void save_keys(bxc_build *e, const bxc_digest *keys, size_t n, uint64_t rec, const bxc_digest *canonical);
 /*
  * Stores r (owned) and tells the solver that the run of `ticket` is done. `attempt_take`: ends with
@@ -363,6 +379,23 @@ bool record_load(bxc_build *e, uint64_t id, const char *text);
 
 /* merge.c */
 void merge_run(bxc_build *e, const bxc_solve_action *a);         /* stacks the inputs; nothing runs */
+/* cache.c, cache_import.c: caches that the request names */
+BXC_MUST_CHECK int caches_check(const build *b, bxc_err **err);  /* of the request, before anything runs */
+void caches_load(build *b);                                      /* reads them, then build_lower(b) */
+void caches_free(build *b);
+bool cache_is_inline(const bxc_json *spec);
+/* What the caches of the build know of a key: true when the solver was or will be told. */
+bool caches_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key);
+void layer_withdraw(bxc_build *e, layer *l);                     /* a cache could not give it */
+bool caches_session_left(bxc_build *e, const char *session);     /* whether a layer was only there */
+
+/* cache_export.c */
+const char *cache_vertex_name(const bxc_json *spec);
+void cache_task_fill(build *b, task *t, const bxc_json *spec);   /* what goes into an exported cache */
+/* The records for the configuration of one image of the result, owned; NULL: none is wanted. */
+char *cache_inline_records(build *b, const result_platform *rp);
+/* A failed export of a cache that the user does not want to fail the build. */
+bool cache_error_is_ignored(build *b, const bxc_json *spec, const bxc_err *err);
 
 /* image.c */
 void image_free(void *p);
@@ -474,6 +507,8 @@ uint64_t cache_generation(bxc_build *e, const bxc_op_mount *m);
 
 /* report.c */
 void report(build *b, bxc_json *j);                              /* appends an event; owns j */
+/* A warning to report, owned; `vertex`: digest text, may be NULL. NULL: it was told before a restart. */
+bxc_json *warning_new(const build *b, const char *vertex, const char *text);
 void internal_begin(build *b, internal_vertex *v, const char *name);
 void internal_status(build *b, const internal_vertex *v, const char *id, uint64_t current, uint64_t total, bool done);
 void internal_end(build *b, internal_vertex *v, const bxc_err *err);   /* and frees its name */
@@ -522,6 +557,7 @@ bool call_failed(build *b, bxc_err *err_take);           /* takes the error only
 bool export_attests(const build *b, const char *type);           /* does an output of this type tell how it was made? */
 /* Attributes of an export of the request; wrong ones fail it before anything runs. */
 BXC_MUST_CHECK int export_check(const bxc_json *spec, bxc_err **err);
+BXC_MUST_CHECK int export_check_compression(const bxc_json *attrs, bxc_err **err);
 void exports_start(build *b);                                    /* those that wait for results, which are in now */
 void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_take);
 /* The task failed; `infra`: by no fault of what was asked, so another attempt may do better. */

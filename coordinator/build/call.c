@@ -54,13 +54,9 @@ static void warn(build *b, const bxc_df_warning *w)
 	BXC_AUTOFREE char *place = w->line ? bxc_str_fmt(" (line %u)", w->line) : bxc_strdup("");
 	BXC_AUTOFREE char *text = bxc_str_fmt(
 		"%s%s%s%s", w->rule ? w->rule->name : "", w->rule ? ": " : "", w->text, place);
-	if (told_warning(b, text))
+	bxc_json *j = warning_new(b, b->file_vertex, text);
+	if (!j)
 		return;
-	bxc_json *j = bxc_json_object();
-	bxc_json_set_str(j, "type", "warning");
-	bxc_json_set_str(j, "vertex", b->file_vertex);
-	bxc_json_set_i64(j, "level", 1);
-	bxc_json_set_str(j, "short", text);
 	if (w->rule) {
 		bxc_json_push_str(bxc_json_add_array(j, "detail"), w->rule->description);
 		bxc_json_set_str(j, "url", w->rule->url);

@@ -85,9 +85,10 @@ static void run_source(bxc_build *e, const bxc_solve_action *a)
 			char id[BXC_DIGEST_STR_MAX];
 			bxc_digest_str(&img->config->diff_ids.v[i], id);
 			layer *l = layer_get(e, id);
-			if (!l->registry && img->repo) {
+			/* The image itself is a better source than a cache that has it too. */
+			if ((!l->registry || l->imported) && img->repo) {
+				layer_nowhere(l);
 				l->registry = bxc_strdup(img->repo);
-				bxc_descriptor_done(&l->blob);
 				bxc_descriptor_copy(&l->blob, &img->layers.v[i]);
 				l->diff_id = img->config->diff_ids.v[i];
 				l->size = img->layers.v[i].size;
@@ -110,7 +111,7 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 		source_key(e, a);
 		break;
 	case BXC_SOLVE_LOOKUP:
-		lookup_key(e, a->ticket, &a->key);
+		lookup_key(e, a->build, a->ticket, &a->key);
 		break;
 	case BXC_SOLVE_CHECKSUM:
 		if (!a->cheap) {
@@ -216,6 +217,8 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	bxc_build *e = bxc_calloc(1, sizeof(*e));
 	e->c = *c;
 	e->solve = bxc_solve_new();
+	if (c->cluster)
+		bxc_solve_set_cluster(e->solve, c->cluster);
 	e->sched = bxc_sched_new();
 	e->builds = bxc_map_new(build_free);
 	e->by_num = bxc_map_new(NULL);
@@ -428,5 +431,9 @@ void bxc_build_session_left(bxc_build *e, const char *session)
 			bxc_log(BXC_LOG_INFO, "build.orphaned", "build", b->id, NULL);
 			bxc_build_cancel(e, b->id);
 		}
+	}
+	if (caches_session_left(e, session)) {
+		layers_vanished(e);
+		pump(e);
 	}
 }

@@ -24,6 +24,16 @@ static const char *vertex_name(const char *type)
 
 /* ---- what the request says ---- */
 
+int export_check_compression(const bxc_json *attrs, bxc_err **err)
+{
+	bxc_compression compression;
+	int level;
+	/* The worker says what it thinks of estargz. */
+	if (bxc_str_eq(bxc_json_get_str(attrs, "compression", NULL), "estargz"))
+		return 0;
+	return bxc_output_compression(attrs, &compression, &level, err);
+}
+
 int export_check(const bxc_json *spec, bxc_err **err)
 {
 	static const char *const bools[] = {"push-by-digest", "oci-mediatypes"};
@@ -37,8 +47,6 @@ int export_check(const bxc_json *spec, bxc_err **err)
 	if (bxc_str_eq(type, "local") || bxc_str_eq(type, "tar"))
 		return bxc_output_bool(attrs, "platform-split", false, &ignored, err);
 	BXC_AUTOSTRV char **names = NULL;
-	bxc_compression compression;
-	int level;
 	int r = bxc_output_bool(attrs, "push", false, &push, err);
 	for (size_t i = 0; r >= 0 && i < BXC_ARRAY_SIZE(bools); i++)
 		r = bxc_output_bool(attrs, bools[i], false, &ignored, err);
@@ -47,10 +55,7 @@ int export_check(const bxc_json *spec, bxc_err **err)
 	if (r >= 0 && push && !names)
 		r = bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
-	/* The worker says what it thinks of estargz. */
-	if (r < 0 || bxc_str_eq(bxc_json_get_str(attrs, "compression", NULL), "estargz"))
-		return r;
-	return bxc_output_compression(attrs, &compression, &level, err);
+	return r < 0 ? r : export_check_compression(attrs, err);
 }
 
 /* ---- running ---- */
@@ -65,12 +70,39 @@ static void finish_if_last(build *b)
 	}
 	bxc_json *result = bxc_json_object();
 	bxc_json_set_take(result, "exports", BXC_TAKE(b->export_results));
+	bxc_json_set_take(result, "caches", BXC_TAKE(b->cache_results));
 	build_finish(b, "done", NULL, result);
 }
 
-static bool is_exported(const char *type)
+/* The outputs of the request, then its caches; NULL past the end. */
+static const bxc_json *spec_at(const build *b, uint32_t index)
 {
-	return !bxc_str_eq(type, "cacheonly");
+	const bxc_json *specs = bxc_json_get(b->request, "exports");
+	size_t n = bxc_json_len(specs);
+	return index < n ? bxc_json_at(specs, index) : bxc_json_at(bxc_json_get(b->request, "cache_to"), index - n);
+}
+
+static bool is_cache(const build *b, uint32_t index)
+{
+	return index >= bxc_json_len(bxc_json_get(b->request, "exports"));
+}
+
+/* Nothing is done for an inline cache: images carry it. */
+static bool is_exported(const build *b, uint32_t index, const bxc_json *spec)
+{
+	return is_cache(b, index) ? !cache_is_inline(spec) : !bxc_str_eq(bxc_json_get_str(spec, "type", ""), "cacheonly");
+}
+
+static void start_cache(build *b, uint32_t index, const bxc_json *spec)
+{
+	task *t = task_new(b->engine, TASK_EXPORT, b);
+	t->export_index = index;
+	t->attempt = ++b->export_attempts;
+	t->remaining = 1;
+	b->exports.v[index].phase = EXPORT_RUNS;
+	cache_task_fill(b, t, spec);
+	bxc_json_set_u64(t->body, "index", index - bxc_json_len(bxc_json_get(b->request, "exports")));
+	task_ready(b->engine, t);
 }
 
 bool export_attests(const build *b, const char *type)
@@ -147,6 +179,8 @@ static void start_one(build *b, uint32_t index, const bxc_json *spec)
 		bxc_json_set_take(o, "config", bxc_oci_config_to_json(rp->config));
 		if (export_attests(b, bxc_json_get_str(spec, "type", "")))
 			bxc_json_set_take(o, "attestations", attestations(b, rp));
+		BXC_AUTOFREE char *records = cache_inline_records(b, rp);
+		bxc_json_set_str(o, "inline_cache", records);
 		task_input *in = bxc_arr_push(&t->inputs);
 		record *r = rp->is_scratch ? NULL : record_find(e, b->records.v[rp->target]);
 		if (r) {
@@ -158,17 +192,19 @@ static void start_one(build *b, uint32_t index, const bxc_json *spec)
 	task_ready(e, t);
 }
 
-static void make_exports(build *b, const bxc_json *specs)
+static void make_exports(build *b)
 {
+	const bxc_json *spec;
 	b->export_results = bxc_json_array();
+	b->cache_results = bxc_json_array();
 	b->export_time_ns = bxc_clock_wall_ns();
-	BXC_JSON_FOREACH (spec, specs) {
+	for (uint32_t i = 0; (spec = spec_at(b, i)); i++) {
 		const char *type = bxc_json_get_str(spec, "type", "");
-		bxc_json *o = bxc_json_push_object(b->export_results);
+		bxc_json *o = bxc_json_push_object(is_cache(b, i) ? b->cache_results : b->export_results);
 		bxc_json_set_str(o, "type", type);
 		export *x = bxc_arr_push(&b->exports);
-		if (is_exported(type)) {
-			internal_begin(b, &x->vertex, vertex_name(type));
+		if (is_exported(b, i, spec)) {
+			internal_begin(b, &x->vertex, is_cache(b, i) ? cache_vertex_name(spec) : vertex_name(type));
 			b->exports_left++;
 		} else {
 			x->phase = EXPORT_DONE;
@@ -187,16 +223,18 @@ static bool results_are_there(build *b)
 
 void exports_start(build *b)
 {
-	const bxc_json *specs = bxc_json_get(b->request, "exports");
+	const bxc_json *spec;
 	if (!b->export_results)
-		make_exports(b, specs);
+		make_exports(b);
 	b->exports_left++; /* held until all have been started */
-	uint32_t i = 0;
-	BXC_JSON_FOREACH (spec, specs) {
+	for (uint32_t i = 0; (spec = spec_at(b, i)); i++) {
 		/* Starting one may end or lose others: each is looked at when its turn has come. */
-		if (!b->dead && b->exports.v[i].phase == EXPORT_WAITS && results_are_there(b))
+		if (b->dead || b->exports.v[i].phase != EXPORT_WAITS || !results_are_there(b))
+			continue;
+		if (is_cache(b, i))
+			start_cache(b, i, spec);
+		else
 			start_one(b, i, spec);
-		i++;
 	}
 	b->exports_left--;
 	if (!b->dead)
@@ -283,6 +321,21 @@ void bxc_build_export_sent(bxc_build *e, const char *id, uint64_t index)
 		b->exports.v[index].was_sent = true;
 }
 
+/* The array is rebuilt: trees are handed over whole. */
+static void set_response(bxc_json **list, uint32_t index, const bxc_json *response)
+{
+	bxc_json *o = bxc_json_array();
+	uint32_t i = 0;
+	BXC_JSON_FOREACH (old, *list) {
+		bxc_json *c = bxc_json_dup(old);
+		if (i++ == index)
+			bxc_json_set_take(c, "response", bxc_json_dup(response));
+		bxc_json_push_take(o, c);
+	}
+	bxc_json_free(*list);
+	*list = o;
+}
+
 void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_take)
 {
 	build *b = t->build;
@@ -294,23 +347,16 @@ void export_done(bxc_build *e, task *t, const bxc_json *response, bxc_err *err_t
 	}
 	internal_end(b, &b->exports.v[index].vertex, err_take);
 	b->exports.v[index].phase = EXPORT_DONE;
-	if (err_take && !b->export_err)
+	if (err_take && is_cache(b, index) && cache_error_is_ignored(b, spec_at(b, index), err_take))
+		bxc_err_free(err_take);
+	else if (err_take && !b->export_err)
 		b->export_err = err_take;
 	else
 		bxc_err_free(err_take);
-	if (response) {
-		bxc_json *o = bxc_json_array();
-		uint32_t i = 0;
-		/* The array is rebuilt: trees are handed over whole. */
-		BXC_JSON_FOREACH (old, b->export_results) {
-			bxc_json *c = bxc_json_dup(old);
-			if (i++ == index)
-				bxc_json_set_take(c, "response", bxc_json_dup(response));
-			bxc_json_push_take(o, c);
-		}
-		bxc_json_free(b->export_results);
-		b->export_results = o;
-	}
+	if (response && is_cache(b, index))
+		set_response(&b->cache_results, index - (uint32_t)bxc_json_len(b->export_results), response);
+	else if (response)
+		set_response(&b->export_results, index, response);
 	task_drop(e, t);
 	b->exports_left--;
 	finish_if_last(b);

@@ -95,11 +95,9 @@ void layout_layers(build *b, const image *img)
 		/* A registry serves it to everybody. */
 		if (l->registry)
 			continue;
-		free(l->layout);
-		free(l->layout_build);
+		layer_nowhere(l);
 		l->layout = bxc_strdup(img->layout);
 		l->layout_build = bxc_strdup(b->id);
-		bxc_descriptor_done(&l->blob);
 		bxc_descriptor_copy(&l->blob, &img->layers.v[i]);
 		l->diff_id = img->config->diff_ids.v[i];
 		l->size = img->layers.v[i].size;
@@ -117,11 +115,8 @@ void layouts_gone(build *b)
 		layer *l = it.value;
 		if (!bxc_str_eq(l->layout_build, b->id))
 			continue;
-		free(BXC_TAKE(l->layout));
-		free(BXC_TAKE(l->layout_build));
 		/* Whoever gives it from now on makes a blob of its own. */
-		bxc_descriptor_done(&l->blob);
-		l->blob = (bxc_descriptor){0};
+		layer_nowhere(l);
 	}
 	/* Other clients may have them too. */
 	BXC_MAP_FOREACH (it, b->engine->builds) {

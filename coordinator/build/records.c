@@ -27,6 +27,7 @@ void layer_free(void *p)
 	free(l->registry);
 	free(l->layout);
 	free(l->layout_build);
+	bxc_sess_ref_unref(l->client);
 	free(l->vertex);
 	free(l);
 }
@@ -50,9 +51,25 @@ void record_free(void *p)
 	free(r);
 }
 
+void layer_nowhere(layer *l)
+{
+	free(BXC_TAKE(l->registry));
+	free(BXC_TAKE(l->layout));
+	free(BXC_TAKE(l->layout_build));
+	bxc_sess_ref_unref(BXC_TAKE(l->client));
+	l->imported = false;
+	bxc_descriptor_done(&l->blob);
+	l->blob = (bxc_descriptor){0};
+}
+
+bool layer_is_elsewhere(const layer *l)
+{
+	return l->registry || l->layout || l->client;
+}
+
 static bool layer_is_available(bxc_build *e, const layer *l)
 {
-	return l->registry || l->layout || bxc_wrk_holder(e->c.workers, l->id);
+	return layer_is_elsewhere(l) || bxc_wrk_holder(e->c.workers, l->id);
 }
 
 record *record_find(bxc_build *e, uint64_t id)
@@ -69,8 +86,11 @@ static bool record_is_available(bxc_build *e, const record *r)
 	return true;
 }
 
-/* {"layers":[{"id","size","below"?,"diff_id"?,"registry"?,"blob"?}]} or {"context":true}: never loaded again. */
-static char *record_to_text(const record *r)
+/*
+ * {"layers":[{"id","size","below"?,"diff_id"?,"registry"?,"blob"?,"imported"?}]} or {"context":true}: never
+ * loaded again. What only a client has is not told of: it is gone with the client, unless a worker has it by then.
+ */
+char *record_to_text(const record *r)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	if (r->context)
@@ -95,6 +115,8 @@ bxc_json *layers_to_json(layer *const *v, size_t n)
 			bxc_json_set_str(o, "diff_id", bxc_digest_str(&l->diff_id, d));
 			bxc_json_set_str(o, "registry", l->registry);
 			bxc_json_set_take(o, "blob", bxc_descriptor_to_json(&l->blob));
+			if (l->imported)
+				bxc_json_set_bool(o, "imported", true);
 		}
 	}
 	return a;
@@ -125,11 +147,12 @@ int layer_from_json(bxc_build *e, const bxc_json *j, size_t n_below, layer **ret
 	l->size = bxc_json_get_u64(j, "size", l->size);
 	l->created_ns = bxc_json_get_i64(j, "created_ns", l->created_ns);
 	l->n_below = (uint32_t)bxc_json_get_u64(j, "below", n_below);
-	if (registry && !l->registry) {
+	if (registry && !layer_is_elsewhere(l)) {
 		r = layer_set_blob(l, j, err);
 		if (r < 0)
 			return r;
 		l->registry = bxc_strdup(registry);
+		l->imported = bxc_json_get_bool(j, "imported", false);
 	}
 	*ret = l;
 	return 0;
@@ -173,6 +196,7 @@ bool record_load(bxc_build *e, uint64_t id, const char *text)
 
 struct lookup {
 	bxc_build *e;
+	uint64_t build;
 	uint64_t ticket;
 	bxc_digest key;
 	bool found;
@@ -205,17 +229,18 @@ static void lookup_done(void *ud)
 	}
 	if (hit)
 		bxc_solve_lookup_hit(e->solve, q->ticket, q->hit.record, &q->hit.canonical);
-	else
+	else if (!caches_lookup(e, q->build, q->ticket, &q->key))
 		bxc_solve_lookup_miss(e->solve, q->ticket);
 	bxc_state_record_done(&q->row);
 	free(q);
 	pump(e);
 }
 
-void lookup_key(bxc_build *e, uint64_t ticket, const bxc_digest *key)
+void lookup_key(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key)
 {
 	struct lookup *q = bxc_calloc(1, sizeof(*q));
 	q->e = e;
+	q->build = build_num;
 	q->ticket = ticket;
 	q->key = *key;
 	bxc_db_submit(e->c.db, lookup_work, lookup_done, q);

@@ -15,6 +15,18 @@ void report(build *b, bxc_json *j)
 	bxc_ev_append(b->engine->c.events, b->id, j);
 }
 
+bxc_json *warning_new(const build *b, const char *vertex, const char *text)
+{
+	if (told_warning(b, text))
+		return NULL;
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "warning");
+	bxc_json_set_str(j, "vertex", vertex);
+	bxc_json_set_i64(j, "level", 1);
+	bxc_json_set_str(j, "short", text);
+	return j;
+}
+
 bxc_json *err_to_json(const bxc_err *err)
 {
 	bxc_json *j = bxc_json_object();

@@ -28,6 +28,7 @@ void task_free(void *p)
 		free((void *)(uintptr_t)c->key);
 	bxc_arr_done(&t->caches);
 	bxc_arr_done(&t->adopted_base);
+	bxc_arr_done(&t->nodes);
 	bxc_json_free(t->body);
 	free(t->name);
 	free(t->vertex_digest);
@@ -171,7 +172,7 @@ void task_ready(bxc_build *e, task *t)
 	uint64_t base = bxc_json_get_u64(t->body, "base_input", 0);
 	if (base < t->inputs.n && t->inputs.v[base].layers.n) {
 		const layer *top = t->inputs.v[base].layers.v[t->inputs.v[base].layers.n - 1];
-		bxc_wrk_worker *w = top->registry || top->layout ? NULL : bxc_wrk_holder(e->c.workers, top->id);
+		bxc_wrk_worker *w = layer_is_elsewhere(top) ? NULL : bxc_wrk_holder(e->c.workers, top->id);
 		chain = w ? w->id : 0;
 	}
 	if (!chain && t->prefer && bxc_wrk_get(e->c.workers, t->prefer))
@@ -421,7 +422,7 @@ static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker
 	for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++) {
 		bxc_wrk_worker *w = bxc_wrk_at(e->c.workers, i);
 		/* Image layers come from the registry: a peer keeps them unpacked, not as the registry's blob. */
-		if (w->id == for_worker || !w->peer_url || l->registry || l->layout || !bxc_wrk_has_layer(w, l->id))
+		if (w->id == for_worker || !w->peer_url || layer_is_elsewhere(l) || !bxc_wrk_has_layer(w, l->id))
 			continue;
 		bxc_json_set_str(bxc_json_push_object(sources), "peer", w->peer_url);
 	}
@@ -432,6 +433,13 @@ static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker
 		bxc_json_set_str(o, "layout", l->layout);
 		bxc_json_set_str(o, "build", l->layout_build);
 	}
+	if (l->client) {
+		bxc_json *o = bxc_json_push_object(sources);
+		bxc_json_set_str(o, "client", bxc_sess_id(l->client));
+		bxc_json_set_u64(o, "cache", l->client_cache);
+	}
+	if (l->imported)
+		bxc_json_set_bool(j, "imported", true);
 	return j;
 }
 
@@ -464,6 +472,13 @@ static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 		bxc_json *inputs = bxc_json_add_array(j, "inputs");
 		BXC_ARR_FOREACH (in, &t->inputs)
 			bxc_json_push_take(inputs, input_to_json(e, in, w->id));
+	} else if (bxc_json_get(t->body, "cache")) {
+		bxc_json *nodes = bxc_json_add_array(j, "nodes");
+		BXC_ARR_FOREACH (n, &t->nodes) {
+			bxc_json *l = layer_to_json(e, n->layer, w->id);
+			bxc_json_set_i64(l, "parent", n->parent);
+			bxc_json_push_take(nodes, l);
+		}
 	} else if (t->kind == TASK_EXPORT) {
 		/* One input per image, in the order of the images. */
 		size_t i = 0;
@@ -518,7 +533,7 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 	BXC_ARR_FOREACH (in, &t->inputs) {
 		for (size_t i = 0; i < in->layers.n; i++) {
 			layer *l = in->layers.v[i];
-			if (bxc_wrk_has_layer(w, l->id) || l->registry || l->layout)
+			if (bxc_wrk_has_layer(w, l->id) || layer_is_elsewhere(l))
 				continue;
 			bxc_wrk_worker *holder = bxc_wrk_holder(e->c.workers, l->id);
 			if (!holder || !holder->peer_url) {
@@ -660,6 +675,10 @@ int task_done_message(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *
 			layer *lay = id ? bxc_map_get(e->layers, id) : NULL;
 			if (!lay)
 				continue;
+			if (lay->imported) {
+				layer_withdraw(e, lay);
+				continue;
+			}
 			/* Nobody could hand it over as promised: every promise is withdrawn. */
 			bxc_digest none = {0};
 			if (!lay->registry && !lay->layout)

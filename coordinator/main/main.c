@@ -224,6 +224,7 @@ static int start_build(struct coordinator *c, bxc_err **err)
 		.n_hosts = c->hosts.n,
 		.peer_grace_ns = bxc_cfg_duration_ns(c->cfg, "peer_grace"),
 		.entitlements = bxc_cfg_bool(c->cfg, "embedded") ? all : bxc_cfg_list(c->cfg, "entitlements"),
+		.cluster = c->cluster,
 		.no_worker_grace_ns = bxc_cfg_duration_ns(c->cfg, "no_worker_grace"),
 	};
 	c->build = bxc_build_new(&bc);

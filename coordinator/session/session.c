@@ -174,15 +174,15 @@ int bxc_sess_fetch(bxc_sess_ref *r, const char *context, const bxc_digest *tree_
 	return bxc_pack_receiver_finish(rx, ret_pack, err);
 }
 
-int bxc_sess_layout_blob(bxc_sess_ref *r, const char *store, const bxc_digest *d, bxc_cancel *cancel, bxc_buf *out, bxc_err **err)
+/* The answer to a question for one blob, verified. */
+static int ask_blob(bxc_sess_ref *r, const char *kind, const bxc_json *question, const bxc_digest *d, bxc_cancel *cancel,
+	bxc_buf *out, bxc_err **err)
 {
 	char digest[BXC_DIGEST_STR_MAX];
-	BXC_AUTOJSON bxc_json *q = bxc_json_object();
-	bxc_json_set_str(q, "store", store);
-	bxc_json_set_str(q, "digest", bxc_digest_str(d, digest));
-	BXC_AUTOFREE char *name = bxc_json_print(q);
+	BXC_AUTOFREE char *name = bxc_json_print(question);
 	BXC_CLEANUP(bxc_chan_stream_freep) bxc_chan_stream *s = NULL;
-	int rc = bxc_sess_open(r, "layout", name, true, &s, err);
+	bxc_digest_str(d, digest);
+	int rc = bxc_sess_open(r, kind, name, true, &s, err);
 	if (rc >= 0)
 		rc = bxc_chan_stream_write_eof(s, err);
 	if (rc >= 0)
@@ -193,6 +193,25 @@ int bxc_sess_layout_blob(bxc_sess_ref *r, const char *store, const bxc_digest *d
 	if (!bxc_digest_eq(&got, d))
 		return bxc_err_set(err, BXC_DATA_LOSS, "blob %s: its bytes have another digest", digest);
 	return 0;
+}
+
+int bxc_sess_layout_blob(bxc_sess_ref *r, const char *store, const bxc_digest *d, bxc_cancel *cancel, bxc_buf *out, bxc_err **err)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	BXC_AUTOJSON bxc_json *q = bxc_json_object();
+	bxc_json_set_str(q, "store", store);
+	bxc_json_set_str(q, "digest", bxc_digest_str(d, digest));
+	return ask_blob(r, "layout", q, d, cancel, out, err);
+}
+
+int bxc_sess_cache_blob(bxc_sess_ref *r, uint32_t cache, const bxc_digest *d, bxc_cancel *cancel, bxc_buf *out, bxc_err **err)
+{
+	char digest[BXC_DIGEST_STR_MAX];
+	BXC_AUTOJSON bxc_json *q = bxc_json_object();
+	bxc_json_set_u64(q, "cache", cache);
+	bxc_json_set_str(q, "digest", bxc_digest_str(d, digest));
+	int rc = ask_blob(r, "cache.blob", q, d, cancel, out, err);
+	return rc < 0 ? bxc_err_wrap(err, rc, "cache of the client") : 0;
 }
 
 int bxc_sess_token(bxc_sess_ref *r, const char *domain, const char *scope, const char *realm, const char *service,

@@ -58,6 +58,9 @@ BXC_MUST_CHECK int bxc_sess_fetch(bxc_sess_ref *r, const char *context, const bx
 /* Asks for a blob of an OCI layout, verified; `out` bounds it. */
 BXC_MUST_CHECK int bxc_sess_layout_blob(bxc_sess_ref *r, const char *store, const bxc_digest *d, bxc_cancel *cancel,
 	bxc_buf *out, bxc_err **err);
+/* The same of one of the client's caches, by the number of its --cache-from. */
+BXC_MUST_CHECK int bxc_sess_cache_blob(bxc_sess_ref *r, uint32_t cache, const bxc_digest *d, bxc_cancel *cancel,
+	bxc_buf *out, bxc_err **err);
 /* Asks for registry credentials; neither set: the client has none. */
 BXC_MUST_CHECK int bxc_sess_token(bxc_sess_ref *r, const char *domain, const char *scope, const char *realm,
 	const char *service, bxc_cancel *cancel, bxc_secret **ret_token, bxc_secret **ret_basic, bxc_err **err);
