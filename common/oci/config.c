@@ -37,6 +37,7 @@ void bxc_oci_config_free(bxc_oci_config *c)
 	free(c->user);
 	free(c->working_dir);
 	free(c->stop_signal);
+	free(c->inline_cache);
 	bxc_strv_free(c->exposed_ports);
 	bxc_strv_free(c->env);
 	bxc_strv_free(c->entrypoint);
@@ -160,6 +161,7 @@ bxc_json *bxc_oci_config_to_json(const bxc_oci_config *c)
 		BXC_ARR_FOREACH (h, &c->history)
 			history_to_json(h, arr);
 	}
+	oci_set_str(j, "moby.buildkit.cache.v0", c->inline_cache);
 	bxc_json_set_str(j, "os", c->platform.os);
 	oci_set_str(j, "os.version", c->platform.os_version);
 	bxc_json *rootfs = bxc_json_add_object(j, "rootfs");

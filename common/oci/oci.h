@@ -149,6 +149,8 @@ typedef struct bxc_oci_config {
 	/* rootfs */
 	BXC_ARR(bxc_digest) diff_ids;
 	BXC_ARR(bxc_oci_history) history;
+	/* "moby.buildkit.cache.v0", as base64: written only. An image does not inherit what its base holds for caches. */
+	char *inline_cache;
 } bxc_oci_config;
 
 bxc_oci_config *bxc_oci_config_new(void);                           /* times absent */

@@ -8,6 +8,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/os/fd.h"
 
 #define UPLOAD_TRIES	3u
 #define UPLOAD_AGAIN_NS (200 * BXC_NS_PER_MS)
@@ -228,6 +229,40 @@ int bxc_reg_push_blob(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, 
 		.progress_ud = progress_ud,
 	};
 	return push(r, &j, err);
+}
+
+static int mount_from(bxc_reg *r, const bxc_ref *to, const bxc_descriptor *d, const char *from_repo,
+	bxc_cancel *cancel, bool *ret, bxc_err **err)
+{
+	BXC_AUTOREF bxc_ref from = {0};
+	int k = bxc_ref_parse(from_repo, &from, err);
+	if (k < 0 || !bxc_str_eq(from.domain, to->domain))
+		return k;
+	return bxc_reg_mount_blob(r, to, from.path, d, cancel, ret, err);
+}
+
+int bxc_reg_transfer(bxc_reg *r, const bxc_ref *to, const bxc_descriptor *d, const char *from_repo,
+	bxc_blob_store *store, int (*bring)(void *ud, bxc_err **err), void *ud, bxc_cancel *cancel,
+	bxc_reg_progress_fn progress, void *progress_ud, bxc_err **err)
+{
+	bool there = false;
+	BXC_AUTOCLOSE int fd = -1;
+	uint64_t size;
+	int k = 0;
+	/* What costs something to bring is asked for first; the upload asks by itself. */
+	if (from_repo || bring)
+		k = bxc_reg_has_blob(r, to, d, cancel, &there, err);
+	if (k >= 0 && !there && from_repo)
+		k = mount_from(r, to, d, from_repo, cancel, &there, err);
+	if (k < 0 || there)
+		return k;
+	if (bring)
+		k = bring(ud, err);
+	if (k >= 0)
+		k = bxc_blob_open(store, &d->digest, &fd, &size, err);
+	if (k >= 0)
+		k = bxc_reg_push_blob(r, to, d, fd, cancel, progress, progress_ud, err);
+	return k;
 }
 
 int bxc_reg_push_bytes(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d, bxc_slice bytes,

@@ -73,6 +73,15 @@ BXC_MUST_CHECK int bxc_reg_mount_blob(bxc_reg *r, const bxc_ref *repo, const cha
  * exists. */
 BXC_MUST_CHECK int bxc_reg_push_blob(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d,
 	int fd, bxc_cancel *cancel, bxc_reg_progress_fn progress, void *progress_ud, bxc_err **err);
+/*
+ * Makes a blob be in a repository: it is there, or is mounted from `from_repo` ("host/path", NULL:
+ * none) when that is of the same registry, or is uploaded from `store`, into which `bring` (NULL:
+ * no need) puts it first.
+ */
+BXC_MUST_CHECK int bxc_reg_transfer(bxc_reg *r, const bxc_ref *to, const bxc_descriptor *d,
+	const char *from_repo, bxc_blob_store *store, int (*bring)(void *ud, bxc_err **err),
+	void *ud, bxc_cancel *cancel, bxc_reg_progress_fn progress, void *progress_ud,
+	bxc_err **err);
 BXC_MUST_CHECK int bxc_reg_push_bytes(bxc_reg *r, const bxc_ref *repo, const bxc_descriptor *d,
 	bxc_slice bytes, bxc_cancel *cancel, bxc_err **err);
 /* PUT of a manifest or index under ref's tag, or under its digest when there is no tag. */

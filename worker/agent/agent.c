@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -158,6 +159,19 @@ void send_started(job *j)
 		send_json(j->a, message(j, "task.started"), j->cancel);
 }
 
+void send_status(job *j, const char *id, uint64_t current, uint64_t total, bool done)
+{
+	int64_t now = bxc_clock_wall_ns();
+	bxc_json *m = message(j, "task.status");
+	bxc_json_set_str(m, "id", id);
+	bxc_json_set_u64(m, "current", current);
+	bxc_json_set_u64(m, "total", total);
+	bxc_json_set_ns(m, "started_ns", now);
+	if (done)
+		bxc_json_set_ns(m, "completed_ns", now);
+	send_json(j->a, m, j->cancel);
+}
+
 static bxc_json *err_json(const bxc_err *e)
 {
 	bxc_json *j = bxc_json_object();
@@ -204,12 +218,19 @@ static int ask_token(const char *domain, const char *scope, const char *realm, c
 	return bxc_err_wrap(err, r, "credentials for '%s'", domain);
 }
 
+int open_client_stream(job *j, const char *kind, bxc_json *q_take, bxc_chan_stream **ret, bxc_err **err)
+{
+	BXC_AUTOJSON bxc_json *q = q_take;
+	BXC_AUTOFREE char *name = bxc_json_print(q);
+	return j->a->port.open_stream(kind, name, true, ret, j->a->port.ud, err);
+}
+
 static const struct {
 	const char *kind;
 	int (*run)(job *j, bxc_err **err);
 } kinds[] = {
 	{"exec", run_exec}, {"file", run_file}, {"checksum", run_checksum}, {"publish", run_publish}, {"export", run_export},
-	{"resolve", run_resolve}, {"source", run_source}, {"read", run_read},
+	{"resolve", run_resolve}, {"source", run_source}, {"read", run_read}, {"cache", run_cache},
 };
 
 static bxc_json *done_message(job *j)
@@ -231,6 +252,7 @@ static void work(void *ud)
 	job *j = ud;
 	j->reg = bxc_content_registry(j->a->c.content, ask_token, j);
 	j->client = client_of(j);
+	j->reach = (bxc_src_reach){j->reg, &j->client};
 	int r = bxc_cancel_check(j->cancel, &j->err);
 	size_t i = 0;
 	while (r >= 0 && i < BXC_ARRAY_SIZE(kinds) && !bxc_str_eq(kinds[i].kind, j->kind))
@@ -240,6 +262,9 @@ static void work(void *ud)
 					      : bxc_err_set(&j->err, BXC_UNIMPLEMENTED, "unknown kind of task '%.64s'", j->kind);
 	if (r < 0 && !j->err)
 		bxc_ignore(bxc_err_set(&j->err, (bxc_code)-r, "the task failed"));
+	const char *lost = bxc_err_get_detail(j->err, "lost_layer");
+	if (lost && !bxc_strv_has(j->lost, lost))
+		bxc_strv_push(&j->lost, lost);
 	/* What it wrote goes now, not some day: a full disk may be why it failed. */
 	if (r < 0)
 		bxc_ignore(bxc_snap_empty_trash(j->a->c.snap, NULL));

@@ -30,6 +30,7 @@ typedef struct job {
 	/* the pool's */
 	bxc_reg *reg;
 	bxc_src_client client;
+	bxc_src_reach reach;
 	char **lost;                 /* layers that no source could give */
 	bxc_json *result;
 	bxc_err *err;
@@ -58,6 +59,7 @@ bxc_json *message(const job *j, const char *type);   /* with the task and its ep
 void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel);
 int send_text(bxc_agent *a, const char *text, bxc_cancel *cancel);   /* waits while the channel is full; CANCELED: it was given up */
 void send_started(job *j);
+void send_status(job *j, const char *id, uint64_t current, uint64_t total, bool done);   /* of the task itself */
 /* A message that the next coordinator is to get as well. Logs are numbered. */
 void spool_add(job *j, bxc_json *m_take, bool is_log);
 bool spool_is_heard(spool *s);
@@ -78,6 +80,9 @@ typedef struct input {
 	bxc_tree *tree;              /* NULL: layers count */
 } input;
 int input_open(job *j, const bxc_json *doc, input *ret, bxc_err **err);
+int input_ensure(job *j, input *in, bxc_err **err);              /* in->layers present and pinned */
+/* A stream to a client; its name says of which build, and what is asked for. */
+int open_client_stream(job *j, const char *kind, bxc_json *name_take, bxc_chan_stream **ret, bxc_err **err);
 void input_close(job *j, input *in);
 
 /* What a step asks the client for (client.c). Made and closed on the thread that runs the step. */
@@ -91,6 +96,7 @@ int run_file(job *j, bxc_err **err);
 int run_checksum(job *j, bxc_err **err);
 int run_publish(job *j, bxc_err **err);
 int run_export(job *j, bxc_err **err);
+int run_cache(job *j, bxc_err **err);
 bxc_src_client client_of(job *j);
 int run_resolve(job *j, bxc_err **err);
 int run_source(job *j, bxc_err **err);

@@ -43,12 +43,10 @@ static void on_progress(const bxc_src_layer *l, const char *what, uint64_t curre
 	send_json(j->a, m, j->cancel);
 }
 
-static int open_layers(job *j, const bxc_json *doc, input *in, bxc_err **err)
+int input_ensure(job *j, input *in, bxc_err **err)
 {
 	const bxc_src_progress progress = {on_progress, j};
-	int r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &j->client, &in->layers, err);
-	if (r >= 0)
-		r = bxc_src_ensure(j->a->src, &in->layers, j->reg, j->cancel, &progress, &j->lost, err);
+	int r = bxc_src_ensure(j->a->src, &in->layers, &j->reach, j->cancel, &progress, &j->lost, err);
 	if (r < 0)
 		return r;
 	char **ids = NULL;
@@ -68,10 +66,13 @@ static int open_layers(job *j, const bxc_json *doc, input *in, bxc_err **err)
 int input_open(job *j, const bxc_json *doc, input *in, bxc_err **err)
 {
 	const bxc_json *tree = bxc_json_get(doc, "tree");
-	if (!tree)
-		return open_layers(j, doc, in, err);
 	bxc_digest d;
-	int r = bxc_digest_parse(bxc_json_get_str(tree, "digest", ""), &d, err);
+	int r;
+	if (!tree) {
+		r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &in->layers, err);
+		return r < 0 ? r : input_ensure(j, in, err);
+	}
+	r = bxc_digest_parse(bxc_json_get_str(tree, "digest", ""), &d, err);
 	return r < 0 ? bxc_err_wrap(err, r, "input tree") : bxc_src_tree(j->a->src, &d, j->cancel, &in->tree, err);
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/codec/base64.h"
 #include "worker/export/export.h"
 
 #define MAX_SELECTIONS 4096u
@@ -132,7 +133,8 @@ int run_publish(job *j, bxc_err **err)
 		r = bxc_snap_pin(j->a->c.snap, (const char *const *)ids, n, err);
 	if (r < 0)
 		return r;
-	r = bxc_src_image_blob(j->a->src, ids, n, c, 0, INT64_MAX, j->cancel, &d, &diff_id, err);
+	const bxc_src_form form = {.compression = c, .latest_s = INT64_MAX};
+	r = bxc_src_own_blob(j->a->src, (const char *const *)ids, n, &form, j->cancel, &d, &diff_id, err);
 	bxc_snap_unpin(j->a->c.snap, (const char *const *)ids, n);
 	if (r < 0)
 		return r;
@@ -163,12 +165,11 @@ static int to_client(const void *p, size_t n, void *ud, bxc_err **err)
 static int open_client(bxc_sink_fn *ret_sink, void **ret_ud, void *ud, bxc_err **err)
 {
 	struct exporting *x = ud;
-	BXC_AUTOJSON bxc_json *q = bxc_json_object();
+	bxc_json *q = bxc_json_object();
 	bxc_json_set_str(q, "build", x->j->build);
 	bxc_json_set_u64(q, "index", x->index);
 	bxc_json_set_str(q, "type", x->type);
-	BXC_AUTOFREE char *name = bxc_json_print(q);
-	int r = x->j->a->port.open_stream("export", name, true, &x->stream, x->j->a->port.ud, err);
+	int r = open_client_stream(x->j, "export", q, &x->stream, err);
 	if (r < 0)
 		return r;
 	*ret_sink = to_client;
@@ -179,15 +180,7 @@ static int open_client(bxc_sink_fn *ret_sink, void **ret_ud, void *ud, bxc_err *
 static void on_status(const char *id, uint64_t current, uint64_t total, bool done, void *ud)
 {
 	struct exporting *x = ud;
-	int64_t now = bxc_clock_wall_ns();
-	bxc_json *m = message(x->j, "task.status");
-	bxc_json_set_str(m, "id", id);
-	bxc_json_set_u64(m, "current", current);
-	bxc_json_set_u64(m, "total", total);
-	bxc_json_set_ns(m, "started_ns", now);
-	if (done)
-		bxc_json_set_ns(m, "completed_ns", now);
-	send_json(x->j->a, m, x->j->cancel);
+	send_status(x->j, id, current, total, done);
 }
 
 /* The client says when it has stored everything durably. */
@@ -206,18 +199,20 @@ static bool is_tree(const char *type)
 }
 
 /*
- * The layers that an export must have unpacked, as an INPUT. An image takes those of its base as the
- * registry has them: only what lies below a layer that is to be packed counts.
+ * The layers that an export must have unpacked, as an INPUT. An image takes those of elsewhere as they
+ * are: only what lies below a layer that is to be packed counts. Built ones of other clusters are packed
+ * anew when their times are to change.
  */
-static bxc_json *unpacked_input(const bxc_json *doc, const bxc_src_layers *layers, bool tree)
+static bxc_json *unpacked_input(const bxc_json *doc, const bxc_src_layers *layers, bool tree, bool rewrite)
 {
 	size_t n = layers->items.n;
 	BXC_AUTOFREE bool *want = bxc_calloc(n, sizeof(*want));
 	for (size_t i = 0; i < n; i++) {
 		const bxc_src_layer *l = &layers->items.v[i];
-		size_t below = tree || l->registry ? 0 : BXC_MIN(l->n_below, i);
+		bool packed = !bxc_src_is_elsewhere(l) || (rewrite && l->created_ns);
+		size_t below = tree || !packed ? 0 : BXC_MIN(l->n_below, i);
 		for (size_t k = i - below; k <= i; k++)
-			want[k] |= k < i || tree || !l->registry;
+			want[k] |= k < i || tree || packed;
 	}
 	bxc_json *ret = bxc_json_object();
 	bxc_json *list = bxc_json_add_array(ret, "layers");
@@ -231,7 +226,10 @@ static bxc_json *unpacked_input(const bxc_json *doc, const bxc_src_layers *layer
 static int read_images(job *j, bxc_exp_request *q, input **ret_inputs, bxc_err **err)
 {
 	const bxc_json *images;
+	bool rewrite;
 	int r = bxc_json_need_arr(j->msg, "images", &images, err);
+	if (r >= 0)
+		r = bxc_output_bool(q->attrs, "rewrite-timestamp", false, &rewrite, err);
 	if (r < 0)
 		return r;
 	*ret_inputs = bxc_calloc(bxc_json_len(images), sizeof(input));
@@ -244,12 +242,14 @@ static int read_images(job *j, bxc_exp_request *q, input **ret_inputs, bxc_err *
 		if (r >= 0)
 			r = bxc_oci_config_from_json(bxc_json_get(doc, "config"), &img->config, err);
 		if (r >= 0)
-			r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &j->client, &img->layers, err);
+			r = bxc_src_layers_parse(bxc_json_get(doc, "layers"), &img->layers, err);
 		img->attestations = bxc_json_get(doc, "attestations");
 		if (r < 0)
 			return r;
+		const char *records = bxc_json_get_str(doc, "inline_cache", NULL);
+		img->inline_cache = records ? bxc_base64_encode(records, strlen(records)) : NULL;
 		/* Made present and pinned as any input. */
-		BXC_AUTOJSON bxc_json *needed = unpacked_input(doc, &img->layers, is_tree(q->type));
+		BXC_AUTOJSON bxc_json *needed = unpacked_input(doc, &img->layers, is_tree(q->type), rewrite);
 		r = input_open(j, needed, &(*ret_inputs)[q->images.n - 1], err);
 		if (r < 0)
 			return r;
@@ -268,7 +268,7 @@ int run_export(job *j, bxc_err **err)
 		.open = open_client,
 		.status = on_status,
 		.ud = &x,
-		.reg = j->reg,
+		.reach = &j->reach,
 		.cancel = j->cancel,
 	};
 	input *inputs = NULL;

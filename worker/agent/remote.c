@@ -27,9 +27,7 @@ static int ask_bytes(
 	job *j, const char *kind, bxc_json *q_take, bxc_sink_fn sink, void *sink_ud, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_chan_stream_freep) bxc_chan_stream *s = NULL;
-	BXC_AUTOFREE char *name = bxc_json_print(q_take);
-	bxc_json_free(q_take);
-	int r = j->a->port.open_stream(kind, name, true, &s, j->a->port.ud, err);
+	int r = open_client_stream(j, kind, q_take, &s, err);
 	if (r >= 0)
 		r = bxc_chan_stream_write_eof(s, err);
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
@@ -92,10 +90,21 @@ static int ask_layout(const char *build, const char *store, const bxc_digest *d,
 	return ask_bytes(ud, "layout", q, sink, sink_ud, err);
 }
 
+static int ask_cache(const char *session, uint64_t cache, const bxc_digest *d, bxc_sink_fn sink,
+	void *sink_ud, void *ud, bxc_err **err)
+{
+	job *j = ud;
+	bxc_json *q = question(j->build, d);
+	bxc_json_set_str(q, "session", session);
+	bxc_json_set_u64(q, "cache", cache);
+	return ask_bytes(j, "cache.blob", q, sink, sink_ud, err);
+}
+
 bxc_src_client client_of(job *j)
 {
 	return (bxc_src_client){.secret = ask_secret,
 		.layout = ask_layout,
+		.cache = ask_cache,
 		.upload = ask_upload,
 		.ud = j,
 		.cancel = j->cancel};
@@ -136,7 +145,7 @@ int run_source(job *j, bxc_err **err)
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = NULL;
 	BXC_AUTOSRCPIN bxc_src_pin pin = {0};
 	BXC_AUTOSTAGING bxc_snap_staging *g = NULL;
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
+	bxc_snap_facts facts = {0};
 	const char *output;
 	int64_t begun = bxc_clock_mono_ns();
 	int r = open_source(j, &v, &pin, err);

@@ -216,7 +216,7 @@ static int copy_files(job *j, step *s, bxc_fsop_source *sources, struct packs *p
 	r = bxc_snap_commit(BXC_TAKE(g), NULL, err);
 	if (r < 0)
 		return r;
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
+	bxc_snap_facts facts = {0};
 	r = bxc_snap_get(snap, s->output, &facts, err);
 	if (r >= 0)
 		j->result = step_result(s->output, facts.size_bytes, bxc_clock_mono_ns() - begun);

@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/content/content.h"
+#include "worker/content/content_internal.h"
 
-#include <pthread.h>
+#include <unistd.h>
 
 #include "common/base/addr.h"
-#include "common/base/arr.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "common/httpd/httpd.h"
 
 #define CHUNK (256u << 10)
-
-struct bxc_content {
-	bxc_blob_store *store;
-	bxc_http_client *http, *registry_http;
-	bxc_httpd *httpd;
-	char *url, *unix_path;
-	const bxc_secret *token;
-	pthread_mutex_t lock;            /* protects what a welcome changes; leaf */
-	bxc_secret *peer_token;
-	BXC_ARR(bxc_reg_host) hosts;
-};
 
 int bxc_content_open(const bxc_content_config *cfg, bxc_content **ret, bxc_err **err)
 {
@@ -30,8 +17,11 @@ int bxc_content_open(const bxc_content_config *cfg, bxc_content **ret, bxc_err *
 	c->url = bxc_strdup(cfg->coordinator_url ? cfg->coordinator_url : "http://coordinator");
 	c->unix_path = bxc_strdup(cfg->coordinator_unix);
 	c->token = cfg->coordinator_token;
+	c->forms_fd = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	int r = bxc_blob_local_open(cfg->dir, &c->store, err);
+	if (r >= 0)
+		r = content_forms_open(c, cfg->dir, err);
 	if (r < 0) {
 		bxc_content_close(c);
 		return r;
@@ -56,6 +46,8 @@ void bxc_content_close(bxc_content *c)
 	if (c->httpd)
 		bxc_httpd_stop(c->httpd);
 	bxc_blob_store_free(c->store);
+	if (c->forms_fd >= 0)
+		close(c->forms_fd);
 	bxc_secret_free(c->peer_token);
 	clear_hosts(c);
 	pthread_mutex_destroy(&c->lock);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "common/base/arr.h"
 #include "common/cas/cas.h"
 #include "common/codec/json.h"
 #include "common/http/http.h"
@@ -27,6 +28,20 @@ void bxc_content_close(bxc_content *c);                  /* stops serving */
 BXC_DEFINE_CLEANUP(bxc_content, bxc_content_close);
 bxc_blob_store *bxc_content_store(bxc_content *c);       /* borrowed */
 bxc_http_client *bxc_content_world_http(bxc_content *c); /* to servers of the world, as to registries; borrowed */
+
+/*
+ * Remembers the blob that the tar of a diff id became by a compression and level (0: the default). The
+ * descriptor, owned by the caller, while the blob is there.
+ */
+bool bxc_content_form(bxc_content *c, const bxc_digest *diff_id, bxc_compression compression, int level, bxc_descriptor *ret);
+void bxc_content_form_add(bxc_content *c, const bxc_digest *diff_id, bxc_compression compression, int level, const bxc_descriptor *d);
+typedef struct bxc_content_made {
+	bxc_digest diff_id, blob;
+	uint64_t size;
+} bxc_content_made;
+typedef BXC_ARR(bxc_content_made) bxc_content_made_list;
+/* All blobs that are remembered and there, in the order of their diff ids; what is known of others is forgotten. */
+BXC_MUST_CHECK int bxc_content_forms(bxc_content *c, bxc_content_made_list *ret, bxc_err **err);
 
 /* What the coordinator's welcome told. */
 void bxc_content_set_peer_token(bxc_content *c, const char *token);

@@ -631,7 +631,7 @@ static int keep_result(step *s, bxc_exec_result *result, bxc_err **err)
 	r = bxc_snap_commit(BXC_TAKE(s->staging), NULL, err);
 	if (r < 0)
 		return r;
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
+	bxc_snap_facts facts = {0};
 	r = bxc_snap_get(s->x->snap, s->job->output_layer, &facts, err);
 	if (r == 0)
 		result->size_bytes = facts.size_bytes;

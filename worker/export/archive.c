@@ -130,8 +130,8 @@ static int write_all(struct archive *a, bxc_src *src, bxc_content *content, cons
 	for (size_t i = 0; r >= 0 && i < m->images.n; i++) {
 		const made_image *img = &m->images.v[i];
 		for (size_t k = 0; r >= 0 && k < img->manifest.layers.n; k++) {
-			if (img->base.v[k])
-				r = bxc_src_own_blob(src, img->base.v[k], q->reg, q->cancel, err);
+			if (img->elsewhere.v[k])
+				r = bxc_src_elsewhere_blob(src, img->elsewhere.v[k], q->reach, q->cancel, err);
 			if (r >= 0)
 				r = add_blob(a, content, &img->manifest.layers.v[k], err);
 		}

@@ -11,6 +11,7 @@ void bxc_exp_request_done(bxc_exp_request *q)
 	BXC_ARR_FOREACH (i, &q->images) {
 		bxc_src_layers_done(&i->layers);
 		bxc_oci_config_free(i->config);
+		free(i->inline_cache);
 	}
 	bxc_arr_done(&q->images);
 }
@@ -19,7 +20,7 @@ void bxc_exp_request_done(bxc_exp_request *q)
 static int check_attrs(const bxc_exp_request *q, bxc_err **err)
 {
 	static const char *const unsupported[] = {
-		"force-compression", "tar", "mode", "unpack",
+		"tar", "mode", "unpack",
 	};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(unsupported); i++) {
 		const char *v = attr(q, unsupported[i]);

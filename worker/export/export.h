@@ -13,6 +13,7 @@ typedef struct bxc_exp_image {
 	bxc_platform platform;
 	bxc_src_layers layers;
 	bxc_oci_config *config;      /* without diff ids of layers beyond the base's */
+	char *inline_cache;          /* for the configuration; NULL: none */
 	const bxc_json *attestations;   /* [{"predicate_type", "predicate"}], borrowed; NULL: none */
 } bxc_exp_image;
 
@@ -27,7 +28,7 @@ typedef struct bxc_exp_request {
 	int (*open)(bxc_sink_fn *ret_sink, void **ret_sink_ud, void *ud, bxc_err **err);
 	void (*status)(const char *id, uint64_t current, uint64_t total, bool done, void *ud);
 	void *ud;
-	bxc_reg *reg;
+	const bxc_src_reach *reach;
 	bxc_cancel *cancel;
 } bxc_exp_request;
 void bxc_exp_request_done(bxc_exp_request *q);

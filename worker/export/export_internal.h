@@ -11,7 +11,7 @@ typedef struct made_image {
 	bxc_descriptor manifest_desc;
 	char **manifest_annotations; /* of manifest_desc, until it is made */
 	char *config_text;
-	BXC_ARR(const bxc_src_layer *) base;   /* parallel to manifest.layers: the image layer of a registry, or NULL: in the store */
+	BXC_ARR(const bxc_src_layer *) elsewhere;   /* parallel to manifest.layers: whose blob it is; NULL: it is in the store */
 } made_image;
 
 /* A small document and the descriptor that names it. */

@@ -12,7 +12,7 @@ void made_done(made *m)
 		bxc_oci_manifest_done(&i->manifest);
 		bxc_descriptor_done(&i->manifest_desc);
 		bxc_strv_free(i->manifest_annotations);
-		bxc_arr_done(&i->base);
+		bxc_arr_done(&i->elsewhere);
 		free(i->manifest_text);
 		free(i->config_text);
 	}
@@ -42,25 +42,29 @@ static const char *layer_type(const char *type, bool oci)
 	return type;
 }
 
-/* Entries without a time get one: layers theirs, the others that of the layer below (or the first). */
-static void date_history(bxc_oci_config *c, const int64_t *created, size_t n_created, size_t n_base, int64_t now_ns)
+#define OF_BASE INT64_MIN            /* in place of the time of a layer */
+
+/* Entries without a time get one: layers theirs, the others that of the layer below (or the first). `created`
+ * is of each layer. */
+static void date_history(bxc_oci_config *c, const int64_t *created, size_t n, int64_t now_ns)
 {
 	size_t layer = 0;
-	int64_t last = n_created ? created[0] : now_ns;
+	int64_t last = now_ns;
+	for (size_t i = n; i-- > 0;)
+		last = created[i] != OF_BASE ? created[i] : last;
 	BXC_ARR_FOREACH (h, &c->history) {
 		bool is_layer = !h->empty_layer;
-		if (is_layer && layer >= n_base && layer - n_base < n_created)
-			last = created[layer - n_base];
+		if (is_layer && layer < n && created[layer] != OF_BASE)
+			last = created[layer];
 		if (h->created_ns == INT64_MIN)
 			h->created_ns = last;
 		if (is_layer)
 			layer++;
 	}
 	/* More layers than the history tells of: they are named as what they are. */
-	size_t total = n_base + n_created;
-	for (; layer < total; layer++) {
+	for (; layer < n; layer++) {
 		bxc_oci_history *h = bxc_oci_config_add_history(c);
-		h->created_ns = layer >= n_base ? created[layer - n_base] : now_ns;
+		h->created_ns = created[layer] != OF_BASE ? created[layer] : now_ns;
 		h->comment = bxc_strdup("buildkit.exporter.image.v0");
 	}
 	if (c->history.n)
@@ -102,45 +106,42 @@ static int annotate(const bxc_exp_request *q, made_image *out, bxc_err **err)
 	return 0;
 }
 
-static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image *in, bool oci, bxc_compression c, int level,
+static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image *in, bool oci, const bxc_src_form *form,
 	made_image *out, bxc_err **err)
 {
-	int64_t latest_s;
 	BXC_CLEANUP(bxc_oci_config_freep) bxc_oci_config *config = bxc_oci_config_dup(in->config);
-	BXC_AUTOSTRV char **ids = NULL;
+	BXC_ARR(const bxc_src_layer *) chain = {0};
 	BXC_ARR(int64_t) created = {0};
-	size_t n_base = 0;
 	out->platform = in->platform;
 	config->diff_ids.n = 0;
-	int r = latest_mtime(q, &latest_s, err);
-	if (r >= 0)
-		r = annotate(q, out, err);
+	int r = annotate(q, out, err);
 	if (r < 0)
 		return r;
 	BXC_ARR_FOREACH (l, &in->layers.items) {
 		bxc_descriptor *d = bxc_arr_push(&out->manifest.layers);
-		bxc_digest diff_id = l->diff_id;
-		bxc_strv_push(&ids, l->id);
-		*bxc_arr_push(&out->base) = bxc_src_is_image_layer(l) ? l : NULL;
-		if (bxc_src_is_image_layer(l)) {
-			bxc_descriptor_copy(d, &l->blob);
-			n_base++;
-		} else {
+		bxc_digest diff_id;
+		bool elsewhere;
+		*bxc_arr_push(&chain) = l;
+		if (!bxc_src_is_elsewhere(l))
 			q->status("exporting layers", 0, 0, false, q->ud);
-			size_t i_layer = bxc_strv_len(ids) - 1, below = BXC_MIN(l->n_below, i_layer);
-			r = bxc_src_image_blob(src, ids + i_layer - below, below + 1, c, level, latest_s, q->cancel, d, &diff_id, err);
-			if (r < 0)
-				break;
+		r = bxc_src_blob(src, chain.v, chain.n, form, q->reach, q->cancel, d, &diff_id, &elsewhere, err);
+		if (r < 0)
+			break;
+		*bxc_arr_push(&out->elsewhere) = elsewhere ? l : NULL;
+		if (bxc_src_is_elsewhere(l) && !l->created_ns)
+			*bxc_arr_push(&created) = OF_BASE;
+		else
 			*bxc_arr_push(&created) = not_after_epoch(q, l->created_ns ? l->created_ns : q->now_ns);
-		}
 		char *type = bxc_strdup(layer_type(d->media_type, oci));
 		free(d->media_type);
 		d->media_type = type;
 		*bxc_arr_push(&config->diff_ids) = diff_id;
 	}
+	bxc_arr_done(&chain);
 	if (r >= 0) {
 		q->status("exporting layers", 0, 0, true, q->ud);
-		date_history(config, created.v, created.n, n_base, not_after_epoch(q, q->now_ns));
+		date_history(config, created.v, created.n, not_after_epoch(q, q->now_ns));
+		config->inline_cache = bxc_strdup(in->inline_cache);
 		config->platform = in->platform;
 		out->config_text = bxc_oci_config_print(config);
 		out->manifest.media_type = bxc_strdup(oci ? BXC_MT_OCI_MANIFEST : BXC_MT_DOCKER_MANIFEST);
@@ -163,20 +164,21 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made *ret, bxc_err **err)
 {
 	bool oci;
-	bxc_compression c;
-	int level;
+	bxc_src_form form;
 	int r = bxc_output_bool(q->attrs, "oci-mediatypes", !bxc_str_eq(q->type, "docker"), &oci, err);
 	if (r >= 0)
-		r = bxc_output_compression(q->attrs, &c, &level, err);
+		r = bxc_src_form_parse(q->attrs, &form, err);
+	if (r >= 0)
+		r = latest_mtime(q, &form.latest_s, err);
 	if (r < 0)
 		return r;
 	/* Zstandard layers and attestations exist in OCI images only. */
-	if (c == BXC_COMPRESSION_ZSTD)
+	if (form.compression == BXC_COMPRESSION_ZSTD)
 		oci = true;
 	BXC_ARR_FOREACH (i, &q->images)
 		oci = oci || i->attestations;
 	BXC_ARR_FOREACH (i, &q->images) {
-		r = make_one(src, q, i, oci, c, level, bxc_arr_push(&ret->images), err);
+		r = make_one(src, q, i, oci, &form, bxc_arr_push(&ret->images), err);
 		if (r < 0)
 			return r;
 	}

@@ -16,35 +16,26 @@ static void on_progress(uint64_t done, uint64_t total, void *ud)
 	p->q->status(p->id, done, total, done == total, p->q->ud);
 }
 
-static int push_layer(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const bxc_ref *to, const bxc_descriptor *d,
-	const bxc_src_layer *base, bxc_err **err)
+struct bringing {
+	bxc_src *src;
+	const bxc_exp_request *q;
+	const bxc_src_layer *layer;
+};
+
+static int bring(void *ud, bxc_err **err)
 {
-	bool there = false;
-	int r = bxc_reg_has_blob(q->reg, to, d, q->cancel, &there, err);
-	if (r < 0 || there)
-		return r;
-	if (base) {
-		BXC_AUTOREF bxc_ref from = {0};
-		r = base->registry ? bxc_ref_parse(base->registry, &from, err) : 0;
-		if (r < 0)
-			return r;
-		if (base->registry && bxc_str_eq(from.domain, to->domain)) {
-			r = bxc_reg_mount_blob(q->reg, to, from.path, d, q->cancel, &there, err);
-			if (r < 0 || there)
-				return r;
-		}
-		r = bxc_src_own_blob(src, base, q->reg, q->cancel, err);
-		if (r < 0)
-			return r;
-	}
-	BXC_AUTOCLOSE int fd = -1;
-	uint64_t size;
+	struct bringing *b = ud;
+	return bxc_src_elsewhere_blob(b->src, b->layer, b->q->reach, b->q->cancel, err);
+}
+
+static int push_layer(bxc_src *src, bxc_content *content, const bxc_exp_request *q, const bxc_ref *to, const bxc_descriptor *d,
+	const bxc_src_layer *elsewhere, bxc_err **err)
+{
 	struct progress p = {.q = q};
+	struct bringing b = {src, q, elsewhere};
 	bxc_digest_str(&d->digest, p.id);
-	r = bxc_blob_open(bxc_content_store(content), &d->digest, &fd, &size, err);
-	if (r >= 0)
-		r = bxc_reg_push_blob(q->reg, to, d, fd, q->cancel, on_progress, &p, err);
-	return r;
+	return bxc_reg_transfer(q->reach->reg, to, d, elsewhere ? elsewhere->registry : NULL, bxc_content_store(content),
+		elsewhere ? bring : NULL, &b, q->cancel, on_progress, &p, err);
 }
 
 static int push_by_digest(const bxc_exp_request *q, const bxc_ref *to, const bxc_descriptor *d, const char *text, bxc_err **err)
@@ -54,15 +45,15 @@ static int push_by_digest(const bxc_exp_request *q, const bxc_ref *to, const bxc
 	free(ref.tag);
 	ref.tag = NULL;
 	ref.digest = d->digest;
-	return bxc_reg_push_manifest(q->reg, &ref, d->media_type, bxc_slice_of(text, strlen(text)), q->cancel, err);
+	return bxc_reg_push_manifest(q->reach->reg, &ref, d->media_type, bxc_slice_of(text, strlen(text)), q->cancel, err);
 }
 
 static int push_attest(const bxc_exp_request *q, const bxc_ref *to, const made_attest *a, bxc_err **err)
 {
-	int r = bxc_reg_push_bytes(q->reg, to, &a->config.desc, bxc_slice_of(a->config.text, strlen(a->config.text)), q->cancel, err);
+	int r = bxc_reg_push_bytes(q->reach->reg, to, &a->config.desc, bxc_slice_of(a->config.text, strlen(a->config.text)), q->cancel, err);
 	BXC_ARR_FOREACH (s, &a->statements)
 		if (r >= 0)
-			r = bxc_reg_push_bytes(q->reg, to, &s->desc, bxc_slice_of(s->text, strlen(s->text)), q->cancel, err);
+			r = bxc_reg_push_bytes(q->reach->reg, to, &s->desc, bxc_slice_of(s->text, strlen(s->text)), q->cancel, err);
 	return r < 0 ? r : push_by_digest(q, to, &a->manifest.desc, a->manifest.text, err);
 }
 
@@ -75,11 +66,11 @@ static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q,
 	q->status("pushing layers", 0, 0, false, q->ud);
 	BXC_ARR_FOREACH (i, &m->images) {
 		for (size_t k = 0; k < i->manifest.layers.n; k++) {
-			r = push_layer(src, content, q, &ref, &i->manifest.layers.v[k], i->base.v[k], err);
+			r = push_layer(src, content, q, &ref, &i->manifest.layers.v[k], i->elsewhere.v[k], err);
 			if (r < 0)
 				return bxc_err_wrap(err, r, "failed to push %s", name);
 		}
-		r = bxc_reg_push_bytes(q->reg, &ref, &i->manifest.config, bxc_slice_of(i->config_text, strlen(i->config_text)), q->cancel, err);
+		r = bxc_reg_push_bytes(q->reach->reg, &ref, &i->manifest.config, bxc_slice_of(i->config_text, strlen(i->config_text)), q->cancel, err);
 		if (r < 0)
 			return bxc_err_wrap(err, r, "failed to push %s", name);
 	}
@@ -109,7 +100,7 @@ static int push_to(bxc_src *src, bxc_content *content, const bxc_exp_request *q,
 		ref.digest = m->top.digest;
 	}
 	const char *text = m->index_text ? m->index_text : m->images.v[0].manifest_text;
-	r = bxc_reg_push_manifest(q->reg, &ref, m->top.media_type, bxc_slice_of(text, strlen(text)), q->cancel, err);
+	r = bxc_reg_push_manifest(q->reach->reg, &ref, m->top.media_type, bxc_slice_of(text, strlen(text)), q->cancel, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "failed to push %s", name);
 	q->status(what, 0, 0, true, q->ud);

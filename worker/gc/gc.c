@@ -8,8 +8,8 @@
 
 /* Something that may go: a layer, or a blob that is of no layer. */
 typedef struct item {
-	char *layer; /* NULL: blob */
-	bxc_digest blob;
+	char *layer;	 /* NULL: blob */
+	bxc_digest blob; /* of a layer: its diff id, whose blobs go with it; not set: none do */
 	uint64_t bytes;
 	int64_t used_ns;
 } item;
@@ -17,7 +17,8 @@ typedef struct item {
 typedef struct store {
 	bxc_snap *snap;
 	bxc_blob_store *blobs;
-	bxc_map *of_layers; /* digests of blobs that belong to layers */
+	bxc_content_made_list made; /* by diff id */
+	bxc_map *of_layers;	    /* digests of blobs that belong to layers */
 	BXC_ARR(item) items;
 	uint64_t used;
 } store;
@@ -40,22 +41,38 @@ uint64_t bxc_gc_target(const bxc_gc_limits *l, uint64_t used, uint64_t avail)
 
 /* ---- what is there ---- */
 
+/* The first of the blobs made of a diff id; they stand together. */
+static size_t made_of(const store *s, const bxc_digest *diff_id)
+{
+	size_t lo = 0, hi = s->made.n;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (memcmp(s->made.v[mid].diff_id.b, diff_id->b, sizeof(diff_id->b)) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static void add_layer(store *s, const bxc_snap_info *info)
 {
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
+	bxc_snap_facts facts;
 	if (bxc_snap_get(s->snap, info->id, &facts, NULL) < 0)
 		return;
-	uint64_t bytes = info->size_bytes;
-	BXC_ARR_FOREACH (b, &facts.blobs) {
+	item it = {.layer = bxc_strdup(info->id), .bytes = info->size_bytes, .used_ns = info->used_ns};
+	for (size_t i = made_of(s, &facts.diff_id);
+		i < s->made.n && bxc_digest_eq(&s->made.v[i].diff_id, &facts.diff_id); i++) {
 		char d[BXC_DIGEST_STR_MAX];
-		if (!bxc_blob_has(s->blobs, &b->desc.digest))
+		/* Of layers that hold the same, one has the blob. */
+		if (bxc_map_has(s->of_layers, bxc_digest_str(&s->made.v[i].blob, d)))
 			continue;
-		bytes += b->desc.size;
-		bxc_map_set(s->of_layers, bxc_digest_str(&b->desc.digest, d), s);
+		it.blob = facts.diff_id;
+		it.bytes += s->made.v[i].size;
+		bxc_map_set(s->of_layers, d, s);
 	}
-	*bxc_arr_push(&s->items) =
-		(item){.layer = bxc_strdup(info->id), .bytes = bytes, .used_ns = info->used_ns};
-	s->used += bytes;
+	*bxc_arr_push(&s->items) = it;
+	s->used += it.bytes;
 }
 
 static int add_blob(const bxc_blob_info *info, void *ud)
@@ -76,13 +93,16 @@ static int by_use(const void *a, const void *b)
 	return x->used_ns < y->used_ns ? -1 : x->used_ns > y->used_ns;
 }
 
-static int take_stock(store *s, bxc_err **err)
+static int take_stock(store *s, bxc_content *content, bxc_err **err)
 {
 	BXC_AUTOSNAPLIST bxc_snap_list layers = {0};
+	int r = bxc_content_forms(content, &s->made, err);
+	if (r < 0)
+		return r;
 	bxc_snap_list_layers(s->snap, &layers);
 	BXC_ARR_FOREACH (l, &layers)
 		add_layer(s, l);
-	int r = bxc_blob_list(s->blobs, add_blob, s, err);
+	r = bxc_blob_list(s->blobs, add_blob, s, err);
 	if (s->items.n)
 		qsort(s->items.v, s->items.n, sizeof(item), by_use);
 	return r;
@@ -91,19 +111,19 @@ static int take_stock(store *s, bxc_err **err)
 /* ---- what goes ---- */
 
 /* 1: gone; 0: a step has it. */
-static int drop_layer(store *s, const char *id, bxc_err **err)
+static int drop_layer(store *s, const item *it, bxc_err **err)
 {
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
 	BXC_AUTOERR bxc_err *why = NULL;
-	if (bxc_snap_get(s->snap, id, &facts, NULL) < 0)
+	if (!bxc_snap_has(s->snap, it->layer))
 		return 0;
-	int r = bxc_snap_remove(s->snap, id, &why);
+	int r = bxc_snap_remove(s->snap, it->layer, &why);
 	if (r == -BXC_FAILED_PRECONDITION)
 		return 0;
 	if (r < 0)
 		return bxc_err_move(err, BXC_TAKE(why));
-	BXC_ARR_FOREACH (b, &facts.blobs) {
-		r = bxc_blob_remove(s->blobs, &b->desc.digest, err);
+	size_t i = bxc_digest_is_set(&it->blob) ? made_of(s, &it->blob) : s->made.n;
+	for (; i < s->made.n && bxc_digest_eq(&s->made.v[i].diff_id, &it->blob); i++) {
+		r = bxc_blob_remove(s->blobs, &s->made.v[i].blob, err);
 		if (r < 0)
 			return r;
 	}
@@ -112,7 +132,7 @@ static int drop_layer(store *s, const char *id, bxc_err **err)
 
 static int drop(store *s, const item *it, bxc_gc_result *ret, bxc_err **err)
 {
-	int r = it->layer ? drop_layer(s, it->layer, err)
+	int r = it->layer ? drop_layer(s, it, err)
 			  : bxc_blob_remove(s->blobs, &it->blob, err);
 	if (r < 0 || (it->layer && r == 0))
 		return r;
@@ -128,18 +148,21 @@ static void store_done(store *s)
 	BXC_ARR_FOREACH (it, &s->items)
 		free(it->layer);
 	bxc_arr_done(&s->items);
+	bxc_arr_done(&s->made);
 	bxc_map_free(s->of_layers);
 }
 
-int bxc_gc_run(bxc_snap *snap, bxc_blob_store *blobs, int dir_fd, const bxc_gc_limits *l,
+int bxc_gc_run(bxc_snap *snap, bxc_content *content, int dir_fd, const bxc_gc_limits *l,
 	int64_t now_ns, bxc_gc_result *ret, bxc_err **err)
 {
 	BXC_CLEANUP(store_done)
-	store s = {.snap = snap, .blobs = blobs, .of_layers = bxc_map_new(NULL)};
+	store s = {.snap = snap,
+		.blobs = bxc_content_store(content),
+		.of_layers = bxc_map_new(NULL)};
 	uint64_t total = 0, avail = 0;
 	int r = bxc_fs_space(dir_fd, &total, &avail, err);
 	if (r == 0)
-		r = take_stock(&s, err);
+		r = take_stock(&s, content, err);
 	uint64_t keep = bxc_gc_target(l, s.used, avail);
 	for (size_t i = 0; r == 0 && i < s.items.n && s.used > keep; i++) {
 		if (now_ns - s.items.v[i].used_ns < l->keep_ns)

@@ -38,5 +38,5 @@ uint64_t bxc_gc_target(const bxc_gc_limits *l, uint64_t used, uint64_t avail);
  * One run. `dir_fd`: on the file system whose free space counts. `now_ns`: wall clock. `ret` is
  * zeroed by the caller and holds what went also after a failure.
  */
-BXC_MUST_CHECK int bxc_gc_run(bxc_snap *snap, bxc_blob_store *blobs, int dir_fd,
+BXC_MUST_CHECK int bxc_gc_run(bxc_snap *snap, bxc_content *content, int dir_fd,
 	const bxc_gc_limits *l, int64_t now_ns, bxc_gc_result *ret, bxc_err **err);

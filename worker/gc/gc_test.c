@@ -9,6 +9,7 @@
 typedef struct world {
 	char *dir;
 	bxc_snap *snap;
+	bxc_content *content;
 	bxc_blob_store *blobs;
 	int dir_fd;
 } world;
@@ -22,7 +23,9 @@ static int set_up(void **state)
 	BXC_AUTOFREE char *blobs = bxc_str_fmt("%s/blobs", w->dir);
 	assert_int_equal(mkdir(blobs, 0700), 0);
 	assert_ok(bxc_snap_open(snap, &w->snap, &err), err);
-	assert_ok(bxc_blob_local_open(blobs, &w->blobs, &err), err);
+	const bxc_content_config c = {.dir = blobs};
+	assert_ok(bxc_content_open(&c, &w->content, &err), err);
+	w->blobs = bxc_content_store(w->content);
 	w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*state = w;
 	return 0;
@@ -32,7 +35,7 @@ static int tear_down(void **state)
 {
 	world *w = *state;
 	bxc_snap_free(w->snap);
-	bxc_blob_store_free(w->blobs);
+	bxc_content_close(w->content);
 	close(w->dir_fd);
 	bxc_test_rmtree(w->dir);
 	free(w);
@@ -54,10 +57,12 @@ static void put_layer(world *w, const char *id, uint64_t bytes, const bxc_digest
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_snap_staging *g = NULL;
-	bxc_descriptor d = {.digest = blob ? *blob : (bxc_digest){0}, .size = MB};
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {.size_bytes = bytes};
-	if (blob)
-		bxc_snap_facts_add_blob(&facts, BXC_COMPRESSION_ZSTD, &d);
+	bxc_snap_facts facts = {.size_bytes = bytes};
+	if (blob) {
+		const bxc_descriptor d = {.media_type = (char *)(uintptr_t)BXC_MT_OCI_LAYER_ZSTD, .digest = *blob, .size = MB};
+		facts.diff_id = bxc_digest_of_str(id);
+		bxc_content_form_add(w->content, &facts.diff_id, BXC_COMPRESSION_ZSTD, 0, &d);
+	}
 	assert_ok(bxc_snap_begin(w->snap, id, &g, &err), err);
 	assert_ok(bxc_snap_commit(g, &facts, &err), err);
 }
@@ -67,7 +72,7 @@ static void run(world *w, const bxc_gc_limits *l, bxc_gc_result *ret)
 	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_gc_result_done(ret);
 	int64_t now = bxc_clock_wall_ns() + BXC_NS_PER_S;
-	assert_ok(bxc_gc_run(w->snap, w->blobs, w->dir_fd, l, now, ret, &err), err);
+	assert_ok(bxc_gc_run(w->snap, w->content, w->dir_fd, l, now, ret, &err), err);
 }
 
 static void limits_give_a_target(void **state)
@@ -115,6 +120,10 @@ static void what_was_not_used_for_longest_goes_first(void **state)
 	run(w, &one, &res);
 	assert_int_equal(bxc_strv_len(res.layers), 2);
 	assert_false(bxc_blob_has(w->blobs, &own) || bxc_snap_has(w->snap, "l-a"));
+	bxc_content_made_list made = {0};
+	assert_ok(bxc_content_forms(w->content, &made, &err), err);
+	assert_int_equal(made.n, 0);
+	bxc_arr_done(&made);
 	assert_int_equal(res.used_bytes, 0);
 }
 

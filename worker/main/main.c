@@ -104,7 +104,7 @@ static void on_closed(const bxc_err *why, void *ud)
 static void gc_work(void *ud)
 {
 	struct worker *w = ud;
-	bxc_ignore(bxc_gc_run(w->snap, bxc_content_store(w->content), w->dir_fd, &w->limits, bxc_clock_wall_ns(), &w->gc, &w->gc_err));
+	bxc_ignore(bxc_gc_run(w->snap, w->content, w->dir_fd, &w->limits, bxc_clock_wall_ns(), &w->gc, &w->gc_err));
 }
 
 static void gc_done(void *ud)

@@ -30,45 +30,6 @@ char *bxc_snap__dir_name(const char *id)
 	return name;
 }
 
-void bxc_snap_facts_done(bxc_snap_facts *f)
-{
-	BXC_ARR_FOREACH (b, &f->blobs)
-		bxc_descriptor_done(&b->desc);
-	bxc_arr_done(&f->blobs);
-	*f = (bxc_snap_facts){0};
-}
-
-void bxc_snap_facts_add_blob(bxc_snap_facts *f, bxc_compression c, const bxc_descriptor *desc)
-{
-	bxc_snap_blob *slot = NULL;
-	BXC_ARR_FOREACH (b, &f->blobs)
-		if (b->compression == c)
-			slot = b;
-	bxc_descriptor copy = {0};
-	bxc_descriptor_copy(&copy, desc);
-	if (slot)
-		bxc_descriptor_done(&slot->desc);
-	else
-		slot = bxc_arr_push(&f->blobs);
-	slot->compression = c;
-	slot->desc = copy;
-}
-
-const bxc_descriptor *bxc_snap_facts_blob(const bxc_snap_facts *f, bxc_compression c)
-{
-	for (size_t i = 0; i < f->blobs.n; i++)
-		if (f->blobs.v[i].compression == c)
-			return &f->blobs.v[i].desc;
-	return NULL;
-}
-
-void bxc_snap__facts_copy(bxc_snap_facts *dst, const bxc_snap_facts *src)
-{
-	*dst = (bxc_snap_facts){.diff_id = src->diff_id, .size_bytes = src->size_bytes};
-	for (size_t i = 0; i < src->blobs.n; i++)
-		bxc_snap_facts_add_blob(dst, src->blobs.v[i].compression, &src->blobs.v[i].desc);
-}
-
 bxc_snap__layer *bxc_snap__layer_new(const char *id)
 {
 	bxc_snap__layer *l = bxc_calloc(1, sizeof(*l));
@@ -82,7 +43,6 @@ void bxc_snap__layer_free(bxc_snap__layer *l)
 	if (!l)
 		return;
 	free(l->id);
-	bxc_snap_facts_done(&l->facts);
 	free(l);
 }
 
@@ -98,43 +58,7 @@ char *bxc_snap__meta_print(const bxc_snap__layer *l, const char *boot)
 		char text[BXC_DIGEST_STR_MAX];
 		bxc_json_set_str(j, "diff_id", bxc_digest_str(&l->facts.diff_id, text));
 	}
-	bxc_json *blobs = bxc_json_add_array(j, "blobs");
-	for (size_t i = 0; i < l->facts.blobs.n; i++) {
-		const bxc_snap_blob *b = &l->facts.blobs.v[i];
-		bxc_json *e = bxc_json_push_object(blobs);
-		bxc_json_set_str(e, "compression", bxc_compression_name(b->compression));
-		bxc_json_set_take(e, "desc", bxc_descriptor_to_json(&b->desc));
-	}
 	return bxc_json_print(j);
-}
-
-static int parse_blobs(const bxc_json *j, bxc_snap_facts *f, bxc_err **err)
-{
-	const bxc_json *blobs = NULL;
-	int r = bxc_json_need_arr(j, "blobs", &blobs, err);
-	if (r < 0)
-		return r;
-	BXC_JSON_FOREACH (e, blobs) {
-		const char *name = NULL;
-		const bxc_json *dj = NULL;
-		r = bxc_json_need_str(e, "compression", &name, err);
-		if (r < 0)
-			return r;
-		r = bxc_json_need_obj(e, "desc", &dj, err);
-		if (r < 0)
-			return r;
-		bxc_compression c = bxc_compression_parse(name);
-		if (c == BXC_COMPRESSION_UNKNOWN)
-			return bxc_err_set(
-				err, BXC_INVALID_ARGUMENT, "unknown compression '%s'", name);
-		bxc_descriptor d = {0};
-		r = bxc_descriptor_from_json(dj, &d, err);
-		if (r < 0)
-			return r;
-		bxc_snap_facts_add_blob(f, c, &d);
-		bxc_descriptor_done(&d);
-	}
-	return 0;
 }
 
 int bxc_snap__meta_parse(bxc_slice text, bxc_snap__layer **ret, char **ret_boot, bxc_err **err)
@@ -176,9 +100,6 @@ int bxc_snap__meta_parse(bxc_slice text, bxc_snap__layer **ret, char **ret_boot,
 		if (r < 0)
 			return r;
 	}
-	r = parse_blobs(j, &l->facts, err);
-	if (r < 0)
-		return r;
 	*ret_boot = bxc_strdup(boot);
 	*ret = BXC_TAKE(l);
 	return 0;

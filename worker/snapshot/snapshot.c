@@ -293,12 +293,12 @@ int bxc_snap_get(bxc_snap *s, const char *id, bxc_snap_facts *ret, bxc_err **err
 	bxc_snap__layer *l = NULL;
 	int r = bxc_snap__find(s, id, &l, err);
 	if (r == 0)
-		bxc_snap__facts_copy(ret, &l->facts);
+		*ret = l->facts;
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
 
-int bxc_snap_learn(bxc_snap *s, const char *id, const bxc_snap_facts *more, bxc_err **err)
+int bxc_snap_learn(bxc_snap *s, const char *id, const bxc_digest *diff_id, bxc_err **err)
 {
 	pthread_mutex_lock(&s->dir_lock);
 	pthread_mutex_lock(&s->lock);
@@ -306,11 +306,7 @@ int bxc_snap_learn(bxc_snap *s, const char *id, const bxc_snap_facts *more, bxc_
 	BXC_AUTOFREE char *text = NULL;
 	int r = bxc_snap__find(s, id, &l, err);
 	if (r == 0) {
-		if (bxc_digest_is_set(&more->diff_id))
-			l->facts.diff_id = more->diff_id;
-		for (size_t i = 0; i < more->blobs.n; i++)
-			bxc_snap_facts_add_blob(
-				&l->facts, more->blobs.v[i].compression, &more->blobs.v[i].desc);
+		l->facts.diff_id = *diff_id;
 		text = bxc_snap__meta_print(l, s->boot);
 	}
 	pthread_mutex_unlock(&s->lock);

@@ -19,10 +19,8 @@
 
 #include "common/base/arr.h"
 #include "common/base/err.h"
-#include "common/codec/compress.h"
 #include "common/codec/digest.h"
 #include "common/loop/pool.h"
-#include "common/oci/oci.h"
 #include "common/tar/tar.h"
 
 #define BXC_SNAP_ID_MAX 128u
@@ -30,23 +28,10 @@
 typedef struct bxc_snap bxc_snap;
 typedef struct bxc_snap_staging bxc_snap_staging;
 
-typedef struct bxc_snap_blob {
-	bxc_compression compression;
-	bxc_descriptor desc;
-} bxc_snap_blob;
-
 typedef struct bxc_snap_facts {
-	bxc_digest diff_id;	      /* alg 0: not known */
-	uint64_t size_bytes;	      /* of file contents */
-	BXC_ARR(bxc_snap_blob) blobs; /* known forms as a blob, at most one for each compression */
+	bxc_digest diff_id;  /* alg 0: not known */
+	uint64_t size_bytes; /* of file contents */
 } bxc_snap_facts;
-
-void bxc_snap_facts_done(bxc_snap_facts *f);
-#define BXC_AUTOSNAPFACTS BXC_CLEANUP(bxc_snap_facts_done)
-/* Adds a copy of `desc`; replaces one of the same compression. */
-void bxc_snap_facts_add_blob(bxc_snap_facts *f, bxc_compression c, const bxc_descriptor *desc);
-/* Borrowed, or NULL. */
-const bxc_descriptor *bxc_snap_facts_blob(const bxc_snap_facts *f, bxc_compression c);
 
 /*
  * Opens or makes the store in `root` (made when missing) and takes its lock:
@@ -61,12 +46,11 @@ BXC_MUST_CHECK int bxc_snap_sync(bxc_snap *s, bxc_err **err);
 
 /* ---- layers ---- */
 bool bxc_snap_has(bxc_snap *s, const char *id);
-/* A copy of the facts, to be freed with bxc_snap_facts_done. BXC_NOT_FOUND. */
+/* BXC_NOT_FOUND. */
 BXC_MUST_CHECK int bxc_snap_get(bxc_snap *s, const char *id, bxc_snap_facts *ret, bxc_err **err);
-/* Adds to what is known: a set diff_id and the blobs given; size_bytes is not looked at.
- * BXC_NOT_FOUND. */
+/* The diff id of a layer that was made without one. BXC_NOT_FOUND. */
 BXC_MUST_CHECK int bxc_snap_learn(
-	bxc_snap *s, const char *id, const bxc_snap_facts *more, bxc_err **err);
+	bxc_snap *s, const char *id, const bxc_digest *diff_id, bxc_err **err);
 
 typedef struct bxc_snap_info {
 	char *id;

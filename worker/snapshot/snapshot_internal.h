@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "common/base/map.h"
+#include "common/base/str.h"
 #include "worker/snapshot/snapshot.h"
 
 typedef struct bxc_snap__layer {
@@ -58,7 +59,6 @@ BXC_MUST_CHECK int bxc_snap__meta_parse(
 bxc_snap__layer *bxc_snap__layer_new(const char *id);
 void bxc_snap__layer_free(bxc_snap__layer *l);
 BXC_DEFINE_CLEANUP(bxc_snap__layer, bxc_snap__layer_free);
-void bxc_snap__facts_copy(bxc_snap_facts *dst, const bxc_snap_facts *src); /* dst is overwritten */
 
 /* Moves <dir_fd>/<name> into the trash and wakes the thread. Absent is a success. */
 BXC_MUST_CHECK int bxc_snap__discard(bxc_snap *s, int dir_fd, const char *name, bxc_err **err);

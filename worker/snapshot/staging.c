@@ -155,7 +155,7 @@ int bxc_snap_commit(bxc_snap_staging *g_, const bxc_snap_facts *facts, bxc_err *
 	bxc_check(g->id != NULL);
 	BXC_CLEANUP(bxc_snap__layer_freep) bxc_snap__layer *l = bxc_snap__layer_new(g->id);
 	if (facts)
-		bxc_snap__facts_copy(&l->facts, facts);
+		l->facts = *facts;
 	int r = 0;
 	if (l->facts.size_bytes == 0)
 		r = bxc_snap__measure(g->fs_fd, &l->facts.size_bytes, err);

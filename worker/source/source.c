@@ -21,6 +21,7 @@ static void layer_done(bxc_src_layer *l)
 	free(l->registry);
 	free(l->layout);
 	free(l->layout_build);
+	free(l->client);
 	bxc_strv_free(l->peers);
 	bxc_descriptor_done(&l->blob);
 }
@@ -32,7 +33,7 @@ void bxc_src_layers_done(bxc_src_layers *l)
 	bxc_arr_done(&l->items);
 }
 
-static int parse_layer(const bxc_json *j, const bxc_src_client *c, bxc_src_layer *l, bxc_err **err)
+static int parse_layer(const bxc_json *j, bxc_src_layer *l, bxc_err **err)
 {
 	const char *id;
 	int r = bxc_json_need_str(j, "id", &id, err);
@@ -54,26 +55,36 @@ static int parse_layer(const bxc_json *j, const bxc_src_client *c, bxc_src_layer
 			bxc_strv_push(&l->peers, peer);
 		if (registry && !l->registry)
 			l->registry = bxc_strdup(registry);
-		const char *layout = bxc_json_get_str(s, "layout", NULL);
+		const char *layout = bxc_json_get_str(s, "layout", NULL), *client = bxc_json_get_str(s, "client", NULL);
 		if (layout && !l->layout) {
 			l->layout = bxc_strdup(layout);
 			l->layout_build = bxc_strdup(bxc_json_get_str(s, "build", ""));
-			l->client = c;
+		}
+		if (client && !l->client) {
+			l->client = bxc_strdup(client);
+			l->client_cache = bxc_json_get_u64(s, "cache", 0);
 		}
 	}
+	l->imported = bxc_json_get_bool(j, "imported", false);
 	return r;
 }
 
-int bxc_src_layers_parse(const bxc_json *arr, const bxc_src_client *c, bxc_src_layers *ret, bxc_err **err)
+int bxc_src_layer_parse(const bxc_json *j, bxc_src_layers *ret, bxc_err **err)
+{
+	int r = parse_layer(j, bxc_arr_push(&ret->items), err);
+	return r < 0 ? bxc_err_wrap(err, r, "layers") : 0;
+}
+
+int bxc_src_layers_parse(const bxc_json *arr, bxc_src_layers *ret, bxc_err **err)
 {
 	if (arr && !bxc_json_is_array(arr))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "layers: expected an array");
 	if (bxc_json_len(arr) > BXC_LIMIT_IMAGE_LAYERS)
 		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%zu layers: overlayfs takes %u", bxc_json_len(arr), BXC_LIMIT_IMAGE_LAYERS);
 	BXC_JSON_FOREACH (j, arr) {
-		int r = parse_layer(j, c, bxc_arr_push(&ret->items), err);
+		int r = bxc_src_layer_parse(j, ret, err);
 		if (r < 0)
-			return bxc_err_wrap(err, r, "layers");
+			return r;
 	}
 	return 0;
 }
@@ -182,7 +193,7 @@ static int unpack_layer(bxc_src *s, const bxc_src_layer *l, bxc_cancel *cancel, 
 	uint8_t head[4] = {0};
 	ssize_t n = pread(fd, head, sizeof(head), 0);
 	BXC_AUTOSTAGING bxc_snap_staging *g = NULL;
-	BXC_AUTOSNAPFACTS bxc_snap_facts facts = {0};
+	bxc_snap_facts facts = {0};
 	u.fd = fd;
 	u.chunk = bxc_malloc(CHUNK);
 	r = bxc_decompressor_new(bxc_compression_detect(bxc_slice_of(head, n > 0 ? (size_t)n : 0)), BXC_LIMIT_BLOB, to_plain, &u, &u.d, err);
@@ -206,7 +217,7 @@ static int unpack_layer(bxc_src *s, const bxc_src_layer *l, bxc_cancel *cancel, 
 
 struct ensure {
 	bxc_src *s;
-	bxc_reg *reg;
+	const bxc_src_reach *reach;
 	bxc_cancel *cancel;
 	const bxc_src_progress *progress;
 	size_t left;                 /* jobs under way; under s->lock, as the rest */
@@ -233,20 +244,33 @@ static void on_bytes(uint64_t done, uint64_t total, void *ud)
 	tell(f, bxc_digest_str(&f->l->blob.digest, d), done, total, done == total);
 }
 
-struct peer_sink {
-	struct fetch *f;
+struct blob_sink {
+	const bxc_src_layer *l;
 	bxc_blob_writer *w;
+	bxc_reg_progress_fn progress;
+	void *ud;
 	uint64_t done;
 };
 
 static int to_store(const void *p, size_t n, void *ud, bxc_err **err)
 {
-	struct peer_sink *k = ud;
+	struct blob_sink *k = ud;
 	k->done += n;
-	if (k->done > k->f->l->blob.size)
-		return bxc_err_set(err, BXC_DATA_LOSS, "the peer sent more than the %llu bytes of the blob", (unsigned long long)k->f->l->blob.size);
-	on_bytes(k->done, k->f->l->blob.size, k->f);
+	if (k->done > k->l->blob.size)
+		return bxc_err_set(err, BXC_DATA_LOSS, "more came than the %llu bytes of the blob", (unsigned long long)k->l->blob.size);
+	if (k->progress)
+		k->progress(k->done, k->l->blob.size, k->ud);
 	return bxc_blob_append(k->w, p, n, err);
+}
+
+/* Ends the writer: what came is kept when it is what was asked for. */
+static int sink_end(struct blob_sink *k, int r, bxc_err **err)
+{
+	bxc_blob_info info;
+	if (r >= 0)
+		return bxc_blob_commit(k->w, &k->l->blob.digest, &info, err);
+	bxc_blob_abort(k->w);
+	return r;
 }
 
 static int blob_from_peers(struct fetch *f, bxc_err **err)
@@ -258,18 +282,12 @@ static int blob_from_peers(struct fetch *f, bxc_err **err)
 	if (bxc_blob_has(bxc_content_store(c), &l->blob.digest))
 		return 0;
 	for (char **peer = l->peers; peer && *peer; peer++) {
-		struct peer_sink k = {.f = f};
+		struct blob_sink k = {.l = l, .progress = on_bytes, .ud = f};
 		bxc_err_free(last);
 		last = NULL;
 		r = bxc_blob_begin(bxc_content_store(c), &k.w, &last);
 		if (r >= 0)
-			r = bxc_content_from_peer(c, *peer, &l->blob.digest, f->e->cancel, to_store, &k, &last);
-		if (r < 0) {
-			bxc_blob_abort(k.w);
-		} else {
-			bxc_blob_info info;
-			r = bxc_blob_commit(k.w, &l->blob.digest, &info, &last);
-		}
+			r = sink_end(&k, bxc_content_from_peer(c, *peer, &l->blob.digest, f->e->cancel, to_store, &k, &last), &last);
 		if (r >= 0 || r == -BXC_CANCELED)
 			break;
 	}
@@ -290,54 +308,50 @@ static int blob_from_registry(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, 
 	return r < 0 ? r : 0;
 }
 
-struct layout_sink {
-	const bxc_src_layer *l;
-	bxc_blob_writer *w;
-	uint64_t done;
-	bxc_reg_progress_fn progress;
-	void *ud;
-};
-
-static int from_layout(const void *p, size_t n, void *ud, bxc_err **err)
+static int blob_from_client(bxc_src *s, const bxc_src_layer *l, const bxc_src_client *c, bxc_reg_progress_fn progress, void *ud, bxc_err **err)
 {
-	struct layout_sink *k = ud;
-	k->done += n;
-	if (k->done > k->l->blob.size)
-		return bxc_err_set(err, BXC_DATA_LOSS, "the layout's blob has more than the %llu bytes that its manifest says",
-			(unsigned long long)k->l->blob.size);
-	if (k->progress)
-		k->progress(k->done, k->l->blob.size, k->ud);
-	return bxc_blob_append(k->w, p, n, err);
-}
-
-static int blob_from_layout(bxc_src *s, const bxc_src_layer *l, bxc_reg_progress_fn progress, void *ud, bxc_err **err)
-{
-	struct layout_sink k = {.l = l, .progress = progress, .ud = ud};
-	bxc_blob_info info;
-	if (bxc_blob_has(bxc_content_store(s->content), &l->blob.digest))
-		return 0;
-	int r = l->client && l->client->layout ? bxc_blob_begin(bxc_content_store(s->content), &k.w, err)
-					       : bxc_err_set(err, BXC_FAILED_PRECONDITION, "nobody to ask for a layer of an OCI layout");
+	struct blob_sink k = {.l = l, .progress = progress, .ud = ud};
+	int r = bxc_blob_begin(bxc_content_store(s->content), &k.w, err);
 	if (r < 0)
 		return r;
-	r = l->client->layout(l->layout_build, l->layout, &l->blob.digest, from_layout, &k, l->client->ud, err);
-	if (r < 0)
-		bxc_blob_abort(k.w);
+	if (l->layout)
+		r = c->layout(l->layout_build, l->layout, &l->blob.digest, to_store, &k, c->ud, err);
 	else
-		r = bxc_blob_commit(k.w, &l->blob.digest, &info, err);
-	return r < 0 ? bxc_err_wrap(err, r, "layer of an OCI layout of the client") : 0;
+		r = c->cache(l->client, l->client_cache, &l->blob.digest, to_store, &k, c->ud, err);
+	r = sink_end(&k, r, err);
+	return r < 0 ? bxc_err_wrap(err, r, "layer of %s of the client", l->layout ? "an OCI layout" : "a cache") : 0;
 }
 
-static int image_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_reg_progress_fn progress, void *ud, bxc_err **err)
+/*
+ * Is the layer lost by this failure? What only peers have, and none could give; a cancelled fetch or a full
+ * disk says nothing of it. What a cache promises need not be had at all: even one that fills the disk is
+ * better made again.
+ */
+static bool tells_of_loss(const bxc_src_layer *l, int r)
 {
-	return l->registry ? blob_from_registry(s, l, reg, cancel, progress, ud, err) : blob_from_layout(s, l, progress, ud, err);
+	if (r == -BXC_CANCELED)
+		return false;
+	return l->imported || (!bxc_src_is_elsewhere(l) && r != -BXC_RESOURCE_EXHAUSTED);
 }
 
-int bxc_src_own_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err)
+static int elsewhere_blob(bxc_src *s, const bxc_src_layer *l, const bxc_src_reach *reach, bxc_cancel *cancel, bxc_reg_progress_fn progress,
+	void *ud, bxc_err **err)
 {
+	BXC_AUTOERR bxc_err *why = NULL;
 	if (bxc_blob_has(bxc_content_store(s->content), &l->blob.digest))
 		return 0;
-	return image_blob(s, l, reg, cancel, NULL, NULL, err);
+	int r = l->registry ? blob_from_registry(s, l, reach->reg, cancel, progress, ud, &why)
+			    : blob_from_client(s, l, reach->client, progress, ud, &why);
+	if (r >= 0)
+		return 0;
+	if (l->imported && tells_of_loss(l, r))
+		bxc_err_detail(why, "lost_layer", "%s", l->id);
+	return bxc_err_move(err, BXC_TAKE(why));
+}
+
+int bxc_src_elsewhere_blob(bxc_src *s, const bxc_src_layer *l, const bxc_src_reach *reach, bxc_cancel *cancel, bxc_err **err)
+{
+	return elsewhere_blob(s, l, reach, cancel, NULL, NULL, err);
 }
 
 static int fetch_blob(struct fetch *f, bxc_err **err)
@@ -347,7 +361,7 @@ static int fetch_blob(struct fetch *f, bxc_err **err)
 	char what[32 + BXC_DIGEST_STR_MAX], d[BXC_DIGEST_STR_MAX];
 	if (!bxc_digest_is_set(&l->blob.digest))
 		return bxc_err_set(err, BXC_NOT_FOUND, "layer '%s' is not here and was not published", l->id);
-	int r = bxc_src_is_image_layer(l) ? image_blob(s, l, f->e->reg, f->e->cancel, on_bytes, f, err) : blob_from_peers(f, err);
+	int r = bxc_src_is_elsewhere(l) ? elsewhere_blob(s, l, f->e->reach, f->e->cancel, on_bytes, f, err) : blob_from_peers(f, err);
 	if (r < 0)
 		return r;
 	snprintf(what, sizeof(what), "extracting %s", bxc_digest_str(&l->blob.digest, d));
@@ -364,8 +378,8 @@ static int fetch_layer(struct fetch *f, bxc_err **err)
 	const bxc_src_layer *l = f->l;
 	bxc_src *s = f->e->s;
 	char d[BXC_DIGEST_STR_MAX], key[BXC_DIGEST_STR_MAX + 8];
-	/* A registry's blob may be exported again; a peer's form is of no more use. */
-	if (bxc_src_is_image_layer(l))
+	/* A blob of elsewhere may be exported again; a peer's form is of no more use. */
+	if (bxc_src_is_elsewhere(l))
 		return fetch_blob(f, err);
 	/* Layers of equal content, such as of steps that changed nothing, share a blob: one after another. */
 	snprintf(key, sizeof(key), "blob %s", bxc_digest_str(&l->blob.digest, d));
@@ -394,8 +408,7 @@ static void fetch_work(void *ud)
 	}
 	src_release(s, f->l->id);
 	pthread_mutex_lock(&s->lock);
-	/* What only peers have and none could give is lost; a cancelled fetch or a full disk says nothing of them. */
-	if (r < 0 && !bxc_src_is_image_layer(f->l) && r != -BXC_CANCELED && r != -BXC_RESOURCE_EXHAUSTED)
+	if (r < 0 && tells_of_loss(f->l, r))
 		bxc_strv_push(&e->lost, f->l->id);
 	if (r < 0 && !e->err)
 		e->err = err;
@@ -406,10 +419,10 @@ static void fetch_work(void *ud)
 	pthread_mutex_unlock(&s->lock);
 }
 
-int bxc_src_ensure(bxc_src *s, const bxc_src_layers *layers, bxc_reg *reg, bxc_cancel *cancel, const bxc_src_progress *progress,
-	char ***ret_lost, bxc_err **err)
+int bxc_src_ensure(bxc_src *s, const bxc_src_layers *layers, const bxc_src_reach *reach, bxc_cancel *cancel,
+	const bxc_src_progress *progress, char ***ret_lost, bxc_err **err)
 {
-	struct ensure e = {.s = s, .reg = reg, .cancel = cancel, .progress = progress};
+	struct ensure e = {.s = s, .reach = reach, .cancel = cancel, .progress = progress};
 	BXC_AUTOFREE struct fetch *jobs = bxc_calloc(layers->items.n, sizeof(*jobs));
 	for (size_t i = 0; i < layers->items.n; i++) {
 		const bxc_src_layer *l = &layers->items.v[i];

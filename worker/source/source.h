@@ -26,21 +26,24 @@ typedef struct bxc_src_layer {
 	char **peers;                /* strv of URLs */
 	char *registry;              /* "docker.io/library/busybox" or NULL */
 	char *layout, *layout_build; /* an OCI layout of the client of that build; NULL: none */
-	const struct bxc_src_client *client;   /* asked for it */
+	char *client;                /* session of the client in whose cache it lies, or NULL */
+	uint64_t client_cache;       /* number of that cache */
+	bool imported;               /* when it can't be had it is lost, not an error */
 } bxc_src_layer;
+
+/* A registry or a client has its blob: it need not be unpacked to be passed on. */
+static inline bool bxc_src_is_elsewhere(const bxc_src_layer *l)
+{
+	return l->registry || l->layout || l->client;
+}
 
 typedef struct bxc_src_layers {
 	BXC_ARR(bxc_src_layer) items;    /* bottom first */
 } bxc_src_layers;
 void bxc_src_layers_done(bxc_src_layers *l);
-/* c: what is asked for layers of OCI layouts; borrowed as long as the layers live. */
-struct bxc_src_client;
-BXC_MUST_CHECK int bxc_src_layers_parse(const bxc_json *arr, const struct bxc_src_client *c, bxc_src_layers *ret, bxc_err **err);
-/* Of an image: its blob is exported as it is. */
-static inline bool bxc_src_is_image_layer(const bxc_src_layer *l)
-{
-	return l->registry || l->layout;
-}
+BXC_MUST_CHECK int bxc_src_layers_parse(const bxc_json *arr, bxc_src_layers *ret, bxc_err **err);
+/* One LAYER at the end of the list. */
+BXC_MUST_CHECK int bxc_src_layer_parse(const bxc_json *j, bxc_src_layers *ret, bxc_err **err);
 
 /* dir: an existing folder that is kept, for copies of git repositories; of the file system of snap's. */
 BXC_MUST_CHECK int bxc_src_new(bxc_content *content, bxc_snap *snap, const char *dir, bxc_src **ret, bxc_err **err);
@@ -53,26 +56,65 @@ typedef struct bxc_src_progress {
 	void *ud;
 } bxc_src_progress;
 
+/* What clients can be asked for; any thread. */
+typedef struct bxc_src_client {
+	/* Of the client of the task's build; *ret stays NULL when it has no such secret. */
+	int (*secret)(const char *id, bxc_secret **ret, void *ud, bxc_err **err);
+	/* The bytes of a file that a client has announced, or of a blob of its cache; verified by the caller. */
+	int (*layout)(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
+	int (*cache)(const char *session, uint64_t cache, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
+	int (*upload)(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
+	void *ud;
+	bxc_cancel *cancel;
+} bxc_src_client;
+
+/* How a task reaches what is outside of the cluster; any thread. */
+typedef struct bxc_src_reach {
+	bxc_reg *reg;
+	const bxc_src_client *client;
+} bxc_src_reach;
+
 /*
  * Makes every layer present, fetching what is missing side by side: from a peer or the registry,
  * verified against blob digest and diff id while it is unpacked. A layer that another task is
  * fetching is waited for. On failure `ret_lost` (strv, may grow) names layers that no source could
- * give although one promised to (peer gone, damaged): the result of somebody else is lost.
+ * give although one promised to (peer gone, cache gone, damaged): the result of somebody else is lost.
  */
-BXC_MUST_CHECK int bxc_src_ensure(bxc_src *s, const bxc_src_layers *layers, bxc_reg *reg, bxc_cancel *cancel,
+BXC_MUST_CHECK int bxc_src_ensure(bxc_src *s, const bxc_src_layers *layers, const bxc_src_reach *reach, bxc_cancel *cancel,
 	const bxc_src_progress *progress, char ***ret_lost, bxc_err **err);
 
 /* A located tree of the coordinator, with all its packs in the store. */
 BXC_MUST_CHECK int bxc_src_tree(bxc_src *s, const bxc_digest *d, bxc_cancel *cancel, bxc_tree **ret, bxc_err **err);
 
+/* ---- blobs ---- */
+
+typedef struct bxc_src_form {
+	bxc_compression compression;
+	int level;                   /* 0: the default */
+	bool force;                  /* layers of elsewhere too, when they are compressed in another way */
+	int64_t latest_s;            /* no file of a built layer is later; INT64_MAX: as they are */
+} bxc_src_form;
+/* "compression", "compression-level", "force-compression" of an output. */
+BXC_MUST_CHECK int bxc_src_form_parse(const bxc_json *attrs, bxc_src_form *ret, bxc_err **err);
+
 /*
- * The topmost of `layers[0..n)` (bottom first) as a blob: the difference to those below. Made once
- * for each compression and remembered (level 0, the default). latest_s: no file is later, INT64_MAX: as they are.
+ * The topmost of `ids[0..n)` (bottom first, present), a layer of ours, as a blob in the store: the
+ * difference to those below. Made once for each form, and remembered unless times are bounded.
  */
-BXC_MUST_CHECK int bxc_src_image_blob(bxc_src *s, char *const *layers, size_t n, bxc_compression c, int level, int64_t latest_s, bxc_cancel *cancel,
+BXC_MUST_CHECK int bxc_src_own_blob(bxc_src *s, const char *const *ids, size_t n, const bxc_src_form *f, bxc_cancel *cancel,
 	bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err);
-/* The own blob of an image layer, in the store. */
-BXC_MUST_CHECK int bxc_src_own_blob(bxc_src *s, const bxc_src_layer *l, bxc_reg *reg, bxc_cancel *cancel, bxc_err **err);
+/*
+ * The topmost layer of a chain as a blob. *ret_elsewhere: it is the one that a registry or client has,
+ * and may not be in the store; else it is there. Layers that are packed, and what they were made upon
+ * (n_below), are present.
+ */
+BXC_MUST_CHECK int bxc_src_blob(bxc_src *s, const bxc_src_layer *const *chain, size_t n, const bxc_src_form *f,
+	const bxc_src_reach *reach, bxc_cancel *cancel, bxc_descriptor *ret, bxc_digest *ret_diff_id, bool *ret_elsewhere,
+	bxc_err **err);
+/* The blob of a layer of elsewhere, in the store. When an imported one can't be had the error has the detail
+ * "lost_layer". */
+BXC_MUST_CHECK int bxc_src_elsewhere_blob(bxc_src *s, const bxc_src_layer *l, const bxc_src_reach *reach, bxc_cancel *cancel,
+	bxc_err **err);
 
 /* ---- sources that lie elsewhere: git repositories, files of web servers, files that a client sends ---- */
 
@@ -89,17 +131,6 @@ void bxc_src_pin_done(bxc_src_pin *p);
 /* A PIN of PROTOCOL.md; from_json takes NULL for one of which nothing is known. */
 bxc_json *bxc_src_pin_to_json(const bxc_src_pin *p);
 BXC_MUST_CHECK int bxc_src_pin_from_json(const bxc_json *j, bxc_src_pin *ret, bxc_err **err);
-
-/* What the client of a build can be asked for. */
-typedef struct bxc_src_client {
-	/* *ret stays NULL when it has no such secret. */
-	int (*secret)(const char *id, bxc_secret **ret, void *ud, bxc_err **err);
-	/* The bytes of a file that it has announced; verified by the caller. */
-	int (*layout)(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
-	int (*upload)(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
-	void *ud;
-	bxc_cancel *cancel;
-} bxc_src_client;
 
 /*
  * What the source stands for now; nothing is asked when its name tells. `known` (may be NULL) is what an earlier
