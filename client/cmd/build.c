@@ -155,10 +155,13 @@ static void on_tick(void *ud)
 
 static const char *response_of(const struct run *r, const char *key)
 {
-	BXC_JSON_FOREACH (e, bxc_json_get(r->result, "exports")) {
-		const char *v = bxc_json_get_str(bxc_json_get(e, "response"), key, NULL);
-		if (v)
-			return v;
+	static const char *const lists[] = {"exports", "caches"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(lists); i++) {
+		BXC_JSON_FOREACH (e, bxc_json_get(r->result, lists[i])) {
+			const char *v = bxc_json_get_str(bxc_json_get(e, "response"), key, NULL);
+			if (v)
+				return v;
+		}
 	}
 	return NULL;
 }
@@ -176,7 +179,7 @@ static int write_file(const char *path, const char *text, bxc_err **err)
 
 static int write_metadata(const struct run *r, bxc_err **err)
 {
-	static const char *const keys[] = {"containerimage.config.digest", "containerimage.digest", "image.name"};
+	static const char *const keys[] = {"cache.manifest", "containerimage.config.digest", "containerimage.digest", "image.name"};
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
 	BXC_AUTOFREE char *ref = bxc_str_fmt("%s/%s/%s", r->builder->name, r->builder->name, r->id);
 	bxc_json_set_str(j, "buildx.build.ref", ref);
@@ -266,6 +269,10 @@ static int start(struct run *r, const char *channel, bxc_tls_config *tls, bxc_er
 		.n_secrets = p->served_secrets.n,
 		.agents = p->served_agents.v,
 		.n_agents = p->served_agents.n,
+		.imports = p->imports.v,
+		.n_imports = p->imports.n,
+		.caches = p->caches.v,
+		.n_caches = p->caches.n,
 		.on_up = on_up,
 		.on_event = on_event,
 		.on_lost = on_lost,

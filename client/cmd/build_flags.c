@@ -19,6 +19,8 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"platform", 0, BXC_CLI_LIST, "OS/ARCH", "platforms to build for, separated by commas"},
 	{"no-cache", 0, BXC_CLI_FLAG, NULL, "do not use the cache"},
 	{"no-cache-filter", 0, BXC_CLI_LIST, "STAGE", "do not use the cache for these stages"},
+	{"cache-from", 0, BXC_CLI_LIST, "SPEC", "a cache to use: type=registry,ref=NAME, type=local,src=FOLDER, or a name"},
+	{"cache-to", 0, BXC_CLI_LIST, "SPEC", "where to put a cache: type=inline, type=registry,ref=NAME, type=local,dest=FOLDER"},
 	{"output", 'o', BXC_CLI_LIST, "SPEC", "where the result goes: type=TYPE,dest=PATH, a folder, or - for a tar on standard output"},
 	{"push", 0, BXC_CLI_FLAG, NULL, "push the image to its registry"},
 	{"load", 0, BXC_CLI_FLAG, NULL, "load the image into the Docker of this machine"},
@@ -44,8 +46,6 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"shm-size", 0, BXC_CLI_STRING, "BYTES", "size of /dev/shm for RUN (default: 64m)"},
 	{"ulimit", 0, BXC_CLI_LIST, "LIMIT", "a limit for RUN: NAME=SOFT[:HARD]"},
 	/* Known of buildx, hidden; refused by name, never ignored. */
-	{"cache-from", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
-	{"cache-to", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"policy", 0, BXC_CLI_LIST, "X", "", NULL, NULL, true},
 	{"memory", 'm', BXC_CLI_STRING, "X", "", NULL, NULL, true},
 	{"memory-swap", 0, BXC_CLI_STRING, "X", "", NULL, NULL, true},
@@ -83,6 +83,14 @@ void build_plan_done(build_plan *p)
 	bxc_arr_done(&p->agents);
 	bxc_arr_done(&p->served_secrets);
 	bxc_arr_done(&p->served_agents);
+	BXC_ARR_FOREACH (c, &p->cache_from)
+		cache_spec_done(c);
+	bxc_arr_done(&p->cache_from);
+	BXC_ARR_FOREACH (c, &p->cache_to)
+		cache_spec_done(c);
+	bxc_arr_done(&p->cache_to);
+	bxc_arr_done(&p->imports);
+	bxc_arr_done(&p->caches);
 }
 
 int cmd_usage_mark(bxc_err **err, int r)
@@ -188,19 +196,14 @@ static bxc_json *outputs_json(const build_plan *p)
 	BXC_ARR_FOREACH (o, &p->outputs) {
 		bxc_json *j = bxc_json_push_object(list);
 		bxc_json_set_str(j, "type", o->type);
-		bxc_json *attrs = bxc_json_add_object(j, "attrs");
-		for (char **a = o->attrs; a && *a; a++) {
-			const char *eq = strchr(*a, '=');
-			BXC_AUTOFREE char *key = bxc_strndup(*a, (size_t)(eq - *a));
-			bxc_json_set_str(attrs, key, eq + 1);
-		}
+		cmd_set_pairs(j, "attrs", o->attrs, false);
 	}
 	return list;
 }
 
 /* ---- the request ---- */
 
-static bxc_json *set_pairs(bxc_json *req, const char *key, char *const *list, bool from_env)
+bxc_json *cmd_set_pairs(bxc_json *req, const char *key, char *const *list, bool from_env)
 {
 	bxc_json *o = bxc_json_add_object(req, key);
 	for (; list && *list; list++) {
@@ -239,11 +242,11 @@ static void make_request(const bxc_cli *cli, build_plan *p)
 	bxc_json *req = p->request;
 	bxc_json_set_str(req, "call", p->call.name);
 	bxc_json_set_str(req, "target", bxc_cli_str(cli, "target"));
-	bxc_json *args = set_pairs(req, "build_args", bxc_cli_list(cli, "build-arg"), true);
+	bxc_json *args = cmd_set_pairs(req, "build_args", bxc_cli_list(cli, "build-arg"), true);
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 	if (!bxc_str_empty(epoch) && !bxc_json_get(args, "SOURCE_DATE_EPOCH"))
 		bxc_json_set_str(args, "SOURCE_DATE_EPOCH", epoch);
-	set_pairs(req, "labels", bxc_cli_list(cli, "label"), false);
+	cmd_set_pairs(req, "labels", bxc_cli_list(cli, "label"), false);
 	bxc_json_set_bool(req, "no_cache", bxc_cli_flag(cli, "no-cache"));
 	BXC_AUTOFREE char *filter = bxc_strv_join(bxc_cli_list(cli, "no-cache-filter"), ",");
 	BXC_AUTOSTRV char **stages = *filter ? bxc_strv_split(filter, ',') : NULL;
@@ -283,6 +286,8 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		r = plan_outputs(cli, p, err);
 	if (r >= 0)
 		r = annotations_plan(cli, p, err);
+	if (r >= 0 && !p->call.name)
+		r = plan_caches(cli, p, err);
 	if (r >= 0)
 		r = plan_context(cli, p, err);
 	if (r >= 0)

@@ -82,6 +82,11 @@ typedef struct build_agent {
 	bool raw;
 	bxc_csess_keyring *keyring;  /* NULL: somebody else's agent */
 } build_agent;
+typedef struct cache_spec {          /* one --cache-from or --cache-to */
+	char *type;
+	char **attrs;                /* strv "k=v", without type */
+} cache_spec;
+typedef BXC_ARR(cache_spec) cache_specs;
 
 typedef struct build_plan {
 	BXC_ARR(bxc_csess_dir) dirs;         /* all strings owned */
@@ -101,6 +106,8 @@ typedef struct build_plan {
 	BXC_ARR(build_agent) agents;
 	BXC_ARR(bxc_csess_secret) served_secrets;   /* parallel; strings borrowed */
 	BXC_ARR(bxc_csess_agent) served_agents;
+	cache_specs cache_from, cache_to;
+	BXC_ARR(bxc_csess_cache) imports, caches;   /* of the request; strings borrowed from the specs */
 	const char *progress;        /* auto, plain, tty, rawjson, quiet, none */
 	const char *iidfile, *metadata_file;
 	bool quiet, debug;
@@ -127,6 +134,12 @@ void agent_done(build_agent *a);
 /* "type=oci,dest=x,k=v", "path", "-" (output.c). */
 int output_parse(const char *spec, output *ret, bxc_err **err);
 void output_done(output *o);
+/* cache.c: "REF[,REF]" or "type=T,k=v"; `to`: --cache-to. */
+int cache_specs_parse(char *const *list, bool to, cache_specs *ret, bxc_err **err);
+void cache_spec_done(cache_spec *c);
+int plan_caches(const bxc_cli *cli, build_plan *p, bxc_err **err);
+/* A list "k=v" as the object `key` of `o`, returned; from_env: what has no value takes that of the environment. */
+bxc_json *cmd_set_pairs(bxc_json *o, const char *key, char *const *list, bool from_env);
 /* Fields of one CSV record: "a","b ""c""",d; an owned strv. */
 int csv_split(const char *s, char ***ret, bxc_err **err);
 /* Of a field "Key=value": cuts it to "key", and gives the value; NULL, and nothing is changed: it has none. */

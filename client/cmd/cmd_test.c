@@ -278,7 +278,6 @@ static void what_is_not_supported_is_refused_by_name(void **state)
 {
 	(void)state;
 	assert_refused("--policy x", "--policy is not supported by this version of bxc");
-	assert_refused("--cache-from r/x", "--cache-from is not supported by this version of bxc");
 	assert_refused("--cpu-shares 2", "--cpu-shares is not supported by this version of bxc");
 	assert_refused("--load --push -t x", "push and load may not be set together");
 }
@@ -434,6 +433,51 @@ static void tables_are_told_as_buildx_tells_them(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, make_context, remove_context)
 
+/* ---- caches ---- */
+
+static void a_name_is_a_cache_in_a_registry_and_several_may_stand_in_one_flag(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_plan("--cache-from a/b:c,r.example/d --cache-from type=registry,ref=e,Mode=max --cache-to r.example/f", &p);
+	assert_int_equal(p.cache_from.n, 3);
+	assert_string_equal(p.cache_from.v[0].type, "registry");
+	assert_string_equal(bxc_env_get(p.cache_from.v[0].attrs, "ref"), "a/b:c");
+	assert_string_equal(bxc_env_get(p.cache_from.v[1].attrs, "ref"), "r.example/d");
+	assert_string_equal(bxc_env_get(p.cache_from.v[2].attrs, "mode"), "max");
+	const bxc_json *to = bxc_json_first(bxc_json_get(p.request, "cache_to"));
+	assert_string_equal(bxc_json_get_str(to, "type", ""), "registry");
+	assert_string_equal(bxc_json_get_str(bxc_json_get(to, "attrs"), "ref", ""), "r.example/f");
+	build_plan_done(&p);
+}
+
+static void a_folder_without_a_cache_is_left_out(void **state)
+{
+	(void)state;
+	build_plan p = {0};
+	assert_plan("--cache-from type=local,src=/nonexistent --cache-from x --cache-to type=local,dest=/d,tag=t,reset=true", &p);
+	assert_int_equal(bxc_json_len(bxc_json_get(p.request, "cache_from")), 1);
+	assert_int_equal(p.imports.n, 1);
+	assert_null(p.imports.v[0].dir);
+	assert_string_equal(p.caches.v[0].dir, "/d");
+	assert_string_equal(p.caches.v[0].tag, "t");
+	assert_true(p.caches.v[0].reset);
+	build_plan_done(&p);
+}
+
+static void caches_that_can_not_be_are_refused_by_name(void **state)
+{
+	(void)state;
+	assert_refused("--cache-to type=gha", "cache type 'gha' is not supported");
+	assert_refused("--cache-from type=s3,bucket=b", "cache type 's3' is not supported");
+	assert_refused("--cache-to type=azblob", "cache type 'azblob' is not supported");
+	assert_refused("--cache-to type=local", "local cache exporter requires dest");
+	assert_refused("--cache-from type=local,dest=x", "local cache importer requires src");
+	assert_refused("--cache-from ref=x", "type required for \"ref=x\"");
+	assert_refused("--cache-from type=registry,x", "invalid value x");
+	assert_refused("--cache-to type=local,dest=d,reset=perhaps", "failed to parse reset");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -456,6 +500,9 @@ int main(void)
 		cmocka_unit_test(checks_are_told_as_buildx_tells_them),
 		cmocka_unit_test(json_answers_hold_the_file),
 		cmocka_unit_test(tables_are_told_as_buildx_tells_them),
+		T(a_name_is_a_cache_in_a_registry_and_several_may_stand_in_one_flag),
+		T(a_folder_without_a_cache_is_left_out),
+		T(caches_that_can_not_be_are_refused_by_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

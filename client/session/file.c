@@ -35,22 +35,15 @@ static int send_file(bxc_csess *s, bxc_chan_stream *st, int fd, uint64_t size, b
 }
 
 /* "sha256:<hex>" is the file blobs/sha256/<hex>: a digest that parsed names nothing else. */
-int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
+int send_layout_blob(
+	bxc_csess *s, bxc_chan_stream *st, const char *dir, const bxc_json *name, bxc_err **err)
 {
-	const char *store = bxc_json_get_str(name, "store", NULL);
-	const bxc_csess_layout *l = NULL;
 	BXC_AUTOCLOSE int dir_fd = -1, fd = -1;
 	bxc_digest d;
 	struct stat st_buf;
 	int r = digest_of(name, &d, err);
-	for (size_t i = 0; i < s->c.n_layouts; i++)
-		if (bxc_str_eq(s->c.layouts[i].name, store))
-			l = &s->c.layouts[i];
-	if (r >= 0 && !l)
-		r = bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to layout \"%.64s\"",
-			store ? store : "");
 	if (r >= 0)
-		r = bxc_fs_open_dir(AT_FDCWD, l->path, &dir_fd, err);
+		r = bxc_fs_open_dir(AT_FDCWD, dir, &dir_fd, err);
 	if (r < 0)
 		return r;
 	char digest[BXC_DIGEST_STR_MAX];
@@ -64,6 +57,16 @@ int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 		return bxc_err_set(
 			err, BXC_INVALID_ARGUMENT, "OCI layout: '%s' is no regular file", path);
 	return send_file(s, st, fd, (uint64_t)st_buf.st_size, err);
+}
+
+int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
+{
+	const char *store = bxc_json_get_str(name, "store", NULL);
+	for (size_t i = 0; i < s->c.n_layouts; i++)
+		if (bxc_str_eq(s->c.layouts[i].name, store))
+			return send_layout_blob(s, st, s->c.layouts[i].path, name, err);
+	return bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to layout \"%.64s\"",
+		store ? store : "");
 }
 
 int serve_upload(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)

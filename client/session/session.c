@@ -30,6 +30,9 @@ static const struct kind {
 	int (*serve)(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 	bool has_name, has_bytes;    /* what comes from the coordinator */
 } kinds[] = {
+	{"cache.blob", serve_cache_blob, true, false},
+	{"cache.lacks", serve_cache_lacks, true, true},
+	{"cache.put", serve_cache_put, true, true},
 	{"context.scan", serve_scan, false, true},
 	{"context.fetch", serve_fetch, true, true},
 	{"export", serve_export, true, true},

@@ -49,6 +49,11 @@ typedef struct bxc_csess_agent {
 	const char *socket;          /* path */
 	bool raw;                    /* any protocol; else that of SSH agents, and only what reads and signs */
 } bxc_csess_agent;
+typedef struct bxc_csess_cache {
+	const char *dir;             /* folder with an OCI layout; NULL: this cache is not the client's to give or take */
+	const char *tag;             /* that what is written gets */
+	bool reset;                  /* blobs that nothing in the folder needs go after writing */
+} bxc_csess_cache;
 
 typedef struct bxc_csess_config {
 	bxc_loop *loop;
@@ -66,6 +71,10 @@ typedef struct bxc_csess_config {
 	size_t n_secrets;
 	const bxc_csess_agent *agents;
 	size_t n_agents;
+	const bxc_csess_cache *imports;    /* by index of the request's cache_from */
+	size_t n_imports;
+	const bxc_csess_cache *caches;     /* by index of its cache_to */
+	size_t n_caches;
 	const char *docker_config;   /* path of config.json with credentials; NULL: $DOCKER_CONFIG or ~/.docker */
 	void (*on_up)(const char *session_id, void *ud);                   /* once */
 	void (*on_event)(const bxc_json *ev, void *ud);                    /* of the build that is followed */
@@ -90,3 +99,6 @@ const char *bxc_csess_keyring_socket(const bxc_csess_keyring *k);   /* borrowed 
 void bxc_csess_keyring_stop(bxc_csess_keyring *k);
 
 void bxc_csess_close(bxc_csess *s);   /* stops serving, waits for its threads, says goodbye, frees */
+
+/* The manifest of the cache in a folder that has this tag; NOT_FOUND. Any thread. */
+BXC_MUST_CHECK int bxc_csess_cache_find(const char *dir, const char *tag, bxc_digest *ret, bxc_err **err);

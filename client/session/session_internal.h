@@ -27,10 +27,13 @@ struct bxc_csess {
 /* Waits for the end of a question that is all in the name of its stream. Without it the answer may be over
  * before the question is, and would be taken back. */
 int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
-/* All run on a pool. The stream ends after them; of layout, secret, token and upload the question has ended before. */
+/* All run on a pool. The stream ends after them; of cache.blob, layout, secret, token and upload the question has ended before. */
 int serve_scan(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_cache_blob(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_cache_lacks(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
+int serve_cache_put(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_upload(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
@@ -41,6 +44,12 @@ int serve_agent(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 char *index_name(int root_fd, char *const *include);
 bxc_tree_index *index_load(const char *name);      /* NULL: none */
 void index_save(const char *name, const bxc_buf *index);
+
+/* The blob of the OCI layout in `dir` that the question names (file.c). */
+int send_layout_blob(bxc_csess *s, bxc_chan_stream *st, const char *dir, const bxc_json *name, bxc_err **err);
+
+/* A tar of blobs and their manifest into the folder of a cache. */
+int cache_dir_write(const bxc_csess_cache *c, bxc_tar_source_fn source, void *ud, bxc_err **err);
 
 /* Unpacks a tar that `source` yields beneath the folder `dest`. */
 int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **err);

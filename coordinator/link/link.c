@@ -196,19 +196,27 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	bxc_chan_stream *out = NULL;
 	const char *build;
 	int r = 0;
-	static const char *const kinds[] = {"token", "export", "secret", "ssh", "upload", "layout"};
-	bool bulk = bxc_str_eq(kind, "export") || bxc_str_eq(kind, "upload") || bxc_str_eq(kind, "layout");
-	bool is_known = false;
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(kinds); i++)
-		is_known = is_known || bxc_str_eq(kind, kinds[i]);
-	if (!is_known)
+	static const struct {
+		const char *kind;
+		bool bulk;
+	} kinds[] = {
+		{"cache.blob", true}, {"cache.lacks", true}, {"cache.put", true}, {"export", true}, {"layout", true},
+		{"secret", false}, {"ssh", false}, {"token", false}, {"upload", true},
+	};
+	size_t i = 0;
+	while (i < BXC_ARRAY_SIZE(kinds) && !bxc_str_eq(kind, kinds[i].kind))
+		i++;
+	if (i == BXC_ARRAY_SIZE(kinds))
 		r = bxc_err_set(&err, BXC_UNIMPLEMENTED, "unknown stream kind '%.64s'", kind);
 	if (r >= 0)
 		r = bxc_json_parse(bxc_slice_of(name, strlen(name)), &j, &err);
 	if (r >= 0)
 		r = bxc_json_need_str(j, "build", &build, &err);
 	if (r >= 0) {
-		session = bxc_build_session(p->link->c.build, build, bxc_json_get_str(j, "task", NULL));
+		/* A layer that a cache promised may be of the client of another build. */
+		const char *named = bxc_str_eq(kind, "cache.blob") ? bxc_json_get_str(j, "session", NULL) : NULL;
+		session = named ? bxc_sess_find(p->link->c.sessions, named)
+				: bxc_build_session(p->link->c.build, build, bxc_json_get_str(j, "task", NULL));
 		if (!session)
 			r = bxc_err_set(&err, BXC_NOT_FOUND, "the build has no client any more");
 	}
@@ -216,8 +224,9 @@ static void worker_stream(struct peer *p, bxc_chan_stream *s, const char *kind, 
 	if (r >= 0) {
 		bxc_json_del(j, "build");
 		bxc_json_del(j, "task");
+		bxc_json_del(j, "session");
 		BXC_AUTOFREE char *inner = bxc_json_print(j);
-		r = bxc_sess_open(session, kind, inner, bulk, &out, &err);
+		r = bxc_sess_open(session, kind, inner, kinds[i].bulk, &out, &err);
 	}
 	if (r >= 0 && bxc_str_eq(kind, "export"))
 		bxc_build_export_sent(p->link->c.build, build_id, bxc_json_get_u64(j, "index", 0));
