@@ -14,6 +14,7 @@
 
 #define QUESTION_MAX (16u << 20)
 #define DIGESTS_MAX  100000u
+#define PADDING_MAX  (64u << 10)     /* what follows the end of a tar */
 
 static int pick(const bxc_csess_cache *list, size_t n, const bxc_json *name, const bxc_csess_cache **ret, bxc_err **err)
 {
@@ -86,9 +87,12 @@ int serve_cache_put(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc
 {
 	const bxc_csess_cache *c = NULL;
 	struct in i = {s, st};
+	BXC_AUTOBUF bxc_buf padding = BXC_BUF_INIT(PADDING_MAX);
 	int r = pick(s->c.caches, s->c.n_caches, name, &c, err);
 	if (r >= 0)
 		r = cache_dir_write(c, from_stream, &i, err);
+	if (r >= 0)
+		r = bxc_chan_stream_read_all(st, &padding, s->cancel, err);
 	if (r >= 0)
 		r = bxc_chan_stream_write(st, "{}", 2, s->cancel, err);
 	return r;
