@@ -37,7 +37,8 @@ static int fill(const char *spec, cache_spec *c, bxc_err **err)
 			bxc_env_set(&c->attrs, *f, value);
 		}
 	}
-	return c->type ? 0 : bxc_err_set(err, BXC_INVALID_ARGUMENT, "type required for \"%s\"", spec);
+	return c->type ? 0
+		       : bxc_err_set(err, BXC_INVALID_ARGUMENT, "type required for \"%s\"", spec);
 }
 
 static int check(const cache_spec *c, bool to, bxc_err **err)
@@ -46,9 +47,13 @@ static int check(const cache_spec *c, bool to, bxc_err **err)
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(foreign); i++)
 		if (bxc_str_eq(c->type, foreign[i]))
 			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"cache type '%s' is not supported by this version of bxc (registry, local%s)", c->type, to ? ", inline" : "");
-	if (bxc_str_eq(c->type, "local") && bxc_str_empty(bxc_env_get(c->attrs, to ? "dest" : "src")))
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "local cache %s", to ? "exporter requires dest" : "importer requires src");
+				"cache type '%s' is not supported by this version of bxc "
+				"(registry, local%s)",
+				c->type, to ? ", inline" : "");
+	if (bxc_str_eq(c->type, "local") &&
+		bxc_str_empty(bxc_env_get(c->attrs, to ? "dest" : "src")))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "local cache %s",
+			to ? "exporter requires dest" : "importer requires src");
 	return 0;
 }
 
@@ -96,7 +101,8 @@ static bool find_local(cache_spec *c)
 	if (bxc_env_get(c->attrs, "digest"))
 		return true;
 	if (bxc_csess_cache_find(dir, tag ? tag : "latest", &d, &err) < 0) {
-		fprintf(stderr, "WARNING: local cache import at %s not found due to err: %s\n", dir, bxc_err_text(err));
+		fprintf(stderr, "WARNING: local cache import at %s not found due to err: %s\n", dir,
+			bxc_err_text(err));
 		return false;
 	}
 	bxc_env_set(&c->attrs, "digest", bxc_digest_str(&d, text));
@@ -117,19 +123,24 @@ int plan_caches(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		r = cache_specs_parse(bxc_cli_list(cli, "cache-to"), true, &p->cache_to, err);
 	if (r < 0)
 		return cmd_usage_mark(err, r);
-	bxc_json *from = bxc_json_add_array(p->request, "cache_from"), *to = bxc_json_add_array(p->request, "cache_to");
+	bxc_json *from = bxc_json_add_array(p->request, "cache_from"),
+		 *to = bxc_json_add_array(p->request, "cache_to");
 	BXC_ARR_FOREACH (c, &p->cache_from) {
 		bool local = bxc_str_eq(c->type, "local");
 		if (local && !find_local(c))
 			continue;
 		push_spec(from, c);
-		*bxc_arr_push(&p->imports) = (bxc_csess_cache){.dir = local ? bxc_env_get(c->attrs, "src") : NULL};
+		*bxc_arr_push(&p->imports) =
+			(bxc_csess_cache){.dir = local ? bxc_env_get(c->attrs, "src") : NULL};
 	}
 	BXC_ARR_FOREACH (c, &p->cache_to) {
 		bool reset = false;
-		const char *tag = bxc_env_get(c->attrs, "tag"), *flag = bxc_env_get(c->attrs, "reset");
+		const char *tag = bxc_env_get(c->attrs, "tag"),
+			   *flag = bxc_env_get(c->attrs, "reset");
 		if (flag && bxc_str_to_bool(flag, &reset, NULL) < 0)
-			return cmd_usage(err, "--cache-to: failed to parse reset: '%s' is neither true nor false", flag);
+			return cmd_usage(err,
+				"--cache-to: failed to parse reset: '%s' is neither true nor false",
+				flag);
 		push_spec(to, c);
 		*bxc_arr_push(&p->caches) = (bxc_csess_cache){
 			.dir = bxc_str_eq(c->type, "local") ? bxc_env_get(c->attrs, "dest") : NULL,

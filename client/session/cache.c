@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Folders with build caches, as the cluster reads and writes them. Only those that the build named. */
+/* Folders with build caches, as the cluster reads and writes them. Only those that the build named.
+ */
 #include "client/session/session_internal.h"
 
 #include <errno.h>
@@ -14,9 +15,10 @@
 
 #define QUESTION_MAX (16u << 20)
 #define DIGESTS_MAX  100000u
-#define PADDING_MAX  (64u << 10)     /* what follows the end of a tar */
+#define PADDING_MAX  (64u << 10) /* what follows the end of a tar */
 
-static int pick(const bxc_csess_cache *list, size_t n, const bxc_json *name, const bxc_csess_cache **ret, bxc_err **err)
+static int pick(const bxc_csess_cache *list, size_t n, const bxc_json *name,
+	const bxc_csess_cache **ret, bxc_err **err)
 {
 	uint64_t i = bxc_json_get_u64(name, "cache", UINT64_MAX);
 	if (i >= n || !list[i].dir)
@@ -51,7 +53,8 @@ int serve_cache_lacks(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, b
 	if (r >= 0)
 		r = bxc_json_parse(bxc_buf_slice(&text), &q, err);
 	if (r >= 0 && bxc_json_len(bxc_json_get(q, "digests")) > DIGESTS_MAX)
-		r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "a cache of more than %u blobs", DIGESTS_MAX);
+		r = bxc_err_set(
+			err, BXC_RESOURCE_EXHAUSTED, "a cache of more than %u blobs", DIGESTS_MAX);
 	if (r < 0)
 		return r;
 	/* A folder that is not there yet lacks all. */
@@ -63,7 +66,8 @@ int serve_cache_lacks(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, b
 		r = bxc_digest_parse(bxc_json_string(it) ? bxc_json_string(it) : "", &d, err);
 		if (r < 0)
 			return r;
-		if (dir_fd < 0 || bxc_fs_lstat_opt(dir_fd, bxc_json_string(it) + strlen("sha256:"), &sb, NULL) <= 0)
+		if (dir_fd < 0 || bxc_fs_lstat_opt(dir_fd, bxc_json_string(it) + strlen("sha256:"),
+					  &sb, NULL) <= 0)
 			bxc_json_push_str(list, bxc_json_string(it));
 	}
 	BXC_AUTOFREE char *answer = bxc_json_print(reply);

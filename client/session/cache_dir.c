@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A build cache in a folder: an OCI layout whose index.json names manifests by a tag. Blobs come first,
- * each under its digest and whole; the index is replaced last, so that a reader never sees a cache that
- * is not there in full.
+ * A build cache in a folder: an OCI layout whose index.json names manifests by a tag. Blobs come
+ * first, each under its digest and whole; the index is replaced last, so that a reader never sees a
+ * cache that is not there in full.
  */
 #include "client/session/session_internal.h"
 
@@ -19,10 +19,10 @@
 #include "common/os/fd.h"
 #include "common/os/fs.h"
 
-#define CHUNK     (256u << 10)
+#define CHUNK	  (256u << 10)
 #define INDEX_MAX (4u << 20)
 #define BLOBS_MAX 1000000u
-#define DEPTH_MAX 4                  /* index of indexes: a cache has two levels */
+#define DEPTH_MAX 4 /* index of indexes: a cache has two levels */
 #define REF_NAME  "org.opencontainers.image.ref.name"
 
 static int read_index(int dir_fd, bxc_oci_index *ret, bxc_err **err)
@@ -51,7 +51,9 @@ int bxc_csess_cache_find(const char *dir, const char *tag, bxc_digest *ret, bxc_
 		found = true;
 	}
 	bxc_oci_index_done(&index);
-	return found ? 0 : bxc_err_set(err, BXC_NOT_FOUND, "index.json has no manifest with the tag '%s'", tag);
+	return found ? 0
+		     : bxc_err_set(err, BXC_NOT_FOUND,
+			       "index.json has no manifest with the tag '%s'", tag);
 }
 
 /* ---- writing ---- */
@@ -90,7 +92,8 @@ static int take_blob(struct folder *f, const char *hex, bxc_err **err)
 	int r = bxc_digest_parse(digest, &want, err);
 	if (r < 0)
 		return r;
-	BXC_AUTOCLOSE int fd = openat(f->blobs_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	BXC_AUTOCLOSE int fd =
+		openat(f->blobs_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return bxc_err_errno(err, errno, "create a blob");
 	r = copy_blob(f, fd, &got, err);
@@ -125,13 +128,15 @@ static int take_all(struct folder *f, bxc_descriptor *ret, bxc_err **err)
 	int r;
 	while ((r = bxc_tar_reader_next(f->reader, &e, err)) > 0) {
 		if (e->kind != BXC_TAR_FILE || n++ > BLOBS_MAX || ret->media_type)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "entry '%.128s' of the cache is not expected", e->path);
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"entry '%.128s' of the cache is not expected", e->path);
 		if (bxc_str_has_prefix(e->path, blobs))
 			r = take_blob(f, e->path + strlen(blobs), err);
 		else if (bxc_str_eq(e->path, "manifest"))
 			r = take_manifest(f, ret, err);
 		else
-			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "entry '%.128s' of the cache is not expected", e->path);
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"entry '%.128s' of the cache is not expected", e->path);
 		if (r < 0)
 			return r;
 	}
@@ -159,7 +164,8 @@ static int point(int dir_fd, const char *tag, bxc_descriptor *d, bxc_err **err)
 		BXC_AUTOFREE char *text = bxc_oci_index_print(&index);
 		r = bxc_fs_write_atomic(dir_fd, "oci-layout", layout, strlen(layout), 0644, err);
 		if (r >= 0)
-			r = bxc_fs_write_atomic(dir_fd, "index.json", text, strlen(text), 0644, err);
+			r = bxc_fs_write_atomic(
+				dir_fd, "index.json", text, strlen(text), 0644, err);
 	}
 	bxc_oci_index_done(&old);
 	bxc_oci_index_done(&index);
@@ -178,8 +184,10 @@ static void keep(struct folder *f, bxc_map *kept, const bxc_descriptor *d, int d
 	if (bxc_map_has(kept, hex))
 		return;
 	bxc_map_set(kept, hex, NULL);
-	bool is_index = bxc_oci_is_index(d->media_type), is_manifest = bxc_oci_is_manifest(d->media_type);
-	if (depth == DEPTH_MAX || (!is_index && !is_manifest) || bxc_fs_read_file(f->blobs_fd, hex, INDEX_MAX, &text, NULL) < 0)
+	bool is_index = bxc_oci_is_index(d->media_type),
+	     is_manifest = bxc_oci_is_manifest(d->media_type);
+	if (depth == DEPTH_MAX || (!is_index && !is_manifest) ||
+		bxc_fs_read_file(f->blobs_fd, hex, INDEX_MAX, &text, NULL) < 0)
 		return;
 	if (is_index && bxc_oci_index_parse(bxc_buf_slice(&text), &index, NULL) >= 0)
 		BXC_ARR_FOREACH (m, &index.manifests)

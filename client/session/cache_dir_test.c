@@ -23,7 +23,8 @@ static void archive_new(struct archive *a)
 
 static void archive_add(struct archive *a, const char *path, const char *text)
 {
-	const bxc_tar_entry e = {.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = strlen(text)};
+	const bxc_tar_entry e = {
+		.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = strlen(text)};
 	assert_int_equal(bxc_tar_writer_entry(a->w, &e, NULL), 0);
 	assert_int_equal(bxc_tar_writer_data(a->w, text, strlen(text), NULL), 0);
 }
@@ -32,13 +33,16 @@ static void add_blob(struct archive *a, const char *text)
 {
 	char s[BXC_DIGEST_STR_MAX];
 	bxc_digest d = bxc_digest_of_str(text);
-	BXC_AUTOFREE char *path = bxc_str_fmt("blobs/sha256/%s", bxc_digest_str(&d, s) + strlen("sha256:"));
+	BXC_AUTOFREE char *path =
+		bxc_str_fmt("blobs/sha256/%s", bxc_digest_str(&d, s) + strlen("sha256:"));
 	archive_add(a, path, text);
 }
 
 static void set(bxc_descriptor *d, const char *type, const char *text)
 {
-	*d = (bxc_descriptor){.media_type = bxc_strdup(type), .digest = bxc_digest_of_str(text), .size = strlen(text)};
+	*d = (bxc_descriptor){.media_type = bxc_strdup(type),
+		.digest = bxc_digest_of_str(text),
+		.size = strlen(text)};
 }
 
 /* A cache of one layer. */
@@ -76,7 +80,8 @@ static bool has(const char *dir, const char *text)
 	char s[BXC_DIGEST_STR_MAX];
 	struct stat st;
 	bxc_digest d = bxc_digest_of_str(text);
-	BXC_AUTOFREE char *path = bxc_str_fmt("%s/blobs/sha256/%s", dir, bxc_digest_str(&d, s) + strlen("sha256:"));
+	BXC_AUTOFREE char *path =
+		bxc_str_fmt("%s/blobs/sha256/%s", dir, bxc_digest_str(&d, s) + strlen("sha256:"));
 	return stat(path, &st) == 0;
 }
 
@@ -94,7 +99,8 @@ static void tags_share_a_folder_and_reset_drops_what_none_needs(void **state)
 	BXC_AUTOTMPDIR char *tmp = bxc_test_tmpdir();
 	BXC_AUTOFREE char *dir = bxc_str_fmt("%s/deep/cache", tmp);
 	BXC_AUTOERR bxc_err *err = NULL;
-	const bxc_csess_cache latest = {.dir = dir, .tag = "latest"}, other = {.dir = dir, .tag = "other"};
+	const bxc_csess_cache latest = {.dir = dir, .tag = "latest"},
+			      other = {.dir = dir, .tag = "other"};
 	const bxc_csess_cache reset = {.dir = dir, .tag = "latest", .reset = true};
 	bxc_digest one, two, three, none;
 	struct archive a;
@@ -133,10 +139,13 @@ static void what_is_no_cache_leaves_the_folder_as_it_was(void **state)
 	bxc_digest d, none;
 	struct archive a;
 	archive_new(&a);
-	archive_add(&a, "blobs/sha256/1111111111111111111111111111111111111111111111111111111111111111", "other bytes");
+	archive_add(&a,
+		"blobs/sha256/1111111111111111111111111111111111111111111111111111111111111111",
+		"other bytes");
 	add_cache(&a, "layer", &d);
 	assert_err(write_to(&a, &c, &err), BXC_DATA_LOSS, err);
-	static const char *const paths[] = {"x", "index.json", "blobs/sha256/index.json", "blobs/sha256/11"};
+	static const char *const paths[] = {
+		"x", "index.json", "blobs/sha256/index.json", "blobs/sha256/11"};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(paths); i++) {
 		archive_new(&a);
 		archive_add(&a, paths[i], "x");

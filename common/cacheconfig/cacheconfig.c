@@ -9,10 +9,11 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-/* Marks the link from a key to the canonical key it stands for: no selector of BuildKit's is so called. */
+/* Marks the link from a key to the canonical key it stands for: no selector of BuildKit's is so
+ * called. */
 #define CANONICAL "bxc.canonical.v1"
 /* Go's time.Time without a value. */
-#define NO_TIME   "0001-01-01T00:00:00Z"
+#define NO_TIME "0001-01-01T00:00:00Z"
 
 void bxc_cc_done(bxc_cc *c)
 {
@@ -25,14 +26,16 @@ void bxc_cc_done(bxc_cc *c)
 /* ---- reading ---- */
 
 /* A number of a list: absent is 0, as Go omits it. */
-static int index_of(const bxc_json *obj, const char *key, int64_t min, size_t n, int32_t *ret, bxc_err **err)
+static int index_of(
+	const bxc_json *obj, const char *key, int64_t min, size_t n, int32_t *ret, bxc_err **err)
 {
 	const bxc_json *j = bxc_json_get(obj, key);
 	int64_t v = 0;
 	if (j && !bxc_json_as_i64(j, &v))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: expected a number", key);
 	if (v < min || v >= (int64_t)n)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "%s: %lld of %zu", key, (long long)v, n);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "%s: %lld of %zu", key, (long long)v, n);
 	*ret = (int32_t)v;
 	return 0;
 }
@@ -48,7 +51,8 @@ static int64_t time_of(const bxc_json *obj, const char *key)
 static int parse_layer(const bxc_json *j, size_t n, bxc_cc_layer *l, bxc_err **err)
 {
 	const bxc_json *a = bxc_json_get(j, "annotations");
-	const char *blob, *type = bxc_json_get_str(a, "mediaType", NULL), *diff_id = bxc_json_get_str(a, "diffID", NULL);
+	const char *blob, *type = bxc_json_get_str(a, "mediaType", NULL),
+			  *diff_id = bxc_json_get_str(a, "diffID", NULL);
 	int r = bxc_json_need_str(j, "blob", &blob, err);
 	if (r >= 0)
 		r = bxc_digest_parse(blob, &l->blob.digest, err);
@@ -71,11 +75,13 @@ static int check_chains(const bxc_cc *c, bxc_err **err)
 	for (size_t i = 0; i < c->layers.n; i++) {
 		uint32_t steps = 0;
 		int32_t at = (int32_t)i;
-		for (; at >= 0 && !depth[at] && steps <= BXC_LIMIT_IMAGE_LAYERS; at = c->layers.v[at].parent)
+		for (; at >= 0 && !depth[at] && steps <= BXC_LIMIT_IMAGE_LAYERS;
+			at = c->layers.v[at].parent)
 			steps++;
 		uint32_t d = steps + (at >= 0 ? depth[at] : 0);
 		if (d > BXC_LIMIT_IMAGE_LAYERS)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "layers[%zu]: a circle, or more than %u layers on each other", i,
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"layers[%zu]: a circle, or more than %u layers on each other", i,
 				BXC_LIMIT_IMAGE_LAYERS);
 		for (at = (int32_t)i; at >= 0 && !depth[at]; at = c->layers.v[at].parent)
 			depth[at] = d--;
@@ -90,7 +96,8 @@ static int parse_layers(const bxc_json *doc, bxc_cc *c, bxc_err **err)
 	if (list && !bxc_json_is_array(list))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "layers: expected an array");
 	if (n > BXC_CC_LIMIT_LAYERS)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "layers: more than %u", BXC_CC_LIMIT_LAYERS);
+		return bxc_err_set(
+			err, BXC_RESOURCE_EXHAUSTED, "layers: more than %u", BXC_CC_LIMIT_LAYERS);
 	BXC_JSON_FOREACH (j, list) {
 		int r = parse_layer(j, n, bxc_arr_push(&c->layers), err);
 		if (r < 0)
@@ -102,10 +109,11 @@ static int parse_layers(const bxc_json *doc, bxc_cc *c, bxc_err **err)
 struct raw {
 	bxc_digest key;
 	int32_t layer;
-	int32_t link;                /* the canonical record; -1: it has no inputs; -2: not ours */
+	int32_t link; /* the canonical record; -1: it has no inputs; -2: not ours */
 };
 
-static int parse_record(const bxc_json *j, size_t n_records, size_t n_layers, struct raw *ret, bxc_err **err)
+static int parse_record(
+	const bxc_json *j, size_t n_records, size_t n_layers, struct raw *ret, bxc_err **err)
 {
 	const char *digest;
 	const bxc_json *inputs = bxc_json_get(j, "inputs"), *results = bxc_json_get(j, "layers");
@@ -144,7 +152,8 @@ static int parse_records(const bxc_json *list, size_t n_layers, bxc_cc *c, bxc_e
 	if (list && !bxc_json_is_array(list))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "records: expected an array");
 	if (n > BXC_CC_LIMIT_RECORDS)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "records: more than %u", BXC_CC_LIMIT_RECORDS);
+		return bxc_err_set(
+			err, BXC_RESOURCE_EXHAUSTED, "records: more than %u", BXC_CC_LIMIT_RECORDS);
 	BXC_AUTOFREE struct raw *raws = bxc_calloc(n, sizeof(*raws));
 	BXC_JSON_FOREACH (j, list) {
 		int r = parse_record(j, n, n_layers, &raws[i], err);
@@ -154,10 +163,15 @@ static int parse_records(const bxc_json *list, size_t n_layers, bxc_cc *c, bxc_e
 	}
 	for (i = 0; i < n; i++) {
 		const struct raw *w = &raws[i];
-		const struct raw *canonical = w->link == -1 ? w : w->link >= 0 && raws[w->link].link == -1 ? &raws[w->link] : NULL;
-		/* One without inputs and result tells nothing by itself: it is there to be linked to. */
+		const struct raw *canonical = w->link == -1 ? w
+					      : w->link >= 0 && raws[w->link].link == -1
+						      ? &raws[w->link]
+						      : NULL;
+		/* One without inputs and result tells nothing by itself: it is there to be linked
+		 * to. */
 		if (canonical && (canonical != w || w->layer >= 0))
-			*bxc_arr_push(&c->records) = (bxc_cc_record){w->key, canonical->key, w->layer};
+			*bxc_arr_push(&c->records) =
+				(bxc_cc_record){w->key, canonical->key, w->layer};
 	}
 	return 0;
 }
@@ -165,7 +179,8 @@ static int parse_records(const bxc_json *list, size_t n_layers, bxc_cc *c, bxc_e
 static int parse_text(bxc_slice text, bxc_json **ret, bxc_err **err)
 {
 	if (text.n > BXC_CC_LIMIT_BYTES)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "more than %u bytes", BXC_CC_LIMIT_BYTES);
+		return bxc_err_set(
+			err, BXC_RESOURCE_EXHAUSTED, "more than %u bytes", BXC_CC_LIMIT_BYTES);
 	return bxc_json_parse(text, ret, err);
 }
 
@@ -215,7 +230,8 @@ static void set_digest(bxc_json *o, const char *key, const bxc_digest *d)
 	bxc_json_set_str(o, key, bxc_digest_str(d, s));
 }
 
-static void push_record(const bxc_cc *c, bxc_json *list, const bxc_digest *key, int32_t layer, int64_t link)
+static void push_record(
+	const bxc_cc *c, bxc_json *list, const bxc_digest *key, int32_t layer, int64_t link)
 {
 	bxc_json *o = bxc_json_push_object(list);
 	if (layer >= 0) {
@@ -243,7 +259,8 @@ static bxc_json *records_to_json(const bxc_cc *c)
 	char s[BXC_DIGEST_STR_MAX];
 	for (size_t i = 0; i < c->records.n; i++) {
 		const bxc_cc_record *r = &c->records.v[i];
-		if (r->layer >= 0 && bxc_digest_eq(&r->key, &r->canonical) && !bxc_map_has(results, bxc_digest_str(&r->key, s)))
+		if (r->layer >= 0 && bxc_digest_eq(&r->key, &r->canonical) &&
+			!bxc_map_has(results, bxc_digest_str(&r->key, s)))
 			bxc_map_set(results, s, (void *)(uintptr_t)r);
 	}
 	for (size_t i = 0; i < c->records.n; i++) {
@@ -325,7 +342,8 @@ static int attr_bool(const bxc_json *attrs, const char *key, bool *ret, bxc_err 
 {
 	const char *v = bxc_json_get_str(attrs, key, NULL);
 	if (v && bxc_str_to_bool(v, ret, NULL) < 0)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "failed to parse %s: '%.64s' is neither true nor false", key, v);
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"failed to parse %s: '%.64s' is neither true nor false", key, v);
 	return 0;
 }
 
@@ -337,12 +355,13 @@ int bxc_cc_form_parse(const bxc_json *attrs, bxc_cc_form *ret, bxc_err **err)
 	if (r >= 0)
 		r = attr_bool(attrs, "image-manifest", &ret->image_manifest, err);
 	if (r >= 0 && ret->image_manifest && !ret->oci)
-		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "invalid configuration: image-manifest=true needs oci-mediatypes=true");
+		r = bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"invalid configuration: image-manifest=true needs oci-mediatypes=true");
 	return r;
 }
 
-char *bxc_cc_print_manifest(const bxc_cc_form *f, const bxc_descriptor *config, const bxc_descriptor *layers, size_t n,
-	const char **ret_type)
+char *bxc_cc_print_manifest(const bxc_cc_form *f, const bxc_descriptor *config,
+	const bxc_descriptor *layers, size_t n, const char **ret_type)
 {
 	char *text;
 	if (f->image_manifest) {

@@ -18,7 +18,8 @@ static bxc_digest dig(const char *s)
 	return bxc_digest_of_str(s);
 }
 
-/* A base layer, one of a build upon it, three keys: the third leads to a canonical key without result. */
+/* A base layer, one of a build upon it, three keys: the third leads to a canonical key without
+ * result. */
 static void fill(bxc_cc *c)
 {
 	*bxc_arr_push(&c->layers) = (bxc_cc_layer){
@@ -90,9 +91,11 @@ static void the_document_has_the_fields_of_buildkit(void **state)
 	fill(&c);
 	BXC_AUTOFREE char *text = bxc_cc_print(&c);
 	assert_int_equal(bxc_json_parse(bxc_slice_of(text, strlen(text)), &j, NULL), 0);
-	const bxc_json *base = bxc_json_at(bxc_json_get(j, "layers"), 0), *own = bxc_json_at(bxc_json_get(j, "layers"), 1);
+	const bxc_json *base = bxc_json_at(bxc_json_get(j, "layers"), 0),
+		       *own = bxc_json_at(bxc_json_get(j, "layers"), 1);
 	assert_int_equal(bxc_json_get_i64(base, "parent", 7), -1);
-	assert_string_equal(bxc_json_get_str(bxc_json_get(base, "annotations"), "createdAt", ""), "0001-01-01T00:00:00Z");
+	assert_string_equal(bxc_json_get_str(bxc_json_get(base, "annotations"), "createdAt", ""),
+		"0001-01-01T00:00:00Z");
 	/* A parent of 0 is left out, as Go leaves it out. */
 	assert_null(bxc_json_get(own, "parent"));
 	const bxc_json *records = bxc_json_get(j, "records");
@@ -100,7 +103,8 @@ static void the_document_has_the_fields_of_buildkit(void **state)
 	BXC_JSON_FOREACH (r, records)
 		assert_non_null(bxc_json_get_str(r, "digest", NULL));
 	assert_null(bxc_json_get(bxc_json_at(records, 0), "inputs"));
-	const bxc_json *in = bxc_json_first(bxc_json_first(bxc_json_get(bxc_json_at(records, 2), "inputs")));
+	const bxc_json *in =
+		bxc_json_first(bxc_json_first(bxc_json_get(bxc_json_at(records, 2), "inputs")));
 	assert_int_equal(bxc_json_get_i64(in, "link", -1), 0);
 }
 
@@ -112,7 +116,8 @@ static void inline_records_count_the_layers_of_the_image(void **state)
 	BXC_AUTOFREE char *text = bxc_cc_print_inline(&c);
 	assert_int_equal(bxc_cc_parse_inline(bxc_slice_of(text, strlen(text)), 2, &d, NULL), 0);
 	assert_record(&d, "first", "canonical", 1);
-	assert_int_equal(bxc_cc_parse_inline(bxc_slice_of(text, strlen(text)), 1, &e, NULL), -BXC_INVALID_ARGUMENT);
+	assert_int_equal(bxc_cc_parse_inline(bxc_slice_of(text, strlen(text)), 1, &e, NULL),
+		-BXC_INVALID_ARGUMENT);
 }
 
 static void records_of_buildkit_are_passed_over(void **state)
@@ -120,10 +125,16 @@ static void records_of_buildkit_are_passed_over(void **state)
 	(void)state;
 	BXC_AUTOCC bxc_cc c = {0};
 	static const char text[] =
-		"{\"layers\":[{\"blob\":\"sha256:1111111111111111111111111111111111111111111111111111111111111111\",\"parent\":-1}],"
-		"\"records\":[{\"digest\":\"sha256:2222222222222222222222222222222222222222222222222222222222222222\"},"
-		"{\"digest\":\"sha256:3333333333333333333333333333333333333333333333333333333333333333\","
-		"\"inputs\":[[{\"selector\":\"/x\",\"link\":0}]],\"layers\":[{\"layer\":0,\"createdAt\":\"2021-01-01T00:00:00Z\"}]}]}";
+		"{\"layers\":[{\"blob\":\"sha256:"
+		"1111111111111111111111111111111111111111111111111111111111111111\",\"parent\":-1}]"
+		","
+		"\"records\":[{\"digest\":\"sha256:"
+		"2222222222222222222222222222222222222222222222222222222222222222\"},"
+		"{\"digest\":\"sha256:"
+		"3333333333333333333333333333333333333333333333333333333333333333\","
+		"\"inputs\":[[{\"selector\":\"/"
+		"x\",\"link\":0}]],\"layers\":[{\"layer\":0,\"createdAt\":\"2021-01-01T00:00:00Z\"}"
+		"]}]}";
 	assert_int_equal(parse(text, &c, NULL), 0);
 	assert_int_equal(c.layers.n, 1);
 	assert_int_equal(c.records.n, 0);
@@ -136,8 +147,9 @@ static void hostile_documents_are_refused(void **state)
 	static const char *const bad[] = {
 		"[]",
 		"{\"layers\":{}}",
-		"{\"layers\":[{\"blob\":" D "}]}",                                    /* its own parent */
-		"{\"layers\":[{\"blob\":" D ",\"parent\":1},{\"blob\":" D "}]}",      /* a circle of two */
+		"{\"layers\":[{\"blob\":" D "}]}", /* its own parent */
+		"{\"layers\":[{\"blob\":" D ",\"parent\":1},{\"blob\":" D
+		"}]}", /* a circle of two */
 		"{\"layers\":[{\"blob\":" D ",\"parent\":1}]}",
 		"{\"layers\":[{\"blob\":" D ",\"parent\":-2}]}",
 		"{\"layers\":[{\"blob\":\"md5:1\",\"parent\":-1}]}",
@@ -161,31 +173,42 @@ static void a_chain_longer_than_an_image_is_refused(void **state)
 	for (uint32_t n = BXC_LIMIT_IMAGE_LAYERS; n <= BXC_LIMIT_IMAGE_LAYERS + 1; n++) {
 		BXC_AUTOCC bxc_cc c = {0}, d = {0};
 		for (uint32_t i = 0; i < n; i++)
-			*bxc_arr_push(&c.layers) = (bxc_cc_layer){.blob = {.digest = dig("b")}, .parent = (int32_t)i - 1};
+			*bxc_arr_push(&c.layers) = (bxc_cc_layer){
+				.blob = {.digest = dig("b")}, .parent = (int32_t)i - 1};
 		BXC_AUTOFREE char *text = bxc_cc_print(&c);
-		assert_int_equal(parse(text, &d, NULL), n > BXC_LIMIT_IMAGE_LAYERS ? -BXC_INVALID_ARGUMENT : 0);
+		assert_int_equal(parse(text, &d, NULL),
+			n > BXC_LIMIT_IMAGE_LAYERS ? -BXC_INVALID_ARGUMENT : 0);
 	}
 }
 
 static void both_manifests_lead_to_the_configuration(void **state)
 {
 	(void)state;
-	static const char *const types[] = {BXC_MT_OCI_MANIFEST, BXC_MT_OCI_INDEX, BXC_MT_DOCKER_LIST};
+	static const char *const types[] = {
+		BXC_MT_OCI_MANIFEST, BXC_MT_OCI_INDEX, BXC_MT_DOCKER_LIST};
 	static const bxc_cc_form forms[] = {{true, true}, {true, false}, {false, false}};
-	bxc_descriptor config = {.media_type = (char *)(uintptr_t)BXC_MT_CACHE_CONFIG, .digest = dig("config"), .size = 7};
-	bxc_descriptor layer = {.media_type = (char *)(uintptr_t)GZIP, .digest = dig("layer"), .size = 8};
+	bxc_descriptor config = {.media_type = (char *)(uintptr_t)BXC_MT_CACHE_CONFIG,
+		.digest = dig("config"),
+		.size = 7};
+	bxc_descriptor layer = {
+		.media_type = (char *)(uintptr_t)GZIP, .digest = dig("layer"), .size = 8};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(forms); i++) {
 		const char *type;
 		bxc_descriptor found = {0};
-		BXC_AUTOFREE char *text = bxc_cc_print_manifest(&forms[i], &config, &layer, 1, &type);
+		BXC_AUTOFREE char *text =
+			bxc_cc_print_manifest(&forms[i], &config, &layer, 1, &type);
 		assert_string_equal(type, types[i]);
-		assert_int_equal(bxc_cc_of_manifest(bxc_slice_of(text, strlen(text)), &found, NULL), 1);
+		assert_int_equal(
+			bxc_cc_of_manifest(bxc_slice_of(text, strlen(text)), &found, NULL), 1);
 		assert_true(bxc_digest_eq(&found.digest, &config.digest));
 		bxc_descriptor_done(&found);
 	}
-	static const char image[] = "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" BXC_MT_OCI_CONFIG "\"},\"layers\":[]}";
+	static const char image[] =
+		"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" BXC_MT_OCI_CONFIG
+		"\"},\"layers\":[]}";
 	bxc_descriptor none = {0};
-	assert_int_equal(bxc_cc_of_manifest(bxc_slice_of(image, sizeof(image) - 1), &none, NULL), 0);
+	assert_int_equal(
+		bxc_cc_of_manifest(bxc_slice_of(image, sizeof(image) - 1), &none, NULL), 0);
 }
 
 static void attributes_choose_the_form(void **state)

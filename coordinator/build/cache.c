@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Caches outside of the cluster, as the engine sees them: which a request names, what keys those that
- * were read give, and what becomes of a layer that one of them promised.
+ * Caches outside of the cluster, as the engine sees them: which a request names, what keys those
+ * that were read give, and what becomes of a layer that one of them promised.
  *
- * Keys of an import belong to the build that named it. What it uses of them is recorded like a result
- * of our own, with layers that are fetched by whoever needs them; a layer that can't be had is
- * withdrawn, and what it was a part of is made by running the step.
+ * Keys of an import belong to the build that named it. What it uses of them is recorded like a
+ * result of our own, with layers that are fetched by whoever needs them; a layer that can't be had
+ * is withdrawn, and what it was a part of is made by running the step.
  */
 #include "coordinator/build/cache_internal.h"
 
@@ -35,7 +35,8 @@ static int check_ref(const bxc_json *attrs, const char *what, bxc_err **err)
 	BXC_AUTOREF bxc_ref ref = {0};
 	const char *text = bxc_json_get_str(attrs, "ref", NULL);
 	if (bxc_str_empty(text))
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "registry cache %s requires ref", what);
+		return bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "registry cache %s requires ref", what);
 	int r = bxc_ref_parse(text, &ref, err);
 	return r < 0 ? bxc_err_wrap(err, r, "ref") : 0;
 }
@@ -57,7 +58,8 @@ static int check_attrs(const bxc_json *attrs, bool to, bxc_err **err)
 		r = bxc_output_bool(attrs, bools[i], false, &ignored, err);
 	if (r >= 0 && bxc_str_eq(bxc_json_get_str(attrs, "registry.insecure", NULL), "true"))
 		r = bxc_err_set(err, BXC_UNIMPLEMENTED,
-			"registry.insecure is not supported by this version of bxc: the coordinator is told how registries are reached");
+			"registry.insecure is not supported by this version of bxc: the "
+			"coordinator is told how registries are reached");
 	return r < 0 ? r : export_check_compression(attrs, err);
 }
 
@@ -71,17 +73,21 @@ static int check_one(const bxc_json *spec, bool to, bxc_err **err)
 		return r;
 	BXC_JSON_FOREACH (a, attrs)
 		if (!bxc_json_string(a))
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "attrs.%.64s: expected a string", bxc_json_key(a));
+			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+				"attrs.%.64s: expected a string", bxc_json_key(a));
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(foreign); i++)
 		if (bxc_str_eq(type, foreign[i]))
 			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"cache type '%s' is not supported by this version of bxc (registry, local%s)", type, to ? ", inline" : "");
+				"cache type '%s' is not supported by this version of bxc "
+				"(registry, local%s)",
+				type, to ? ", inline" : "");
 	if (bxc_str_eq(type, "registry"))
 		r = check_ref(attrs, what, err);
 	else if (bxc_str_eq(type, "local"))
 		r = to ? 0 : check_local(attrs, err);
 	else if (!to || !bxc_str_eq(type, "inline"))
-		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "unknown cache %s: \"%.64s\"", what, type);
+		r = bxc_err_set(
+			err, BXC_INVALID_ARGUMENT, "unknown cache %s: \"%.64s\"", what, type);
 	return r < 0 ? r : check_attrs(attrs, to, err);
 }
 
@@ -98,7 +104,8 @@ static int check_list(const build *b, const char *key, bool to, bxc_err **err)
 		int r = check_one(spec, to, err);
 		BXC_AUTOFREE char *text = bxc_json_print_canonical(spec);
 		if (r >= 0 && to && bxc_strv_has(seen, text))
-			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "duplicate cache exports: %.256s", text);
+			r = bxc_err_set(
+				err, BXC_INVALID_ARGUMENT, "duplicate cache exports: %.256s", text);
 		if (r < 0)
 			return bxc_err_wrap(err, r, "%s[%zu]", key, i);
 		bxc_strv_push(&seen, text);
@@ -133,8 +140,8 @@ static void id_of(const bxc_cc_layer *cl, char id[BXC_DIGEST_STR_MAX])
 static layer *layer_from(bxc_build *e, const cache_import *imp, const bxc_cc_layer *cl)
 {
 	char id[BXC_DIGEST_STR_MAX];
-	if (!bxc_digest_is_set(&cl->diff_id) || !bxc_oci_is_layer(cl->blob.media_type) || cl->blob.size == 0 ||
-		cl->blob.size > BXC_LIMIT_BLOB)
+	if (!bxc_digest_is_set(&cl->diff_id) || !bxc_oci_is_layer(cl->blob.media_type) ||
+		cl->blob.size == 0 || cl->blob.size > BXC_LIMIT_BLOB)
 		return NULL;
 	id_of(cl, id);
 	layer *l = layer_get(e, id);
@@ -159,7 +166,8 @@ static bool is_of(const cache_import *imp, const layer *l)
 {
 	if (l->registry)
 		return bxc_str_eq(imp->repo, l->registry);
-	return l->client && !imp->repo && imp->session == l->client && imp->index == l->client_cache;
+	return l->client && !imp->repo && imp->session == l->client &&
+	       imp->index == l->client_cache;
 }
 
 void layer_withdraw(bxc_build *e, layer *l)
@@ -170,7 +178,8 @@ void layer_withdraw(bxc_build *e, layer *l)
 			if (is_of(*imp, l))
 				bxc_map_set((*imp)->lost, l->id, NULL);
 	}
-	bxc_log(BXC_LOG_WARN, "cache.layer_lost", "layer", l->id, "registry", l->registry ? l->registry : "", NULL);
+	bxc_log(BXC_LOG_WARN, "cache.layer_lost", "layer", l->id, "registry",
+		l->registry ? l->registry : "", NULL);
 	layer_nowhere(l);
 }
 
@@ -203,7 +212,8 @@ static void adopt_work(bxc_state *st, void *ud)
 	struct adopt *a = ud;
 	int r = bxc_state_record_add(st, &a->row, &a->rec->id, &a->err);
 	if (r >= 0)
-		bxc_ignore(bxc_state_keys_add(st, &a->key, 1, a->rec->id, &a->canonical, bxc_clock_wall_ns(), &a->err));
+		bxc_ignore(bxc_state_keys_add(
+			st, &a->key, 1, a->rec->id, &a->canonical, bxc_clock_wall_ns(), &a->err));
 }
 
 static void adopt_done(void *ud)
@@ -257,13 +267,19 @@ bool caches_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_
 			const bxc_cc_record *cr = bxc_map_get(imp->caches.v[k].keys, text);
 			if (!cr)
 				continue;
-			record *rec = cr->layer < 0 ? NULL : record_from(e, imp, &imp->caches.v[k].cc, cr->layer);
+			record *rec = cr->layer < 0 ? NULL
+						    : record_from(e, imp, &imp->caches.v[k].cc,
+							      cr->layer);
 			if (!rec) {
 				known = known ? known : &cr->canonical;
 				continue;
 			}
 			struct adopt *a = bxc_calloc(1, sizeof(*a));
-			*a = (struct adopt){.e = e, .rec = rec, .ticket = ticket, .key = *key, .canonical = cr->canonical};
+			*a = (struct adopt){.e = e,
+				.rec = rec,
+				.ticket = ticket,
+				.key = *key,
+				.canonical = cr->canonical};
 			a->row.result = record_to_text(rec);
 			a->row.created_ns = bxc_clock_wall_ns();
 			bxc_db_submit(e->c.db, adopt_work, adopt_done, a);

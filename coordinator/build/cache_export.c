@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a build knows, as a cache for elsewhere: keys of all its steps, layers of those that are to be kept. */
+/* What a build knows, as a cache for elsewhere: keys of all its steps, layers of those that are to
+ * be kept. */
 #include "coordinator/build/cache_internal.h"
 
 #include "common/base/mem.h"
@@ -7,15 +8,17 @@
 
 const char *cache_vertex_name(const bxc_json *spec)
 {
-	return bxc_str_eq(bxc_json_get_str(spec, "type", NULL), "local") ? "exporting cache to client directory"
-									  : "exporting cache to registry";
+	return bxc_str_eq(bxc_json_get_str(spec, "type", NULL), "local")
+		       ? "exporting cache to client directory"
+		       : "exporting cache to registry";
 }
 
 bool cache_error_is_ignored(build *b, const bxc_json *spec, const bxc_err *err)
 {
 	if (!cache_flag(spec, "ignore-error") || bxc_err_code(err) == BXC_CANCELED)
 		return false;
-	BXC_AUTOFREE char *text = bxc_str_fmt("%s failed: %s", cache_vertex_name(spec), bxc_err_text(err));
+	BXC_AUTOFREE char *text =
+		bxc_str_fmt("%s failed: %s", cache_vertex_name(spec), bxc_err_text(err));
 	bxc_json *j = warning_new(b, NULL, text);
 	if (j)
 		report(b, j);
@@ -26,9 +29,9 @@ bool cache_error_is_ignored(build *b, const bxc_json *spec, const bxc_err *err)
 
 struct tree {
 	task *t;
-	bxc_map *by_place;           /* "<parent> <layer id>" -> number + 1 */
-	BXC_ARR(uint8_t) is_inner;   /* something lies upon it */
-	BXC_ARR(uint64_t) record;    /* one whose topmost layer it is */
+	bxc_map *by_place;	   /* "<parent> <layer id>" -> number + 1 */
+	BXC_ARR(uint8_t) is_inner; /* something lies upon it */
+	BXC_ARR(uint64_t) record;  /* one whose topmost layer it is */
 };
 
 /* The node of the layer upon `parent`; made with `make`, else -1 for a new one. */
@@ -94,7 +97,8 @@ static void push_fact(bxc_json *list, const bxc_solve_fact *f, int32_t top)
 /* Sources are found by whoever builds: their keys are what they are. */
 static bool fact_at(build *b, uint32_t index, bxc_solve_fact *f, record **ret_record)
 {
-	if (b->def->vertices.v[index]->kind == BXC_OP_SOURCE || !bxc_solve_fact_of(b->engine->solve, b->num, index, f))
+	if (b->def->vertices.v[index]->kind == BXC_OP_SOURCE ||
+		!bxc_solve_fact_of(b->engine->solve, b->num, index, f))
 		return false;
 	*ret_record = f->record ? record_find(b->engine, f->record) : NULL;
 	return true;
@@ -117,7 +121,9 @@ void cache_task_fill(build *b, task *t, const bxc_json *spec)
 	bxc_json *list = bxc_json_add_array(t->body, "records");
 	BXC_ARR_FOREACH (rp, &b->results) {
 		const bxc_def_vertex *v = rp->is_scratch ? NULL : b->def->vertices.v[rp->vertex];
-		record *r = v && v->kind != BXC_OP_SOURCE ? record_find(b->engine, b->records.v[rp->target]) : NULL;
+		record *r = v && v->kind != BXC_OP_SOURCE
+				    ? record_find(b->engine, b->records.v[rp->target])
+				    : NULL;
 		if (r)
 			chain_of(&tr, r, true);
 	}
@@ -153,7 +159,8 @@ char *cache_inline_records(build *b, const result_platform *rp)
 	bool wanted = false;
 	BXC_JSON_FOREACH (spec, bxc_json_get(b->request, "cache_to"))
 		wanted = wanted || cache_is_inline(spec);
-	record *result = wanted && !rp->is_scratch ? record_find(b->engine, b->records.v[rp->target]) : NULL;
+	record *result =
+		wanted && !rp->is_scratch ? record_find(b->engine, b->records.v[rp->target]) : NULL;
 	if (!result)
 		return NULL;
 	BXC_AUTOCC bxc_cc cc = {0};
@@ -170,7 +177,8 @@ char *cache_inline_records(build *b, const result_platform *rp)
 		if (!below && !is_alias(&f))
 			continue;
 		for (size_t k = 0; k < f.n_keys; k++)
-			*bxc_arr_push(&cc.records) = (bxc_cc_record){f.keys[k], f.canonical, below ? (int32_t)r->layers.n - 1 : -1};
+			*bxc_arr_push(&cc.records) = (bxc_cc_record){
+				f.keys[k], f.canonical, below ? (int32_t)r->layers.n - 1 : -1};
 	}
 	/* An image that is its base, unchanged, holds nothing to be found. */
 	return any ? bxc_cc_print_inline(&cc) : NULL;

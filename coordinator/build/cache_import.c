@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the caches a build names: manifests and keys only, on the pool; layers stay where they are. */
+/* Reading the caches a build names: manifests and keys only, on the pool; layers stay where they
+ * are. */
 #include "coordinator/build/cache_internal.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "common/base/str.h"
 #include "common/codec/base64.h"
 
-#define MAX_IMAGES 64u               /* of one index that are looked into */
+#define MAX_IMAGES 64u /* of one index that are looked into */
 
 /* ---- documents ---- */
 
@@ -20,14 +21,18 @@ static int append(const void *p, size_t n, void *ud, bxc_err **err)
 }
 
 /* A blob in memory, verified. */
-static int read_blob(cache_import *imp, const bxc_descriptor *d, size_t max, bxc_buf *out, bxc_err **err)
+static int read_blob(
+	cache_import *imp, const bxc_descriptor *d, size_t max, bxc_buf *out, bxc_err **err)
 {
 	char s[BXC_DIGEST_STR_MAX];
 	if (d->size > max)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%s is larger than %zu bytes", bxc_digest_str(&d->digest, s), max);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%s is larger than %zu bytes",
+			bxc_digest_str(&d->digest, s), max);
 	if (!imp->repo)
-		return bxc_sess_cache_blob(imp->session, imp->index, &d->digest, imp->b->cancel, out, err);
-	return bxc_reg_blob(imp->b->reg, &imp->ref, d, imp->b->cancel, append, out, NULL, NULL, err);
+		return bxc_sess_cache_blob(
+			imp->session, imp->index, &d->digest, imp->b->cancel, out, err);
+	return bxc_reg_blob(
+		imp->b->reg, &imp->ref, d, imp->b->cancel, append, out, NULL, NULL, err);
 }
 
 static int read_manifest(cache_import *imp, const bxc_descriptor *d, bxc_buf *out, bxc_err **err)
@@ -63,13 +68,16 @@ static int read_cache(cache_import *imp, const bxc_descriptor *config, bxc_err *
 
 /* ---- within an image ---- */
 
-/* Blobs, diff ids and dates are the image's own; what lies below the first layer with a key is its base. */
-static int layers_of_image(const bxc_oci_manifest *m, const bxc_oci_config *c, bxc_cc *cc, bxc_err **err)
+/* Blobs, diff ids and dates are the image's own; what lies below the first layer with a key is its
+ * base. */
+static int layers_of_image(
+	const bxc_oci_manifest *m, const bxc_oci_config *c, bxc_cc *cc, bxc_err **err)
 {
 	int32_t first = INT32_MAX;
 	size_t n = m->layers.n, at = 0;
 	if (c->diff_ids.n != n)
-		return bxc_err_set(err, BXC_DATA_LOSS, "the image has %zu layers but %zu diff ids", n, c->diff_ids.n);
+		return bxc_err_set(err, BXC_DATA_LOSS, "the image has %zu layers but %zu diff ids",
+			n, c->diff_ids.n);
 	BXC_ARR_FOREACH (r, &cc->records)
 		if (r->layer >= 0)
 			first = BXC_MIN(first, r->layer);
@@ -95,7 +103,8 @@ static int layers_of_image(const bxc_oci_manifest *m, const bxc_oci_config *c, b
 static int read_image(cache_import *imp, bxc_slice manifest, bxc_err **err)
 {
 	bxc_oci_manifest m = {0};
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG), records = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG);
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG),
+			    records = BXC_BUF_INIT(BXC_LIMIT_IMAGE_CONFIG);
 	BXC_CLEANUP(bxc_oci_config_freep) bxc_oci_config *config = NULL;
 	BXC_AUTOJSON bxc_json *j = NULL;
 	BXC_AUTOCC bxc_cc cc = {0};
@@ -128,7 +137,8 @@ static int read_index(cache_import *imp, bxc_slice text, bxc_err **err)
 	BXC_ARR_FOREACH (d, &index.manifests) {
 		BXC_AUTOBUF bxc_buf manifest = BXC_BUF_INIT(BXC_LIMIT_MANIFEST);
 		/* Attestations are no images; more platforms than there are, are an attack. */
-		if (r < 0 || !bxc_oci_is_manifest(d->media_type) || (d->has_platform && bxc_str_eq(d->platform.os, "unknown")))
+		if (r < 0 || !bxc_oci_is_manifest(d->media_type) ||
+			(d->has_platform && bxc_str_eq(d->platform.os, "unknown")))
 			continue;
 		if (n++ == MAX_IMAGES)
 			break;
@@ -156,12 +166,14 @@ static int import(cache_import *imp, bxc_err **err)
 	BXC_AUTOJSON bxc_json *j = NULL;
 	if (r > 0)
 		r = read_cache(imp, &config, err);
-	else if (r == 0 && bxc_json_parse(bxc_buf_slice(&text), &j, NULL) >= 0 && bxc_json_get(j, "manifests"))
+	else if (r == 0 && bxc_json_parse(bxc_buf_slice(&text), &j, NULL) >= 0 &&
+		 bxc_json_get(j, "manifests"))
 		r = read_index(imp, bxc_buf_slice(&text), err);
 	else if (r == 0)
 		r = read_image(imp, bxc_buf_slice(&text), err);
 	if (r >= 0 && imp->caches.n == 0)
-		r = bxc_err_set(err, BXC_NOT_FOUND, "the image holds no cache (it was not built with --cache-to type=inline)");
+		r = bxc_err_set(err, BXC_NOT_FOUND,
+			"the image holds no cache (it was not built with --cache-to type=inline)");
 	bxc_descriptor_done(&config);
 	bxc_descriptor_done(&top);
 	return r;
@@ -198,7 +210,8 @@ static void import_work(void *ud)
 
 static void warn(build *b, const cache_import *imp)
 {
-	BXC_AUTOFREE char *text = bxc_str_fmt("cache from %s is not used: %s", imp->from, bxc_err_text(imp->err));
+	BXC_AUTOFREE char *text =
+		bxc_str_fmt("cache from %s is not used: %s", imp->from, bxc_err_text(imp->err));
 	bxc_json *j = warning_new(b, imp->vertex.digest, text);
 	if (j)
 		report(b, j);
@@ -212,7 +225,8 @@ static void import_done(void *ud)
 	b->imports_left--;
 	if (imp->err && !b->dead && !b->canceled) {
 		warn(b, imp);
-		bxc_log_err(BXC_LOG_INFO, "cache.import_failed", imp->err, "build", b->id, "from", imp->from, NULL);
+		bxc_log_err(BXC_LOG_INFO, "cache.import_failed", imp->err, "build", b->id, "from",
+			imp->from, NULL);
 	}
 	internal_end(b, &imp->vertex, imp->err);
 	if (b->dead)
@@ -236,17 +250,21 @@ void caches_load(build *b)
 		imp->lost = bxc_map_new(NULL);
 		/* The attributes were checked when the request came in. */
 		if (bxc_str_eq(bxc_json_get_str(spec, "type", NULL), "registry")) {
-			bxc_ignore(bxc_ref_parse(bxc_json_get_str(attrs, "ref", ""), &imp->ref, NULL));
+			bxc_ignore(
+				bxc_ref_parse(bxc_json_get_str(attrs, "ref", ""), &imp->ref, NULL));
 			imp->repo = bxc_ref_repo(&imp->ref);
 			imp->from = bxc_strdup(bxc_json_get_str(attrs, "ref", ""));
 		} else {
-			bxc_ignore(bxc_digest_parse(bxc_json_get_str(attrs, "digest", ""), &imp->digest, NULL));
+			bxc_ignore(bxc_digest_parse(
+				bxc_json_get_str(attrs, "digest", ""), &imp->digest, NULL));
 			imp->session = bxc_sess_ref_ref(b->session);
 			imp->from = bxc_str_fmt("local:%s", bxc_json_get_str(attrs, "digest", ""));
 		}
 		if (!imp->repo && !imp->session)
-			bxc_ignore(bxc_err_set(&imp->err, BXC_FAILED_PRECONDITION, "the request names no session that could give it"));
-		BXC_AUTOFREE char *name = bxc_str_fmt("importing cache manifest from %s", imp->from);
+			bxc_ignore(bxc_err_set(&imp->err, BXC_FAILED_PRECONDITION,
+				"the request names no session that could give it"));
+		BXC_AUTOFREE char *name =
+			bxc_str_fmt("importing cache manifest from %s", imp->from);
 		internal_begin(b, &imp->vertex, name);
 	}
 	b->imports_left = b->imports.n;
@@ -257,7 +275,8 @@ void caches_load(build *b)
 	BXC_ARR_FOREACH (p, &b->imports) {
 		cache_import *imp = *p;
 		b->jobs++;
-		if (imp->err || bxc_pool_submit(e->c.pool, import_work, e->c.loop, import_done, imp, &imp->err) < 0)
+		if (imp->err || bxc_pool_submit(e->c.pool, import_work, e->c.loop, import_done, imp,
+					&imp->err) < 0)
 			bxc_loop_post(e->c.loop, import_done, imp);
 	}
 }

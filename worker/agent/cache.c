@@ -11,21 +11,24 @@
 
 struct exporting {
 	job *j;
-	bxc_src_layers nodes;        /* layers upon layers; those of one layer in two places are two */
+	bxc_src_layers nodes; /* layers upon layers; those of one layer in two places are two */
 	BXC_ARR(int32_t) parents;
-	BXC_ARR(const bxc_src_layer *) elsewhere;   /* parallel: whose blob it is; NULL: it is in the store */
+	BXC_ARR(const bxc_src_layer *)
+	elsewhere; /* parallel: whose blob it is; NULL: it is in the store */
 	bxc_cc cache;
 };
 
 static int read_nodes(struct exporting *x, const bxc_json *list, bxc_err **err)
 {
 	if (bxc_json_len(list) > BXC_CC_LIMIT_LAYERS)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "a cache of more than %u layers", BXC_CC_LIMIT_LAYERS);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "a cache of more than %u layers",
+			BXC_CC_LIMIT_LAYERS);
 	BXC_JSON_FOREACH (n, list) {
 		int64_t parent = bxc_json_get_i64(n, "parent", -2);
 		/* What lies below was told of before: chains end. */
 		if (parent < -1 || parent >= (int64_t)x->nodes.items.n)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT, "nodes[%zu]: parent", x->nodes.items.n);
+			return bxc_err_set(
+				err, BXC_INVALID_ARGUMENT, "nodes[%zu]: parent", x->nodes.items.n);
 		int r = bxc_src_layer_parse(n, &x->nodes, err);
 		if (r < 0)
 			return r;
@@ -43,7 +46,8 @@ static int chain_to(const struct exporting *x, int32_t at, chain *ret, bxc_err *
 	for (int32_t i = at; i >= 0; i = x->parents.v[i])
 		*bxc_arr_push(ret) = &x->nodes.items.v[i];
 	if (ret->n > BXC_LIMIT_IMAGE_LAYERS)
-		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%zu layers: overlayfs takes %u", ret->n, BXC_LIMIT_IMAGE_LAYERS);
+		return bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "%zu layers: overlayfs takes %u",
+			ret->n, BXC_LIMIT_IMAGE_LAYERS);
 	for (size_t i = 0, k = ret->n; i + 1 < k; i++) {
 		const bxc_src_layer *swap = ret->v[i];
 		ret->v[i] = ret->v[--k];
@@ -52,7 +56,8 @@ static int chain_to(const struct exporting *x, int32_t at, chain *ret, bxc_err *
 	return 0;
 }
 
-/* Layers of ours are packed from their folders, against what they were made upon: that must be here. */
+/* Layers of ours are packed from their folders, against what they were made upon: that must be
+ * here. */
 static int bring_own(struct exporting *x, const bxc_json *list, input *in, bxc_err **err)
 {
 	BXC_CLEANUP(bxc_map_freep) bxc_map *wanted = bxc_map_new(NULL);
@@ -91,7 +96,8 @@ static int make_blobs(struct exporting *x, const bxc_src_form *form, bxc_err **e
 		cl->created_ns = l->created_ns;
 		r = chain_to(x, (int32_t)i, &c, err);
 		if (r >= 0)
-			r = bxc_src_blob(x->j->a->src, c.v, c.n, form, &x->j->reach, x->j->cancel, &cl->blob, &cl->diff_id, &elsewhere, err);
+			r = bxc_src_blob(x->j->a->src, c.v, c.n, form, &x->j->reach, x->j->cancel,
+				&cl->blob, &cl->diff_id, &elsewhere, err);
 		if (r < 0)
 			break;
 		*bxc_arr_push(&x->elsewhere) = elsewhere ? l : NULL;
@@ -111,12 +117,14 @@ static int read_records(struct exporting *x, const bxc_json *list, bxc_err **err
 		int64_t node = bxc_json_get_i64(rec, "node", -1);
 		int r = bxc_digest_parse(bxc_json_get_str(rec, "canonical", ""), &canonical, err);
 		if (r >= 0 && (node < -1 || node >= (int64_t)x->nodes.items.n))
-			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "node %lld of %zu", (long long)node, x->nodes.items.n);
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "node %lld of %zu",
+				(long long)node, x->nodes.items.n);
 		BXC_JSON_FOREACH (k, bxc_json_get(rec, "keys")) {
 			bxc_cc_record *cr = bxc_arr_push(&x->cache.records);
 			*cr = (bxc_cc_record){.canonical = canonical, .layer = (int32_t)node};
 			if (r >= 0)
-				r = bxc_digest_parse(bxc_json_string(k) ? bxc_json_string(k) : "", &cr->key, err);
+				r = bxc_digest_parse(bxc_json_string(k) ? bxc_json_string(k) : "",
+					&cr->key, err);
 		}
 		if (r < 0)
 			return bxc_err_wrap(err, r, "records");
@@ -140,7 +148,8 @@ static int bring(size_t layer, void *ud, bxc_err **err)
 	return l ? bxc_src_elsewhere_blob(x->j->a->src, l, &x->j->reach, x->j->cancel, err) : 0;
 }
 
-static int open_client(const char *kind, bxc_json *name_take, bxc_chan_stream **ret, void *ud, bxc_err **err)
+static int open_client(
+	const char *kind, bxc_json *name_take, bxc_chan_stream **ret, void *ud, bxc_err **err)
 {
 	struct exporting *x = ud;
 	bxc_json_set_str(name_take, "build", x->j->build);

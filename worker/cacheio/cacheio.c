@@ -22,7 +22,9 @@ static void made_done(cio_made *m)
 
 static void describe(bxc_descriptor *d, const char *type, const char *text)
 {
-	*d = (bxc_descriptor){.media_type = bxc_strdup(type), .digest = bxc_digest_of_str(text), .size = strlen(text)};
+	*d = (bxc_descriptor){.media_type = bxc_strdup(type),
+		.digest = bxc_digest_of_str(text),
+		.size = strlen(text)};
 }
 
 /* Docker's names for what an old registry is to take. */
@@ -47,7 +49,8 @@ static void annotate(bxc_descriptor *d, const bxc_cc_layer *l)
 		bxc_strv_pushf(&d->annotations, "buildkit/createdat=%s", at);
 	}
 	if (bxc_digest_is_set(&l->diff_id))
-		bxc_strv_pushf(&d->annotations, "containerd.io/uncompressed=%s", bxc_digest_str(&l->diff_id, s));
+		bxc_strv_pushf(&d->annotations, "containerd.io/uncompressed=%s",
+			bxc_digest_str(&l->diff_id, s));
 }
 
 static void make(const bxc_cio_request *q, const bxc_cc_form *form, cio_made *m)
@@ -62,7 +65,10 @@ static void make(const bxc_cio_request *q, const bxc_cc_form *form, cio_made *m)
 		bxc_map_set(seen, s, NULL);
 		*bxc_arr_push(&m->layers) = i;
 		bxc_descriptor *d = bxc_arr_push(&m->blobs);
-		*d = (bxc_descriptor){.media_type = bxc_strdup(type_of(l->blob.media_type, form->oci)), .digest = l->blob.digest, .size = l->blob.size};
+		*d = (bxc_descriptor){
+			.media_type = bxc_strdup(type_of(l->blob.media_type, form->oci)),
+			.digest = l->blob.digest,
+			.size = l->blob.size};
 		annotate(d, l);
 	}
 	bxc_map_free(seen);
@@ -79,7 +85,8 @@ static void tell(const bxc_cio_request *q, const char *what, const bxc_digest *d
 	q->status(text, 0, 0, true, q->ud);
 }
 
-int bxc_cio_export(bxc_content *content, const bxc_cio_request *q, bxc_json **ret_response, bxc_err **err)
+int bxc_cio_export(
+	bxc_content *content, const bxc_cio_request *q, bxc_json **ret_response, bxc_err **err)
 {
 	bxc_cc_form form;
 	cio_made m = {0};
@@ -92,10 +99,14 @@ int bxc_cio_export(bxc_content *content, const bxc_cio_request *q, bxc_json **re
 		return 0;
 	}
 	make(q, &form, &m);
-	r = bxc_str_eq(q->type, "local") ? cio_to_client(content, q, &m, err) : cio_to_registry(content, q, &m, err);
+	r = bxc_str_eq(q->type, "local") ? cio_to_client(content, q, &m, err)
+					 : cio_to_registry(content, q, &m, err);
 	if (r >= 0) {
 		tell(q, "writing config", &m.config.digest);
-		tell(q, form.image_manifest ? "writing cache image manifest" : "writing cache manifest", &m.manifest.digest);
+		tell(q,
+			form.image_manifest ? "writing cache image manifest"
+					    : "writing cache manifest",
+			&m.manifest.digest);
 		BXC_AUTOJSON bxc_json *desc = bxc_descriptor_to_json(&m.manifest);
 		BXC_AUTOFREE char *text = bxc_json_print(desc);
 		*ret_response = bxc_json_object();
@@ -119,7 +130,8 @@ static int bring(void *ud, bxc_err **err)
 	return b->q->bring(b->layer, b->q->ud, err);
 }
 
-int cio_to_registry(bxc_content *content, const bxc_cio_request *q, const cio_made *m, bxc_err **err)
+int cio_to_registry(
+	bxc_content *content, const bxc_cio_request *q, const cio_made *m, bxc_err **err)
 {
 	BXC_AUTOREF bxc_ref ref = {0};
 	const char *name = bxc_json_get_str(q->attrs, "ref", "");
@@ -127,17 +139,19 @@ int cio_to_registry(bxc_content *content, const bxc_cio_request *q, const cio_ma
 	for (size_t i = 0; r >= 0 && i < m->blobs.n; i++) {
 		struct bringing b = {.q = q, .layer = m->layers.v[i]};
 		char d[BXC_DIGEST_STR_MAX];
-		snprintf(b.id, sizeof(b.id), "writing layer %s", bxc_digest_str(&m->blobs.v[i].digest, d));
+		snprintf(b.id, sizeof(b.id), "writing layer %s",
+			bxc_digest_str(&m->blobs.v[i].digest, d));
 		q->status(b.id, 0, 0, false, q->ud);
-		r = bxc_reg_transfer(q->reg, &ref, &m->blobs.v[i], q->repo(b.layer, q->ud), bxc_content_store(content), bring, &b, q->cancel,
-			NULL, NULL, err);
+		r = bxc_reg_transfer(q->reg, &ref, &m->blobs.v[i], q->repo(b.layer, q->ud),
+			bxc_content_store(content), bring, &b, q->cancel, NULL, NULL, err);
 		if (r >= 0)
 			q->status(b.id, 0, 0, true, q->ud);
 	}
 	if (r >= 0)
-		r = bxc_reg_push_bytes(q->reg, &ref, &m->config, bxc_slice_of(m->config_text, strlen(m->config_text)), q->cancel, err);
+		r = bxc_reg_push_bytes(q->reg, &ref, &m->config,
+			bxc_slice_of(m->config_text, strlen(m->config_text)), q->cancel, err);
 	if (r >= 0)
-		r = bxc_reg_push_manifest(q->reg, &ref, m->manifest.media_type, bxc_slice_of(m->manifest_text, strlen(m->manifest_text)), q->cancel,
-			err);
+		r = bxc_reg_push_manifest(q->reg, &ref, m->manifest.media_type,
+			bxc_slice_of(m->manifest_text, strlen(m->manifest_text)), q->cancel, err);
 	return bxc_err_wrap(err, r, "write cache to '%s'", name);
 }

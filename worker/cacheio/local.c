@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* To a folder of the client: it says which blobs it lacks, and gets those as a tar, the manifest last. */
+/* To a folder of the client: it says which blobs it lacks, and gets those as a tar, the manifest
+ * last. */
 #include "worker/cacheio/cacheio_internal.h"
 
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "common/os/fd.h"
 #include "common/tar/tar.h"
 
-#define CHUNK     (256u << 10)
+#define CHUNK	  (256u << 10)
 #define REPLY_MAX (16u << 20)
 
 struct to_stream {
@@ -25,7 +26,8 @@ static int to_stream(const void *p, size_t n, void *ud, bxc_err **err)
 	return bxc_chan_stream_write(o->s, p, n, o->q->cancel, err);
 }
 
-static int open_stream(const bxc_cio_request *q, const char *kind, bxc_chan_stream **ret, bxc_err **err)
+static int open_stream(
+	const bxc_cio_request *q, const char *kind, bxc_chan_stream **ret, bxc_err **err)
 {
 	bxc_json *name = bxc_json_object();
 	bxc_json_set_u64(name, "cache", q->index);
@@ -66,12 +68,14 @@ static char *path_of(const bxc_digest *d)
 
 static int add_text(bxc_tar_writer *w, const char *path, const char *text, bxc_err **err)
 {
-	const bxc_tar_entry e = {.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = strlen(text)};
+	const bxc_tar_entry e = {
+		.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = strlen(text)};
 	int r = bxc_tar_writer_entry(w, &e, err);
 	return r < 0 ? r : bxc_tar_writer_data(w, text, strlen(text), err);
 }
 
-static int add_blob(bxc_content *content, const bxc_cio_request *q, bxc_tar_writer *w, const bxc_descriptor *d, size_t layer, bxc_err **err)
+static int add_blob(bxc_content *content, const bxc_cio_request *q, bxc_tar_writer *w,
+	const bxc_descriptor *d, size_t layer, bxc_err **err)
 {
 	BXC_AUTOCLOSE int fd = -1;
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
@@ -85,7 +89,8 @@ static int add_blob(bxc_content *content, const bxc_cio_request *q, bxc_tar_writ
 	const bxc_tar_entry e = {.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = size};
 	r = bxc_tar_writer_entry(w, &e, err);
 	while (r >= 0 && off < size) {
-		ssize_t n = pread(fd, chunk, (size_t)BXC_MIN((uint64_t)CHUNK, size - off), (off_t)off);
+		ssize_t n =
+			pread(fd, chunk, (size_t)BXC_MIN((uint64_t)CHUNK, size - off), (off_t)off);
 		if (n <= 0)
 			return bxc_err_set(err, BXC_DATA_LOSS, "blob '%s' is cut short", path);
 		r = bxc_tar_writer_data(w, chunk, (size_t)n, err);
@@ -94,7 +99,8 @@ static int add_blob(bxc_content *content, const bxc_cio_request *q, bxc_tar_writ
 	return r;
 }
 
-static int write_tar(bxc_content *content, const bxc_cio_request *q, const cio_made *m, bxc_map *lacking, bxc_tar_writer *w, bxc_err **err)
+static int write_tar(bxc_content *content, const bxc_cio_request *q, const cio_made *m,
+	bxc_map *lacking, bxc_tar_writer *w, bxc_err **err)
 {
 	int r = 0;
 	char d[BXC_DIGEST_STR_MAX];
@@ -107,7 +113,8 @@ static int write_tar(bxc_content *content, const bxc_cio_request *q, const cio_m
 		if (r >= 0)
 			q->status(id, 0, 0, true, q->ud);
 	}
-	BXC_AUTOFREE char *config = path_of(&m->config.digest), *manifest = path_of(&m->manifest.digest);
+	BXC_AUTOFREE char *config = path_of(&m->config.digest),
+			  *manifest = path_of(&m->manifest.digest);
 	BXC_AUTOJSON bxc_json *desc = bxc_descriptor_to_json(&m->manifest);
 	BXC_AUTOFREE char *text = bxc_json_print(desc);
 	if (r >= 0)

@@ -14,7 +14,7 @@ struct bxc_content {
 	char *url, *unix_path;
 	const bxc_secret *token;
 	int forms_fd;
-	pthread_mutex_t lock;            /* protects what a welcome changes; leaf */
+	pthread_mutex_t lock; /* protects what a welcome changes; leaf */
 	bxc_secret *peer_token;
 	BXC_ARR(bxc_reg_host) hosts;
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What was packed once is not packed again: which blob the tar of a diff id became by an algorithm and
- * a level. One small file for each; a lost or damaged one costs the work that it would have saved.
+ * What was packed once is not packed again: which blob the tar of a diff id became by an algorithm
+ * and a level. One small file for each; a lost or damaged one costs the work that it would have
+ * saved.
  */
 #include <fcntl.h>
 
@@ -15,7 +16,7 @@
 #define FORM_MAX  4096u
 #define FORMS_MAX (1u << 24)
 /* Goes up when a compressor gives other bytes for the same input. */
-#define VERSION  1
+#define VERSION 1
 
 int content_forms_open(bxc_content *c, const char *dir, bxc_err **err)
 {
@@ -27,7 +28,8 @@ int content_forms_open(bxc_content *c, const char *dir, bxc_err **err)
 static char *name_of(const bxc_digest *diff_id, bxc_compression c, int level)
 {
 	char d[BXC_DIGEST_STR_MAX];
-	return bxc_str_fmt("%s-%s-%d-v%d", bxc_digest_str(diff_id, d) + strlen("sha256:"), bxc_compression_name(c), level, VERSION);
+	return bxc_str_fmt("%s-%s-%d-v%d", bxc_digest_str(diff_id, d) + strlen("sha256:"),
+		bxc_compression_name(c), level, VERSION);
 }
 
 static bool read_form(bxc_content *c, const char *name, bxc_descriptor *ret)
@@ -35,7 +37,8 @@ static bool read_form(bxc_content *c, const char *name, bxc_descriptor *ret)
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(FORM_MAX);
 	BXC_AUTOJSON bxc_json *j = NULL;
 	bxc_descriptor d = {0};
-	if (bxc_fs_read_file(c->forms_fd, name, FORM_MAX, &text, NULL) < 0 || bxc_json_parse(bxc_buf_slice(&text), &j, NULL) < 0 ||
+	if (bxc_fs_read_file(c->forms_fd, name, FORM_MAX, &text, NULL) < 0 ||
+		bxc_json_parse(bxc_buf_slice(&text), &j, NULL) < 0 ||
 		bxc_descriptor_from_json(j, &d, NULL) < 0)
 		return false;
 	if (!bxc_blob_has(c->store, &d.digest)) {
@@ -46,13 +49,15 @@ static bool read_form(bxc_content *c, const char *name, bxc_descriptor *ret)
 	return true;
 }
 
-bool bxc_content_form(bxc_content *c, const bxc_digest *diff_id, bxc_compression compression, int level, bxc_descriptor *ret)
+bool bxc_content_form(bxc_content *c, const bxc_digest *diff_id, bxc_compression compression,
+	int level, bxc_descriptor *ret)
 {
 	BXC_AUTOFREE char *name = name_of(diff_id, compression, level);
 	return read_form(c, name, ret);
 }
 
-void bxc_content_form_add(bxc_content *c, const bxc_digest *diff_id, bxc_compression compression, int level, const bxc_descriptor *d)
+void bxc_content_form_add(bxc_content *c, const bxc_digest *diff_id, bxc_compression compression,
+	int level, const bxc_descriptor *d)
 {
 	BXC_AUTOFREE char *name = name_of(diff_id, compression, level);
 	BXC_AUTOJSON bxc_json *j = bxc_descriptor_to_json(d);

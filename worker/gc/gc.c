@@ -60,7 +60,8 @@ static void add_layer(store *s, const bxc_snap_info *info)
 	bxc_snap_facts facts;
 	if (bxc_snap_get(s->snap, info->id, &facts, NULL) < 0)
 		return;
-	item it = {.layer = bxc_strdup(info->id), .bytes = info->size_bytes, .used_ns = info->used_ns};
+	item it = {
+		.layer = bxc_strdup(info->id), .bytes = info->size_bytes, .used_ns = info->used_ns};
 	for (size_t i = made_of(s, &facts.diff_id);
 		i < s->made.n && bxc_digest_eq(&s->made.v[i].diff_id, &facts.diff_id); i++) {
 		char d[BXC_DIGEST_STR_MAX];
@@ -132,8 +133,7 @@ static int drop_layer(store *s, const item *it, bxc_err **err)
 
 static int drop(store *s, const item *it, bxc_gc_result *ret, bxc_err **err)
 {
-	int r = it->layer ? drop_layer(s, it, err)
-			  : bxc_blob_remove(s->blobs, &it->blob, err);
+	int r = it->layer ? drop_layer(s, it, err) : bxc_blob_remove(s->blobs, &it->blob, err);
 	if (r < 0 || (it->layer && r == 0))
 		return r;
 	if (it->layer)
@@ -156,9 +156,8 @@ int bxc_gc_run(bxc_snap *snap, bxc_content *content, int dir_fd, const bxc_gc_li
 	int64_t now_ns, bxc_gc_result *ret, bxc_err **err)
 {
 	BXC_CLEANUP(store_done)
-	store s = {.snap = snap,
-		.blobs = bxc_content_store(content),
-		.of_layers = bxc_map_new(NULL)};
+	store s = {
+		.snap = snap, .blobs = bxc_content_store(content), .of_layers = bxc_map_new(NULL)};
 	uint64_t total = 0, avail = 0;
 	int r = bxc_fs_space(dir_fd, &total, &avail, err);
 	if (r == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layers as blobs: of ours, made from their folders; of elsewhere, as they are or in another form. */
+/* Layers as blobs: of ours, made from their folders; of elsewhere, as they are or in another form.
+ */
 #include "worker/source/source_internal.h"
 
 #include <unistd.h>
@@ -48,10 +49,13 @@ static int packing_begin(struct packing *k, bxc_src *s, const bxc_src_form *f, b
 {
 	*k = (struct packing){.plain = bxc_hasher_new()};
 	int r = bxc_blob_begin(bxc_content_store(s->content), &k->writer, err);
-	return r < 0 ? r : bxc_compressor_new(f->compression, f->level, to_blob, k, &k->compressor, err);
+	return r < 0 ? r
+		     : bxc_compressor_new(
+			       f->compression, f->level, to_blob, k, &k->compressor, err);
 }
 
-static int packing_finish(struct packing *k, const bxc_src_form *f, bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err)
+static int packing_finish(struct packing *k, const bxc_src_form *f, bxc_descriptor *ret,
+	bxc_digest *ret_diff_id, bxc_err **err)
 {
 	bxc_blob_info info;
 	int r = bxc_compressor_finish(k->compressor, err);
@@ -60,7 +64,9 @@ static int packing_finish(struct packing *k, const bxc_src_form *f, bxc_descript
 	if (r < 0)
 		return r;
 	*ret_diff_id = bxc_hasher_final(k->plain);
-	*ret = (bxc_descriptor){.media_type = bxc_strdup(media_type(f->compression)), .digest = info.digest, .size = info.size};
+	*ret = (bxc_descriptor){.media_type = bxc_strdup(media_type(f->compression)),
+		.digest = info.digest,
+		.size = info.size};
 	return 0;
 }
 
@@ -72,8 +78,8 @@ static void packing_done(struct packing *k)
 }
 
 /* The whole way in one pass: walk, tar, hash, compress, hash, write. */
-static int pack(bxc_src *s, const char *const *ids, size_t n, const bxc_src_form *f, bxc_cancel *cancel, bxc_descriptor *ret,
-	bxc_digest *ret_diff_id, bxc_err **err)
+static int pack(bxc_src *s, const char *const *ids, size_t n, const bxc_src_form *f,
+	bxc_cancel *cancel, bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err)
 {
 	BXC_AUTOCLOSE int upper_fd = -1, lower_fd = -1;
 	struct packing k = {0};
@@ -90,8 +96,8 @@ static int pack(bxc_src *s, const char *const *ids, size_t n, const bxc_src_form
 	return r < 0 ? r : 0;
 }
 
-int bxc_src_own_blob(bxc_src *s, const char *const *ids, size_t n, const bxc_src_form *f, bxc_cancel *cancel, bxc_descriptor *ret,
-	bxc_digest *ret_diff_id, bxc_err **err)
+int bxc_src_own_blob(bxc_src *s, const char *const *ids, size_t n, const bxc_src_form *f,
+	bxc_cancel *cancel, bxc_descriptor *ret, bxc_digest *ret_diff_id, bxc_err **err)
 {
 	bxc_check(n > 0);
 	const char *top = ids[n - 1];
@@ -110,7 +116,8 @@ int bxc_src_own_blob(bxc_src *s, const char *const *ids, size_t n, const bxc_src
 		if (r >= 0 && is_own) {
 			/* Not remembering costs time only. */
 			bxc_ignore(bxc_snap_learn(s->snap, top, ret_diff_id, NULL));
-			bxc_content_form_add(s->content, ret_diff_id, f->compression, f->level, ret);
+			bxc_content_form_add(
+				s->content, ret_diff_id, f->compression, f->level, ret);
 		}
 	}
 	src_release(s, key);
@@ -127,7 +134,8 @@ static bxc_compression compression_of(const char *type)
 }
 
 /* The same tar, compressed anew. */
-static int convert(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, bxc_cancel *cancel, bxc_descriptor *ret, bxc_err **err)
+static int convert(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, bxc_cancel *cancel,
+	bxc_descriptor *ret, bxc_err **err)
 {
 	BXC_AUTOCLOSE int fd = -1;
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
@@ -140,11 +148,14 @@ static int convert(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, bx
 	if (r >= 0)
 		r = packing_begin(&k, s, f, err);
 	while (r >= 0 && off < size) {
-		ssize_t n = pread(fd, chunk, (size_t)BXC_MIN((uint64_t)CHUNK, size - off), (off_t)off);
+		ssize_t n =
+			pread(fd, chunk, (size_t)BXC_MIN((uint64_t)CHUNK, size - off), (off_t)off);
 		if (n <= 0)
 			r = bxc_err_set(err, BXC_DATA_LOSS, "the blob is cut short");
 		if (r >= 0 && off == 0)
-			r = bxc_decompressor_new(bxc_compression_detect(bxc_slice_of(chunk, (size_t)n)), BXC_LIMIT_BLOB, to_compressor, &k, &d, err);
+			r = bxc_decompressor_new(
+				bxc_compression_detect(bxc_slice_of(chunk, (size_t)n)),
+				BXC_LIMIT_BLOB, to_compressor, &k, &d, err);
 		if (r >= 0)
 			r = bxc_decompressor_write(d, chunk, (size_t)n, err);
 		if (r >= 0)
@@ -152,12 +163,14 @@ static int convert(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, bx
 		off += (uint64_t)BXC_MAX(n, (ssize_t)0);
 	}
 	if (r >= 0)
-		r = d ? bxc_decompressor_finish(d, err) : bxc_err_set(err, BXC_DATA_LOSS, "the blob is empty");
+		r = d ? bxc_decompressor_finish(d, err)
+		      : bxc_err_set(err, BXC_DATA_LOSS, "the blob is empty");
 	if (r >= 0)
 		r = packing_finish(&k, f, &made, &diff_id, err);
 	if (r >= 0 && !bxc_digest_eq(&diff_id, &l->diff_id)) {
 		bxc_descriptor_done(&made);
-		r = bxc_err_set(err, BXC_DATA_LOSS, "the blob holds another tar than its diff id says");
+		r = bxc_err_set(
+			err, BXC_DATA_LOSS, "the blob holds another tar than its diff id says");
 	}
 	packing_done(&k);
 	if (r < 0)
@@ -166,8 +179,8 @@ static int convert(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, bx
 	return 0;
 }
 
-static int converted(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, const bxc_src_reach *reach, bxc_cancel *cancel,
-	bxc_descriptor *ret, bxc_err **err)
+static int converted(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f,
+	const bxc_src_reach *reach, bxc_cancel *cancel, bxc_descriptor *ret, bxc_err **err)
 {
 	char d[BXC_DIGEST_STR_MAX];
 	BXC_AUTOFREE char *key = bxc_str_fmt("convert %s", bxc_digest_str(&l->diff_id, d));
@@ -178,14 +191,16 @@ static int converted(bxc_src *s, const bxc_src_layer *l, const bxc_src_form *f, 
 		if (r >= 0)
 			r = convert(s, l, f, cancel, ret, err);
 		if (r >= 0)
-			bxc_content_form_add(s->content, &l->diff_id, f->compression, f->level, ret);
+			bxc_content_form_add(
+				s->content, &l->diff_id, f->compression, f->level, ret);
 	}
 	src_release(s, key);
 	return bxc_err_wrap(err, r, "convert layer %s", d);
 }
 
-int bxc_src_blob(bxc_src *s, const bxc_src_layer *const *chain, size_t n, const bxc_src_form *f, const bxc_src_reach *reach,
-	bxc_cancel *cancel, bxc_descriptor *ret, bxc_digest *ret_diff_id, bool *ret_elsewhere, bxc_err **err)
+int bxc_src_blob(bxc_src *s, const bxc_src_layer *const *chain, size_t n, const bxc_src_form *f,
+	const bxc_src_reach *reach, bxc_cancel *cancel, bxc_descriptor *ret,
+	bxc_digest *ret_diff_id, bool *ret_elsewhere, bxc_err **err)
 {
 	bxc_check(n > 0);
 	const bxc_src_layer *l = chain[n - 1];
@@ -199,7 +214,8 @@ int bxc_src_blob(bxc_src *s, const bxc_src_layer *const *chain, size_t n, const 
 		return bxc_src_own_blob(s, ids, below + 1, f, cancel, ret, ret_diff_id, err);
 	}
 	*ret_diff_id = l->diff_id;
-	if (f->force && compression_of(l->blob.media_type) != f->compression && bxc_digest_is_set(&l->diff_id))
+	if (f->force && compression_of(l->blob.media_type) != f->compression &&
+		bxc_digest_is_set(&l->diff_id))
 		return converted(s, l, f, reach, cancel, ret, err);
 	*ret_elsewhere = true;
 	bxc_descriptor_copy(ret, &l->blob);
