@@ -40,7 +40,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"ssh", 0, BXC_CLI_LIST, "SPEC", "an SSH agent for RUN --mount=type=ssh: default|ID[=SOCKET|KEY[,KEY]]"},
 	{"annotation", 0, BXC_CLI_LIST, "K=V", "annotate the image: [TYPE[PLATFORM]:]KEY=VALUE; types are manifest, index, manifest-descriptor and index-descriptor"},
 	{"add-host", 0, BXC_CLI_LIST, "NAME:IP", "a line of /etc/hosts for RUN; host-gateway: the host of the step"},
-	{"allow", 0, BXC_CLI_LIST, "WHAT", "let steps ask for network.host or security.insecure"},
+	{"allow", 0, BXC_CLI_LIST, "WHAT", "network.host, security.insecure: steps may ask for it; buildx.local.delete: outputs with mode=delete may lie anywhere"},
 	{"cgroup-parent", 0, BXC_CLI_STRING, "PATH", "control group for RUN"},
 	{"network", 0, BXC_CLI_STRING, "MODE", "network of RUN: default, none or host"},
 	{"shm-size", 0, BXC_CLI_STRING, "BYTES", "size of /dev/shm for RUN (default: 64m)"},
@@ -179,13 +179,25 @@ static int plan_outputs(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		bool is_load = p->load && p->exports.n == p->load_index;
 		bool stream = bxc_str_eq(o->type, "oci") || bxc_str_eq(o->type, "docker") || bxc_str_eq(o->type, "tar");
 		struct stat st;
-		if (stream && o->dest && stat(o->dest, &st) == 0 && S_ISDIR(st.st_mode))
+		bool layout = false, exact = false;
+		int r = output_is_layout(o, &layout, err);
+		if (r >= 0)
+			r = output_is_exact(o, build_is_allowed(cli, OUTPUT_MAY_DELETE), &exact, err);
+		if (r < 0)
+			return cmd_usage_mark(err, r);
+		if (stream && !layout && o->dest && stat(o->dest, &st) == 0 && S_ISDIR(st.st_mode))
 			return cmd_usage(err, "destination directory %s for %s exporter: a file is needed", o->dest, o->type);
 		if (stream && !is_load && !o->dest && is_detached())
 			return cmd_usage(err, "--detach leaves no standard output for the %s exporter: give a dest file", o->type);
 		if (stream && !is_load && !o->dest && isatty(STDOUT_FILENO))
 			return cmd_usage(err, "dest file is required for %s exporter. refusing to write to console", o->type);
-		*bxc_arr_push(&p->exports) = (bxc_csess_export){.type = o->type, .dest = o->dest, .fd = stream && !o->dest ? STDOUT_FILENO : -1};
+		*bxc_arr_push(&p->exports) = (bxc_csess_export){
+			.type = o->type,
+			.dest = o->dest,
+			.layout = layout,
+			.exact = exact,
+			.fd = stream && !o->dest ? STDOUT_FILENO : -1,
+		};
 	}
 	return 0;
 }

@@ -280,15 +280,26 @@ static int set_shm_size(const bxc_cli *cli, build_plan *p, bxc_err **err)
 
 /* ---- entitlements ---- */
 
+bool build_is_allowed(const bxc_cli *cli, const char *what)
+{
+	BXC_AUTOFREE char *all = bxc_strv_join(bxc_cli_list(cli, "allow"), ",");
+	BXC_AUTOSTRV char **parts = bxc_strv_split(all, ',');
+	return bxc_strv_has(parts, what);
+}
+
 static int add_entitlement(const char *spec, bxc_json *list, bxc_err **err)
 {
 	BXC_AUTOSTRV char **parts = bxc_strv_split(spec, ',');
 	for (char **e = parts; *e; e++) {
 		if (bxc_str_eq(*e, "device") || bxc_str_has_prefix(*e, "device="))
 			return bad_value("allow", spec, err, "no worker offers devices");
+		/* Of the client alone. */
+		if (bxc_str_eq(*e, OUTPUT_MAY_DELETE))
+			continue;
 		if (!bxc_str_eq(*e, "network.host") && !bxc_str_eq(*e, "security.insecure"))
 			return bad_value("allow", spec, err,
-				"invalid entitlement \"%s\" (network.host or security.insecure)",
+				"invalid entitlement \"%s\" (network.host, security.insecure or "
+				OUTPUT_MAY_DELETE ")",
 				*e);
 		bxc_json_push_str(list, *e);
 	}

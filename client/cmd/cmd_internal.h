@@ -129,11 +129,17 @@ void loader_free(loader *l);         /* kills it */
 int annotations_plan(const bxc_cli *cli, build_plan *p, bxc_err **err);
 /* What RUN steps get (build_run.c); called by build_plan_make. */
 int build_plan_run(const bxc_cli *cli, build_plan *p, bxc_err **err);
+bool build_is_allowed(const bxc_cli *cli, const char *what);      /* by --allow */
 void secret_done(build_secret *s);
 void agent_done(build_agent *a);
 /* "type=oci,dest=x,k=v", "path", "-" (output.c). */
 int output_parse(const char *spec, output *ret, bxc_err **err);
 void output_done(output *o);
+#define OUTPUT_MAY_DELETE "buildx.local.delete"
+/* type=oci,tar=false: the destination is a folder. */
+int output_is_layout(const output *o, bool *ret, bxc_err **err);
+/* type=local,mode=delete: what is not of the result goes; outside of the working folder only when allowed. */
+int output_is_exact(const output *o, bool may_delete, bool *ret, bxc_err **err);
 /* cache.c: "REF[,REF]" or "type=T,k=v"; `to`: --cache-to. */
 int cache_specs_parse(char *const *list, bool to, cache_specs *ret, bxc_err **err);
 void cache_spec_done(cache_spec *c);

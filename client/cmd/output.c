@@ -2,6 +2,7 @@
 /* -o: where results go. CSV with quotes, as buildx reads it. */
 #include "client/cmd/cmd_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -112,5 +113,71 @@ int output_parse(const char *spec, output *ret, bxc_err **err)
 		return bxc_err_wrap(err, r, "--output");
 	}
 	*ret = o;
+	return 0;
+}
+
+int output_is_layout(const output *o, bool *ret, bxc_err **err)
+{
+	const char *tar = bxc_env_get(o->attrs, "tar");
+	bool is_tar = true;
+	*ret = false;
+	if (!tar || (!bxc_str_eq(o->type, "oci") && !bxc_str_eq(o->type, "docker")))
+		return 0;
+	if (*tar && bxc_str_to_bool(tar, &is_tar, NULL) < 0)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "--output: non-bool value specified for tar");
+	if (is_tar)
+		return 0;
+	if (!bxc_str_eq(o->type, "oci"))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "--output: tar=false is for the oci exporter only");
+	if (!o->dest)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "--output: dest is required for oci exporter with tar=false");
+	*ret = true;
+	return 0;
+}
+
+/* Strictly below the working folder, links resolved as far as the path is there. */
+static bool is_below_cwd(const char *path)
+{
+	BXC_AUTOFREE char *cwd = realpath(".", NULL);
+	BXC_AUTOFREE char *part = bxc_strdup(path);
+	char *real = realpath(part, NULL);
+	if (!cwd)
+		return false;
+	/* A name that is not there yet lies where its parent does; ".." in it could lead anywhere. */
+	while (!real) {
+		char *slash = strrchr(part, '/');
+		const char *name = slash ? slash + 1 : part;
+		if (bxc_str_eq(name, ".."))
+			return false;
+		bool last = !slash || slash == part;
+		if (slash)
+			slash[slash == part] = '\0';
+		real = realpath(slash ? part : ".", NULL);
+		if (last && !real)
+			return false;
+		if (real) {
+			bool below = bxc_str_has_prefix(real, cwd) && (real[strlen(cwd)] == '/' || !real[strlen(cwd)] || bxc_str_eq(cwd, "/"));
+			free(real);
+			return below;
+		}
+	}
+	size_t n = bxc_str_eq(cwd, "/") ? 0 : strlen(cwd);
+	bool below = strncmp(real, cwd, n) == 0 && real[n] == '/' && real[n + 1];
+	free(real);
+	return below;
+}
+
+int output_is_exact(const output *o, bool may_delete, bool *ret, bxc_err **err)
+{
+	const char *mode = bxc_env_get(o->attrs, "mode");
+	*ret = false;
+	if (!bxc_str_eq(o->type, "local") || !mode || bxc_str_eq(mode, "copy"))
+		return 0;
+	if (!bxc_str_eq(mode, "delete"))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "--output: invalid mode '%s' for local exporter: copy or delete", mode);
+	if (!is_below_cwd(o->dest) && !may_delete)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"--output: mode=delete outside of the working directory ('%s') needs --allow " OUTPUT_MAY_DELETE, o->dest);
+	*ret = true;
 	return 0;
 }

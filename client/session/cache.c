@@ -94,7 +94,7 @@ int serve_cache_put(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc
 	BXC_AUTOBUF bxc_buf padding = BXC_BUF_INIT(PADDING_MAX);
 	int r = pick(s->c.caches, s->c.n_caches, name, &c, err);
 	if (r >= 0)
-		r = cache_dir_write(c, from_stream, &i, err);
+		r = layout_write(c->dir, c->tag, c->reset, from_stream, &i, err);
 	if (r >= 0)
 		r = bxc_chan_stream_read_all(st, &padding, s->cancel, err);
 	if (r >= 0)

@@ -70,6 +70,13 @@ static int to_file(struct in *i, const char *dest, bxc_err **err)
 	return r;
 }
 
+static int to_layout(struct in *i, const char *dest, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf padding = BXC_BUF_INIT(CHUNK);
+	int r = layout_write(dest, NULL, false, from_stream, i, err);
+	return r < 0 ? r : bxc_chan_stream_read_all(i->stream, &padding, i->s->cancel, err);
+}
+
 int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
 {
 	uint64_t index = bxc_json_get_u64(name, "index", UINT64_MAX);
@@ -82,7 +89,9 @@ int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 	int r;
 	i.is_for_good = !e->dest;
 	if (bxc_str_eq(e->type, "local"))
-		r = unpack_tree(e->dest, from_stream, &i, err);
+		r = unpack_tree(e->dest, e->exact, from_stream, &i, err);
+	else if (e->layout)
+		r = to_layout(&i, e->dest, err);
 	else if (e->dest)
 		r = to_file(&i, e->dest, err);
 	else if (s->is_written)

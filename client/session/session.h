@@ -15,6 +15,8 @@ typedef struct bxc_csess bxc_csess;
 typedef struct bxc_csess_export {
 	const char *type;            /* oci, docker, tar: one stream of bytes; local: a tar to unpack */
 	const char *dest;            /* file, or folder for local; NULL: to fd */
+	bool layout;                 /* oci: dest is a folder, in which the tar becomes a layout */
+	bool exact;                  /* local: what is in dest beside the result goes */
 	int fd;                      /* with dest NULL: where the bytes go (standard output); -1: this export sends nothing */
 } bxc_csess_export;
 

@@ -48,11 +48,14 @@ void index_save(const char *name, const bxc_buf *index);
 /* The blob of the OCI layout in `dir` that the question names (file.c). */
 int send_layout_blob(bxc_csess *s, bxc_chan_stream *st, const char *dir, const bxc_json *name, bxc_err **err);
 
-/* A tar of blobs and their manifest into the folder of a cache. */
-int cache_dir_write(const bxc_csess_cache *c, bxc_tar_source_fn source, void *ud, bxc_err **err);
+/*
+ * The tar of an OCI layout, read to its last entry, into a folder that may hold one already. `tag`: the
+ * name of what comes, NULL: as it says itself. `drop_rest`: blobs that no manifest needs go.
+ */
+int layout_write(const char *dir, const char *tag, bool drop_rest, bxc_tar_source_fn source, void *ud, bxc_err **err);
 
-/* Unpacks a tar that `source` yields beneath the folder `dest`. */
-int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **err);
+/* Unpacks a tar that `source` yields beneath the folder `dest`; with `exact` all else in it is removed. */
+int unpack_tree(const char *dest, bool exact, bxc_tar_source_fn source, void *ud, bxc_err **err);
 
 /* Credentials of docker's config.json for a registry: "user:password", owned, or NULL when it has none. */
 int find_credentials(const char *config_path, const char *domain, char **ret_basic, bxc_err **err);

@@ -32,6 +32,7 @@ struct unpack {
 	bxc_tar_reader *reader;
 	uint8_t *chunk;
 	BXC_ARR(struct dir_time) dirs;
+	bxc_map *kept;               /* paths of the result; NULL: what else is there stays */
 	uint64_t n;
 };
 
@@ -169,6 +170,8 @@ static int make_entry(struct unpack *u, const bxc_tar_entry *e, bxc_err **err)
 		return 0;
 	if (!path_is_safe(c.path))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "entry '%s' of the result points out of the destination", e->path);
+	if (u->kept)
+		bxc_map_set(u->kept, c.path, NULL);
 	int r = open_parent(u, c.path, &dir_fd, &name, err);
 	if (r < 0)
 		return bxc_err_wrap(err, r, "entry '%s' of the result", e->path);
@@ -190,6 +193,30 @@ static int make_entry(struct unpack *u, const bxc_tar_entry *e, bxc_err **err)
 	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "entry '%s' of the result is of an unknown kind", e->path);
 }
 
+/* What the result has not, in the folders that it has. */
+static int remove_rest(struct unpack *u, const char *path, bxc_err **err)
+{
+	BXC_AUTOSTRV char **names = NULL;
+	BXC_AUTOCLOSE int fd = -1;
+	int r = bxc_fs_open_beneath(u->root_fd, path, O_RDONLY | O_DIRECTORY, 0, BXC_FS_NO_LINKS, &fd, err);
+	if (r >= 0)
+		r = bxc_fs_list_dir(fd, "", BXC_LIMIT_TREE_ENTRIES, &names, err);
+	for (char **n = names; r >= 0 && n && *n; n++) {
+		BXC_AUTOFREE char *inner = bxc_str_eq(path, ".") ? bxc_strdup(*n) : bxc_str_fmt("%s/%s", path, *n);
+		if (!bxc_map_has(u->kept, inner))
+			r = bxc_fs_rmtree(fd, *n, err);
+	}
+	return bxc_err_wrap(err, r, "remove what is not of the result from '%s'", path);
+}
+
+static int remove_all_rest(struct unpack *u, bxc_err **err)
+{
+	int r = u->kept ? remove_rest(u, ".", err) : 0;
+	for (size_t i = 0; r >= 0 && u->kept && i < u->dirs.n; i++)
+		r = remove_rest(u, u->dirs.v[i].path, err);
+	return r;
+}
+
 static int finish_dirs(struct unpack *u, bxc_err **err)
 {
 	for (size_t i = u->dirs.n; i-- > 0;) {
@@ -206,9 +233,9 @@ static int finish_dirs(struct unpack *u, bxc_err **err)
 	return syncfs(u->root_fd) < 0 ? fail_errno(err, ".") : 0;
 }
 
-int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **err)
+int unpack_tree(const char *dest, bool exact, bxc_tar_source_fn source, void *ud, bxc_err **err)
 {
-	struct unpack u = {.root_fd = -1};
+	struct unpack u = {.root_fd = -1, .kept = exact ? bxc_map_new(NULL) : NULL};
 	int r = bxc_fs_make_dirs(AT_FDCWD, dest, 0755, err);
 	if (r >= 0)
 		r = bxc_fs_open_dir(AT_FDCWD, dest, &u.root_fd, err);
@@ -226,11 +253,14 @@ int unpack_tree(const char *dest, bxc_tar_source_fn source, void *ud, bxc_err **
 			r = make_entry(&u, e, err);
 	}
 	if (r >= 0)
+		r = remove_all_rest(&u, err);
+	if (r >= 0)
 		r = finish_dirs(&u, err);
 	bxc_tar_reader_free(u.reader);
 	BXC_ARR_FOREACH (d, &u.dirs)
 		free(d->path);
 	bxc_arr_done(&u.dirs);
+	bxc_map_free(u.kept);
 	free(u.chunk);
 	if (u.root_fd >= 0)
 		close(u.root_fd);

@@ -115,15 +115,17 @@ static int write_tar(bxc_content *content, const bxc_cio_request *q, const cio_m
 	}
 	BXC_AUTOFREE char *config = path_of(&m->config.digest),
 			  *manifest = path_of(&m->manifest.digest);
-	BXC_AUTOJSON bxc_json *desc = bxc_descriptor_to_json(&m->manifest);
-	BXC_AUTOFREE char *text = bxc_json_print(desc);
+	bxc_oci_index index = {.media_type = bxc_strdup(BXC_MT_OCI_INDEX)};
+	bxc_descriptor_copy(bxc_arr_push(&index.manifests), &m->manifest);
+	BXC_AUTOFREE char *text = bxc_oci_index_print(&index);
+	bxc_oci_index_done(&index);
 	if (r >= 0)
 		r = add_text(w, config, m->config_text, err);
 	if (r >= 0)
 		r = add_text(w, manifest, m->manifest_text, err);
-	/* Named last: it makes what came before it the cache. */
+	/* The client gives it the tag. */
 	if (r >= 0)
-		r = add_text(w, "manifest", text, err);
+		r = add_text(w, "index.json", text, err);
 	return r < 0 ? r : bxc_tar_writer_finish(w, err);
 }
 

@@ -16,21 +16,14 @@ void bxc_exp_request_done(bxc_exp_request *q)
 	bxc_arr_done(&q->images);
 }
 
-/* Attributes that change what is written and that this version does not know must not be ignored. */
+/* What changes what is written and is not known must not be ignored. */
 static int check_attrs(const bxc_exp_request *q, bxc_err **err)
 {
-	static const char *const unsupported[] = {
-		"tar", "mode", "unpack",
-	};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(unsupported); i++) {
-		const char *v = attr(q, unsupported[i]);
-		bool harmless = bxc_str_eq(v, "false") || (bxc_str_eq(unsupported[i], "tar") && bxc_str_eq(v, "true")) ||
-			(bxc_str_eq(unsupported[i], "mode") && bxc_str_eq(v, "copy"));
-		if (v && !harmless)
-			return bxc_err_set(err, BXC_UNIMPLEMENTED, "%s=%.64s of exporter '%s' is not supported by this version of bxc",
-				unsupported[i], v, q->type);
-	}
-	return 0;
+	bool unpack;
+	int r = bxc_output_bool(q->attrs, "unpack", false, &unpack, err);
+	if (r >= 0 && unpack)
+		r = bxc_err_set(err, BXC_UNIMPLEMENTED, "unpack=true of exporter '%s' is not supported by this version of bxc", q->type);
+	return r;
 }
 
 /* The exporter's own epoch wins over that of the build. */
@@ -47,6 +40,20 @@ static int own_epoch(bxc_exp_request *q, bxc_err **err)
 	return 0;
 }
 
+/* A name that is pushed by digest has no tag to lead to it. */
+static int check_by_digest(const bxc_exp_request *q, bxc_err **err)
+{
+	bool by_digest;
+	BXC_AUTOSTRV char **names = bxc_strv_split(attr(q, "name") ? attr(q, "name") : "", ',');
+	int r = bxc_output_bool(q->attrs, "push-by-digest", false, &by_digest, err);
+	for (char **n = names; r >= 0 && by_digest && *n; n++) {
+		const char *slash = strrchr(*n, '/');
+		if (strchr(slash ? slash : *n, ':'))
+			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "can't push tagged ref %s by digest", *n);
+	}
+	return r;
+}
+
 static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_request *q, bxc_json *response, bxc_err **err)
 {
 	made m = {0};
@@ -56,6 +63,8 @@ static int export_image(bxc_src *src, bxc_content *content, const bxc_exp_reques
 	int r = bxc_output_names(q->attrs, &names, err);
 	if (r >= 0)
 		r = bxc_output_bool(q->attrs, "push", false, &push, err);
+	if (r >= 0)
+		r = check_by_digest(q, err);
 	if (r >= 0 && push && !names)
 		r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "tag is needed when pushing to registry");
 	if (r >= 0)

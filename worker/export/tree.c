@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/base/clock.h"
+#include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/filesync/filesync.h"
@@ -59,17 +60,50 @@ static int write_statements(int root_fd, const bxc_exp_request *q, const bxc_exp
 	return 0;
 }
 
-static int write_platform(bxc_snap *snap, const bxc_exp_request *q, const bxc_exp_image *img, bool split, bxc_tar_writer *w, bxc_err **err)
+static int mount_image(bxc_snap *snap, const bxc_exp_image *img, int *ret_fd, bxc_err **err)
 {
 	BXC_AUTOSTRV char **ids = NULL;
-	BXC_AUTOCLOSE int root_fd = -1;
-	BXC_AUTOFREE char *prefix = split ? platform_dir(&img->platform) : NULL;
 	BXC_ARR_FOREACH (l, &img->layers.items)
 		bxc_strv_push(&ids, l->id);
-	int r = bxc_snap_mount_ro(snap, (const char *const *)ids, bxc_strv_len(ids), &root_fd, err);
+	return bxc_snap_mount_ro(snap, (const char *const *)ids, bxc_strv_len(ids), ret_fd, err);
+}
+
+static int write_platform(bxc_snap *snap, const bxc_exp_request *q, const bxc_exp_image *img, bool split, bxc_tar_writer *w, bxc_err **err)
+{
+	BXC_AUTOCLOSE int root_fd = -1;
+	BXC_AUTOFREE char *prefix = split ? platform_dir(&img->platform) : NULL;
+	int r = mount_image(snap, img, &root_fd, err);
 	if (r >= 0)
 		r = bxc_diff_write_tree(root_fd, prefix, w, q->cancel, err);
 	return r < 0 ? r : write_statements(root_fd, q, img, prefix, w, err);
+}
+
+/* Platforms that share one folder may share folders in it, and no file. */
+static int check_apart(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_map_freep) bxc_map *of = bxc_map_new(NULL);
+	int r = 0;
+	for (size_t i = 0; r >= 0 && i < q->images.n; i++) {
+		const bxc_exp_image *img = &q->images.v[i];
+		BXC_AUTOCLOSE int root_fd = -1;
+		BXC_CLEANUP(bxc_tree_freep) bxc_tree *t = NULL;
+		r = mount_image(snap, img, &root_fd, err);
+		if (r >= 0)
+			r = bxc_tree_walk(root_fd, &(bxc_tree_walk_opts){.hash = false}, q->cancel, &t, err);
+		for (size_t k = 0; r >= 0 && k < t->entries.n; k++) {
+			const bxc_tree_entry *e = &t->entries.v[k];
+			const bxc_exp_image *other = S_ISDIR(e->mode) ? NULL : bxc_map_get(of, e->path);
+			if (other) {
+				BXC_AUTOFREE char *a = bxc_platform_str(&other->platform);
+				BXC_AUTOFREE char *b = bxc_platform_str(&img->platform);
+				r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "cannot overwrite %s from %s with %s when split option is disabled",
+					e->path + 1, a, b);
+			} else if (!S_ISDIR(e->mode)) {
+				bxc_map_set(of, e->path, (void *)(uintptr_t)img);
+			}
+		}
+	}
+	return r;
 }
 
 int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
@@ -80,8 +114,11 @@ int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
 	void *sink_ud;
 	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
 	int r = bxc_output_bool(q->attrs, "platform-split", many, &split, err);
+	/* A tarball of several platforms always has a folder for each. */
+	if (many && bxc_str_eq(q->type, "tar"))
+		split = true;
 	if (r >= 0 && many && !split)
-		r = bxc_err_set(err, BXC_UNIMPLEMENTED, "platform-split=false of several platforms is not supported by this version of bxc");
+		r = check_apart(snap, q, err);
 	if (r >= 0)
 		r = q->open(&sink, &sink_ud, q->ud, err);
 	if (r >= 0 && strchr(attr(q, "attestation-prefix") ? attr(q, "attestation-prefix") : "", '/'))

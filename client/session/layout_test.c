@@ -54,12 +54,14 @@ static void add_cache(struct archive *a, const char *layer, bxc_digest *ret)
 	set(bxc_arr_push(&m.layers), BXC_MT_OCI_LAYER, layer);
 	BXC_AUTOFREE char *text = bxc_oci_manifest_print(&m);
 	set(&d, BXC_MT_OCI_MANIFEST, text);
-	BXC_AUTOJSON bxc_json *j = bxc_descriptor_to_json(&d);
-	BXC_AUTOFREE char *desc = bxc_json_print(j);
+	bxc_oci_index index = {.media_type = bxc_strdup(BXC_MT_OCI_INDEX)};
+	bxc_descriptor_copy(bxc_arr_push(&index.manifests), &d);
+	BXC_AUTOFREE char *desc = bxc_oci_index_print(&index);
+	bxc_oci_index_done(&index);
 	add_blob(a, layer);
 	add_blob(a, "{}");
 	add_blob(a, text);
-	archive_add(a, "manifest", desc);
+	archive_add(a, "index.json", desc);
 	*ret = d.digest;
 	bxc_descriptor_done(&d);
 	bxc_oci_manifest_done(&m);
@@ -69,7 +71,7 @@ static int write_to(struct archive *a, const bxc_csess_cache *c, bxc_err **err)
 {
 	assert_int_equal(bxc_tar_writer_finish(a->w, NULL), 0);
 	bxc_slice left = bxc_buf_slice(&a->bytes);
-	int r = cache_dir_write(c, bxc_tar_slice_source, &left, err);
+	int r = layout_write(c->dir, c->tag, c->reset, bxc_tar_slice_source, &left, err);
 	bxc_tar_writer_free(a->w);
 	bxc_buf_done(&a->bytes);
 	return r;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A build cache in a folder: an OCI layout whose index.json names manifests by a tag. Blobs come
- * first, each under its digest and whole; the index is replaced last, so that a reader never sees a
- * cache that is not there in full.
+ * An OCI layout in a folder of the user's: an image, or a build cache. Blobs come first, each under
+ * its digest and whole; the index is replaced last, so that a reader never sees what is not there
+ * in full. What was in the folder stays, but for what new manifests replace.
  */
 #include "client/session/session_internal.h"
 
@@ -19,11 +19,12 @@
 #include "common/os/fd.h"
 #include "common/os/fs.h"
 
-#define CHUNK	  (256u << 10)
-#define INDEX_MAX (4u << 20)
-#define BLOBS_MAX 1000000u
-#define DEPTH_MAX 4 /* index of indexes: a cache has two levels */
-#define REF_NAME  "org.opencontainers.image.ref.name"
+#define CHUNK	   (256u << 10)
+#define INDEX_MAX  (4u << 20)
+#define BLOBS_MAX  1000000u
+#define DEPTH_MAX  4 /* index of indexes: a cache has two levels */
+#define REF_NAME   "org.opencontainers.image.ref.name"
+#define IMAGE_NAME "io.containerd.image.name"
 
 static int read_index(int dir_fd, bxc_oci_index *ret, bxc_err **err)
 {
@@ -106,47 +107,60 @@ static int take_blob(struct folder *f, const char *hex, bxc_err **err)
 	return r;
 }
 
-static int take_manifest(struct folder *f, bxc_descriptor *ret, bxc_err **err)
+static int take_index(struct folder *f, bxc_oci_index *ret, bxc_err **err)
 {
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(CHUNK);
-	BXC_AUTOJSON bxc_json *j = NULL;
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(INDEX_MAX);
 	int r = 0;
 	for (ssize_t n = 1; r >= 0 && n > 0;) {
 		n = bxc_tar_reader_read(f->reader, f->chunk, CHUNK, err);
 		r = n < 0 ? (int)n : bxc_buf_append(&text, f->chunk, (size_t)n, err);
 	}
-	if (r >= 0)
-		r = bxc_json_parse(bxc_buf_slice(&text), &j, err);
-	return r < 0 ? r : bxc_descriptor_from_json(j, ret, err);
+	return r < 0 ? r : bxc_oci_index_parse(bxc_buf_slice(&text), ret, err);
 }
 
-static int take_all(struct folder *f, bxc_descriptor *ret, bxc_err **err)
+static int take_all(struct folder *f, bxc_oci_index *ret, bxc_err **err)
 {
 	static const char blobs[] = "blobs/sha256/";
 	const bxc_tar_entry *e;
 	size_t n = 0;
 	int r;
 	while ((r = bxc_tar_reader_next(f->reader, &e, err)) > 0) {
-		if (e->kind != BXC_TAR_FILE || n++ > BLOBS_MAX || ret->media_type)
-			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
-				"entry '%.128s' of the cache is not expected", e->path);
-		if (bxc_str_has_prefix(e->path, blobs))
+		if (e->kind == BXC_TAR_DIR || bxc_str_eq(e->path, "oci-layout"))
+			continue;
+		if (e->kind == BXC_TAR_FILE && n++ < BLOBS_MAX &&
+			bxc_str_has_prefix(e->path, blobs))
 			r = take_blob(f, e->path + strlen(blobs), err);
-		else if (bxc_str_eq(e->path, "manifest"))
-			r = take_manifest(f, ret, err);
+		else if (e->kind == BXC_TAR_FILE && !ret->manifests.n &&
+			 bxc_str_eq(e->path, "index.json"))
+			r = take_index(f, ret, err);
 		else
 			r = bxc_err_set(err, BXC_INVALID_ARGUMENT,
-				"entry '%.128s' of the cache is not expected", e->path);
+				"entry '%.128s' is not expected in a layout", e->path);
 		if (r < 0)
 			return r;
 	}
-	if (r >= 0 && !ret->media_type)
-		r = bxc_err_set(err, BXC_DATA_LOSS, "the cache came without its manifest");
+	if (r >= 0 && !ret->manifests.n)
+		r = bxc_err_set(err, BXC_DATA_LOSS, "the layout came without an index");
 	return r;
 }
 
-/* The tag leads to this manifest from now on; what else is in the index stays. */
-static int point(int dir_fd, const char *tag, bxc_descriptor *d, bxc_err **err)
+/* What a manifest is found by. */
+static const char *name_of(const bxc_descriptor *d)
+{
+	const char *image = bxc_env_get(d->annotations, IMAGE_NAME);
+	return image ? image : bxc_env_get(d->annotations, REF_NAME);
+}
+
+static bool is_replaced(const bxc_oci_index *fresh, const bxc_descriptor *old)
+{
+	for (size_t i = 0; i < fresh->manifests.n; i++)
+		if (bxc_str_eq(name_of(&fresh->manifests.v[i]), name_of(old)))
+			return true;
+	return false;
+}
+
+/* Names lead to these manifests from now on; what else is in the index stays. */
+static int point(int dir_fd, bxc_oci_index *fresh, const char *tag, bxc_err **err)
 {
 	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 	bxc_oci_index old = {0}, index = {.media_type = bxc_strdup(BXC_MT_OCI_INDEX)};
@@ -154,13 +168,15 @@ static int point(int dir_fd, const char *tag, bxc_descriptor *d, bxc_err **err)
 	int r = bxc_fs_lstat_opt(dir_fd, "index.json", &st, err);
 	if (r > 0)
 		r = read_index(dir_fd, &old, err);
+	BXC_ARR_FOREACH (d, &fresh->manifests)
+		if (tag || !name_of(d))
+			bxc_env_set(&d->annotations, REF_NAME, tag ? tag : "latest");
 	if (r >= 0) {
 		BXC_ARR_FOREACH (o, &old.manifests)
-			if (!bxc_str_eq(bxc_env_get(o->annotations, REF_NAME), tag))
+			if (!is_replaced(fresh, o))
 				bxc_descriptor_copy(bxc_arr_push(&index.manifests), o);
-		bxc_descriptor *own = bxc_arr_push(&index.manifests);
-		bxc_descriptor_copy(own, d);
-		bxc_env_set(&own->annotations, REF_NAME, tag);
+		BXC_ARR_FOREACH (d, &fresh->manifests)
+			bxc_descriptor_copy(bxc_arr_push(&index.manifests), d);
 		BXC_AUTOFREE char *text = bxc_oci_index_print(&index);
 		r = bxc_fs_write_atomic(dir_fd, "oci-layout", layout, strlen(layout), 0644, err);
 		if (r >= 0)
@@ -227,35 +243,36 @@ static int reset(struct folder *f, bxc_err **err)
 	return r;
 }
 
-int cache_dir_write(const bxc_csess_cache *c, bxc_tar_source_fn source, void *ud, bxc_err **err)
+int layout_write(const char *dir, const char *tag, bool drop_rest, bxc_tar_source_fn source,
+	void *ud, bxc_err **err)
 {
 	struct folder f = {.dir_fd = -1, .blobs_fd = -1, .chunk = bxc_malloc(CHUNK)};
-	BXC_AUTOFREE char *blobs = bxc_str_fmt("%s/blobs/sha256", c->dir);
-	bxc_descriptor manifest = {0};
+	BXC_AUTOFREE char *blobs = bxc_str_fmt("%s/blobs/sha256", dir);
+	bxc_oci_index index = {0};
 	int r = bxc_fs_make_dirs(AT_FDCWD, blobs, 0755, err);
 	if (r >= 0)
-		r = bxc_fs_open_dir(AT_FDCWD, c->dir, &f.dir_fd, err);
+		r = bxc_fs_open_dir(AT_FDCWD, dir, &f.dir_fd, err);
 	if (r >= 0)
 		r = bxc_fs_open_dir(AT_FDCWD, blobs, &f.blobs_fd, err);
 	if (r >= 0)
 		r = bxc_tar_reader_new(source, ud, &f.reader, err);
 	if (r >= 0)
-		r = take_all(&f, &manifest, err);
+		r = take_all(&f, &index, err);
 	if (r >= 0)
 		r = bxc_fs_sync_dir(f.blobs_fd, err);
 	/* Two builds may write to one folder: each changes the index that the other left. */
 	if (r >= 0 && flock(f.dir_fd, LOCK_EX) < 0)
 		r = bxc_err_errno(err, errno, "lock");
 	if (r >= 0)
-		r = point(f.dir_fd, c->tag, &manifest, err);
-	if (r >= 0 && c->reset)
+		r = point(f.dir_fd, &index, tag, err);
+	if (r >= 0 && drop_rest)
 		r = reset(&f, err);
-	bxc_descriptor_done(&manifest);
+	bxc_oci_index_done(&index);
 	bxc_tar_reader_free(f.reader);
 	free(f.chunk);
 	if (f.blobs_fd >= 0)
 		close(f.blobs_fd);
 	if (f.dir_fd >= 0)
 		close(f.dir_fd);
-	return bxc_err_wrap(err, r, "cache in '%s'", c->dir);
+	return bxc_err_wrap(err, r, "write to '%s'", dir);
 }
