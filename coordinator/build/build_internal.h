@@ -379,15 +379,15 @@ bool record_load(bxc_build *e, uint64_t id, const char *text);
 
 /* merge.c */
 void merge_run(bxc_build *e, const bxc_solve_action *a);         /* stacks the inputs; nothing runs */
-/* cache.c, cache_import.c: caches that the request names */
-BXC_MUST_CHECK int caches_check(const build *b, bxc_err **err);  /* of the request, before anything runs */
-void caches_load(build *b);                                      /* reads them, then build_lower(b) */
-void caches_free(build *b);
+/* imports.c, imports_read.c: caches of elsewhere that the request names */
+BXC_MUST_CHECK int cache_specs_check(const build *b, bxc_err **err);  /* of the request, before anything runs */
+void imports_load(build *b);                                      /* reads them, then build_lower(b) */
+void imports_free(build *b);
 bool cache_is_inline(const bxc_json *spec);
 /* What the caches of the build know of a key: true when the solver was or will be told. */
-bool caches_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key);
+bool imports_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key);
 void layer_withdraw(bxc_build *e, layer *l);                     /* a cache could not give it */
-bool caches_session_left(bxc_build *e, const char *session);     /* whether a layer was only there */
+bool imports_session_left(bxc_build *e, const char *session);     /* whether a layer was only there */
 
 /* cache_export.c */
 const char *cache_vertex_name(const bxc_json *spec);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a build knows, as a cache for elsewhere: keys of all its steps, layers of those that are to
  * be kept. */
-#include "coordinator/build/cache_internal.h"
+#include "coordinator/build/imports_internal.h"
 
 #include "common/base/mem.h"
 #include "common/base/str.h"

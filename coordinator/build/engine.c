@@ -432,7 +432,7 @@ void bxc_build_session_left(bxc_build *e, const char *session)
 			bxc_build_cancel(e, b->id);
 		}
 	}
-	if (caches_session_left(e, session)) {
+	if (imports_session_left(e, session)) {
 		layers_vanished(e);
 		pump(e);
 	}

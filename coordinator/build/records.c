@@ -229,7 +229,7 @@ static void lookup_done(void *ud)
 	}
 	if (hit)
 		bxc_solve_lookup_hit(e->solve, q->ticket, q->hit.record, &q->hit.canonical);
-	else if (!caches_lookup(e, q->build, q->ticket, &q->key))
+	else if (!imports_lookup(e, q->build, q->ticket, &q->key))
 		bxc_solve_lookup_miss(e->solve, q->ticket);
 	bxc_state_record_done(&q->row);
 	free(q);

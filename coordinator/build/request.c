@@ -130,7 +130,7 @@ int build_read(build *b, bxc_err **err)
 	if (r >= 0)
 		r = read_exports(b, err);
 	if (r >= 0)
-		r = caches_check(b, err);
+		r = cache_specs_check(b, err);
 	if (r >= 0)
 		r = call_read(b, err);
 	if (r >= 0)
@@ -171,7 +171,7 @@ void build_free(void *p)
 		image_free(*i);
 	bxc_arr_done(&b->images);
 	bxc_arr_done(&b->contexts);
-	caches_free(b);
+	imports_free(b);
 	bxc_def_free(b->def);
 	BXC_ARR_FOREACH (d, &b->defs)
 		bxc_def_free(*d);
@@ -357,7 +357,7 @@ void build_parse(build *b)
 	/* Without a wish the platform is that of the first worker: what the cluster runs natively. */
 	if (b->platforms.n == 0)
 		*bxc_arr_push(&b->platforms) = b->build_platforms.n ? b->build_platforms.v[0] : bxc_platform_host();
-	caches_load(b);
+	imports_load(b);
 }
 
 static bool lookup_image(const char *ref, const bxc_platform *platform, bxc_df_image *ret, void *ud)

@@ -7,7 +7,7 @@
  * result of our own, with layers that are fetched by whoever needs them; a layer that can't be had
  * is withdrawn, and what it was a part of is made by running the step.
  */
-#include "coordinator/build/cache_internal.h"
+#include "coordinator/build/imports_internal.h"
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
@@ -114,7 +114,7 @@ static int check_list(const build *b, const char *key, bool to, bxc_err **err)
 	return 0;
 }
 
-int caches_check(const build *b, bxc_err **err)
+int cache_specs_check(const build *b, bxc_err **err)
 {
 	int r = check_list(b, "cache_from", false, err);
 	return r < 0 ? r : check_list(b, "cache_to", true, err);
@@ -183,7 +183,7 @@ void layer_withdraw(bxc_build *e, layer *l)
 	layer_nowhere(l);
 }
 
-bool caches_session_left(bxc_build *e, const char *session)
+bool imports_session_left(bxc_build *e, const char *session)
 {
 	bool any = false;
 	BXC_MAP_FOREACH (it, e->layers) {
@@ -255,7 +255,7 @@ static record *record_from(bxc_build *e, const cache_import *imp, const bxc_cc *
 	return rec;
 }
 
-bool caches_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key)
+bool imports_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key)
 {
 	build *b = build_by_num(e, build_num);
 	char text[BXC_DIGEST_STR_MAX];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the caches a build names: manifests and keys only, on the pool; layers stay where they
  * are. */
-#include "coordinator/build/cache_internal.h"
+#include "coordinator/build/imports_internal.h"
 
 #include <string.h>
 
@@ -181,7 +181,7 @@ static int import(cache_import *imp, bxc_err **err)
 
 /* ---- the build ---- */
 
-void caches_free(build *b)
+void imports_free(build *b)
 {
 	BXC_ARR_FOREACH (p, &b->imports) {
 		cache_import *imp = *p;
@@ -235,7 +235,7 @@ static void import_done(void *ud)
 		build_lower(b);
 }
 
-void caches_load(build *b)
+void imports_load(build *b)
 {
 	bxc_build *e = b->engine;
 	uint32_t index = 0;
