@@ -360,6 +360,7 @@ record *record_find(bxc_build *e, uint64_t id);
 void record_free(void *p);
 void layer_free(void *p);
 char *record_to_text(const record *r);                           /* owned */
+/* In the store, then in what the build imports (0: in no import). */
 void lookup_key(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key);
 void save_keys(bxc_build *e, const bxc_digest *keys, size_t n, uint64_t rec, const bxc_digest *canonical);
 /*

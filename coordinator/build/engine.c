@@ -111,7 +111,8 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 		source_key(e, a);
 		break;
 	case BXC_SOLVE_LOOKUP:
-		lookup_key(e, a->build, a->ticket, &a->key);
+		/* What a name or a context is, no cache says: it is asked for. */
+		lookup_key(e, a->def && a->def->kind == BXC_OP_SOURCE ? 0 : a->build, a->ticket, &a->key);
 		break;
 	case BXC_SOLVE_CHECKSUM:
 		if (!a->cheap) {

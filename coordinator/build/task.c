@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/rand.h"
@@ -459,6 +460,18 @@ static bxc_json *input_to_json(bxc_build *e, const task_input *in, uint64_t work
 	return j;
 }
 
+/* The only message that grows with all that a build has: it is told of before it would be dropped. */
+static bool cache_fits(bxc_build *e, task *t, const bxc_json *message)
+{
+	BXC_AUTOFREE char *text = bxc_json_print(message);
+	if (strlen(text) <= BXC_LIMIT_MESSAGE)
+		return true;
+	bxc_err *err = NULL;
+	bxc_ignore(bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED, "a cache of %zu layers is too large to be written: try mode=min", t->nodes.n));
+	task_fail(e, t, err, false);
+	return false;
+}
+
 static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 {
 	bxc_json *j = bxc_json_dup(t->body);
@@ -478,6 +491,10 @@ static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 			bxc_json *l = layer_to_json(e, n->layer, w->id);
 			bxc_json_set_i64(l, "parent", n->parent);
 			bxc_json_push_take(nodes, l);
+		}
+		if (!cache_fits(e, t, j)) {
+			bxc_json_free(j);
+			return;
 		}
 	} else if (t->kind == TASK_EXPORT) {
 		/* One input per image, in the order of the images. */

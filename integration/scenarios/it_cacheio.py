@@ -292,6 +292,26 @@ def test_results_that_ignored_the_cache_do_not_meet_those_of_another_cluster(pai
     assert read(tmp_path / "x") == read(tmp_path / "n1"), r.text
 
 
+@pytest.mark.parametrize("kind", ["registry", "inline"])
+def test_the_cache_of_every_platform_is_kept(pair, reg, tmp_path, kind):
+    ctx = context(tmp_path / "multi", {
+        "Dockerfile": "FROM scratch AS inner\nARG TARGETARCH\nCOPY ${TARGETARCH} /%s\nFROM scratch\nLABEL k=%s\nARG TARGETARCH\n"
+                      "COPY --from=inner / /in\nCOPY ${TARGETARCH} /own\nWORKDIR /x\n" % (kind, kind), "amd64": "a" + kind, "arm64": "b" + kind})
+    image = reg.ref("every-%s:x" % kind)
+    ref, to = (image, "type=inline") if kind == "inline" else (reg.ref("cache/every:c"), "type=registry,mode=max,ref=" + reg.ref("cache/every:c"))
+    args = ["--platform", "linux/amd64,linux/arm64", "--provenance=false", "--push"]
+    first = pair[0].build(*args, "-t", image, "--cache-to", to, ctx)
+    assert not first.cached()
+    second = pair[1].build(*args, "-t", reg.ref("every-%s:y" % kind), "--cache-from", ref, "--cache-to", to.replace("every:c", "every:d"), ctx)
+    for platform in ("linux/amd64", "linux/arm64"):
+        for step in ("COPY --from=inner", "WORKDIR"):
+            assert any(platform in n and step in n for n in second.cached()), second.text
+    # The image is the same, but for the keys that an inline cache tells of.
+    images = [[json.loads(reg.get("every-" + kind, "manifests", m["digest"])) for m in reg.document("every-" + kind, t)["manifests"]] for t in "xy"]
+    assert [m["layers"] for m in images[0]] == [m["layers"] for m in images[1]]
+    assert kind == "inline" or images[0] == images[1]
+
+
 def test_a_cache_without_steps_is_not_written(pair, reg, tmp_path):
     plain = context(tmp_path / "plain", {"Dockerfile": "FROM %s\nENV a=b\n" % reg.ref("base:latest")})
     r = pair[0].build("--cache-to", "type=registry,ref=" + reg.ref("cache/empty:c"), "-o", "type=cacheonly", plain)
