@@ -14,6 +14,7 @@ from harness.oci import MANIFEST, digest
 from harness.registry import Registry
 
 CONFIG = "application/vnd.buildkit.cacheconfig.v0"
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 REF = "org.opencontainers.image.ref.name"
 
 # Every step leaves something that differs when it runs again; the inner stage is read by content.
@@ -268,6 +269,30 @@ def test_hostile_caches_are_a_warning(pair, reg, ctx, tmp_path):
     r = build(pair[1], reg, ctx, tmp_path / "a", *args, "--cache-from", reg.ref("hostile:huge"), "--cache-from", reg.ref("base:latest"))
     assert r.text.count("is not used") == 6, r.text
     assert "holds no cache" in r.text
+
+
+def test_layers_that_are_not_what_the_cache_says_are_made_again(pair, reg, ctx, tmp_path, fresh):
+    ref = reg.ref("cache/liar:c")
+    build(pair[0], reg, ctx, tmp_path / "a", "--cache-to", "type=registry,mode=max,ref=" + ref)
+    m = reg.manifest("cache/liar", "c")
+    cc = json.loads(reg.get("cache/liar", "blobs", m["config"]["digest"]))
+    own = [x for x in cc["layers"] if not x["annotations"]["createdAt"].startswith("0001")]
+    for n, change in enumerate((lambda a: a.update(diffID="sha256:" + "2" * 64), lambda a: a.update(size=a["size"] - 1),
+                                lambda a: a.update(mediaType=GZIP + "x"))):
+        for layer in own:
+            change(layer["annotations"])
+        text = json.dumps(cc).encode()
+        put(reg, "cache/liar", text)
+        m["config"].update(digest=digest(text), size=len(text))
+        put_manifest(reg, "cache/liar", "bad%d" % n, json.dumps(m).encode(), MANIFEST)
+        # Needed by a step, not by an output.
+        more = context(tmp_path / ("more%d" % n), {"Dockerfile": open(os.path.join(ctx, "Dockerfile")).read() + "RUN cat /v /w > /all\n",
+                                                 "f": open(os.path.join(ctx, "f")).read()})
+        cluster = fresh(workers=1)
+        r = build(cluster, reg, more, tmp_path / ("b%d" % n), "--cache-from", reg.ref("cache/liar:bad%d" % n), check=False)
+        assert r.rc == 0, r.text
+        assert read(tmp_path / ("b%d" % n)) != read(tmp_path / "a")
+        assert (tmp_path / ("b%d" % n) / "all").read_text() == "".join(read(tmp_path / ("b%d" % n)))
 
 
 def test_an_export_that_fails_ends_the_build_unless_told_otherwise(pair, reg, ctx, tmp_path):
