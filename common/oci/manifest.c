@@ -22,6 +22,18 @@ bool bxc_oci_is_manifest(const char *media_type)
 	       bxc_str_eq(media_type, BXC_MT_DOCKER_MANIFEST);
 }
 
+const char *bxc_oci_layer_type(const char *media_type, bool oci)
+{
+	static const char *const pairs[][2] = {
+		{BXC_MT_OCI_LAYER_GZIP, BXC_MT_DOCKER_LAYER_GZIP},
+		{BXC_MT_OCI_LAYER, BXC_MT_DOCKER_LAYER},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(pairs); i++)
+		if (bxc_str_eq(media_type, pairs[i][0]) || bxc_str_eq(media_type, pairs[i][1]))
+			return pairs[i][oci ? 0 : 1];
+	return media_type;
+}
+
 bool bxc_oci_is_layer(const char *media_type)
 {
 	static const char *const layers[] = {BXC_MT_OCI_LAYER, BXC_MT_OCI_LAYER_GZIP,
@@ -47,6 +59,15 @@ void bxc_descriptor_done(bxc_descriptor *d)
 	bxc_strv_free(d->urls);
 	free(d->data);
 	*d = (bxc_descriptor){0};
+}
+
+void bxc_descriptor_of_text(bxc_descriptor *ret, const char *media_type, const char *text)
+{
+	*ret = (bxc_descriptor){
+		.media_type = bxc_strdup(media_type),
+		.digest = bxc_digest_of_str(text),
+		.size = strlen(text),
+	};
 }
 
 void bxc_descriptor_copy(bxc_descriptor *dst, const bxc_descriptor *src)

@@ -31,6 +31,8 @@
 bool bxc_oci_is_index(const char *media_type);
 bool bxc_oci_is_manifest(const char *media_type);
 bool bxc_oci_is_layer(const char *media_type);
+/* The type of a layer in the family that its manifest has; types of one family only stay as they are. */
+const char *bxc_oci_layer_type(const char *media_type, bool oci);
 
 /* ---- platform: a value with inline strings ---- */
 typedef struct bxc_platform {
@@ -82,6 +84,8 @@ typedef struct bxc_descriptor {
 
 void bxc_descriptor_done(bxc_descriptor *d);
 void bxc_descriptor_copy(bxc_descriptor *dst, const bxc_descriptor *src);   /* dst is overwritten, not freed */
+/* Of a document that is at hand; `ret` is overwritten. */
+void bxc_descriptor_of_text(bxc_descriptor *ret, const char *media_type, const char *text);
 bxc_json *bxc_descriptor_to_json(const bxc_descriptor *d);
 BXC_MUST_CHECK int bxc_descriptor_from_json(const bxc_json *j, bxc_descriptor *ret, bxc_err **err);
 

@@ -159,17 +159,22 @@ void send_started(job *j)
 		send_json(j->a, message(j, "task.started"), j->cancel);
 }
 
-void send_status(job *j, const char *id, uint64_t current, uint64_t total, bool done)
+void send_vertex_status(job *j, const char *vertex, const char *id, uint64_t current, uint64_t total, int64_t started_ns, bool done)
 {
-	int64_t now = bxc_clock_wall_ns();
 	bxc_json *m = message(j, "task.status");
+	bxc_json_set_str(m, "vertex", vertex);
 	bxc_json_set_str(m, "id", id);
 	bxc_json_set_u64(m, "current", current);
 	bxc_json_set_u64(m, "total", total);
-	bxc_json_set_ns(m, "started_ns", now);
+	bxc_json_set_ns(m, "started_ns", started_ns);
 	if (done)
-		bxc_json_set_ns(m, "completed_ns", now);
+		bxc_json_set_ns(m, "completed_ns", bxc_clock_wall_ns());
 	send_json(j->a, m, j->cancel);
+}
+
+void send_status(job *j, const char *id, uint64_t current, uint64_t total, bool done)
+{
+	send_vertex_status(j, NULL, id, current, total, bxc_clock_wall_ns(), done);
 }
 
 static bxc_json *err_json(const bxc_err *e)

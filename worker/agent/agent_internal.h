@@ -60,6 +60,8 @@ void send_json(bxc_agent *a, bxc_json *j_take, bxc_cancel *cancel);
 int send_text(bxc_agent *a, const char *text, bxc_cancel *cancel);   /* waits while the channel is full; CANCELED: it was given up */
 void send_started(job *j);
 void send_status(job *j, const char *id, uint64_t current, uint64_t total, bool done);   /* of the task itself */
+/* Of the vertex that brings an input. */
+void send_vertex_status(job *j, const char *vertex, const char *id, uint64_t current, uint64_t total, int64_t started_ns, bool done);
 /* A message that the next coordinator is to get as well. Logs are numbered. */
 void spool_add(job *j, bxc_json *m_take, bool is_log);
 bool spool_is_heard(spool *s);

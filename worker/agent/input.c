@@ -32,15 +32,7 @@ static void on_progress(const bxc_src_layer *l, const char *what, uint64_t curre
 	pthread_mutex_unlock(&j->lock);
 	if (quiet)
 		return;
-	bxc_json *m = message(j, "task.status");
-	bxc_json_set_str(m, "vertex", l->vertex);
-	bxc_json_set_str(m, "id", what);
-	bxc_json_set_u64(m, "current", current);
-	bxc_json_set_u64(m, "total", total);
-	bxc_json_set_ns(m, "started_ns", started);
-	if (done)
-		bxc_json_set_ns(m, "completed_ns", now);
-	send_json(j->a, m, j->cancel);
+	send_vertex_status(j, l->vertex, what, current, total, started, done);
 }
 
 int input_ensure(job *j, input *in, bxc_err **err)

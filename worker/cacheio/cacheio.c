@@ -20,26 +20,6 @@ static void made_done(cio_made *m)
 	free(m->manifest_text);
 }
 
-static void describe(bxc_descriptor *d, const char *type, const char *text)
-{
-	*d = (bxc_descriptor){.media_type = bxc_strdup(type),
-		.digest = bxc_digest_of_str(text),
-		.size = strlen(text)};
-}
-
-/* Docker's names for what an old registry is to take. */
-static const char *type_of(const char *type, bool oci)
-{
-	static const char *const pairs[][2] = {
-		{BXC_MT_OCI_LAYER_GZIP, BXC_MT_DOCKER_LAYER_GZIP},
-		{BXC_MT_OCI_LAYER, BXC_MT_DOCKER_LAYER},
-	};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(pairs); i++)
-		if (bxc_str_eq(type, pairs[i][0]) || bxc_str_eq(type, pairs[i][1]))
-			return pairs[i][oci ? 0 : 1];
-	return type;
-}
-
 /* The notes that BuildKit's importer reads from the manifest. */
 static void annotate(bxc_descriptor *d, const bxc_cc_layer *l)
 {
@@ -66,16 +46,16 @@ static void make(const bxc_cio_request *q, const bxc_cc_form *form, cio_made *m)
 		*bxc_arr_push(&m->layers) = i;
 		bxc_descriptor *d = bxc_arr_push(&m->blobs);
 		*d = (bxc_descriptor){
-			.media_type = bxc_strdup(type_of(l->blob.media_type, form->oci)),
+			.media_type = bxc_strdup(bxc_oci_layer_type(l->blob.media_type, form->oci)),
 			.digest = l->blob.digest,
 			.size = l->blob.size};
 		annotate(d, l);
 	}
 	bxc_map_free(seen);
 	m->config_text = bxc_cc_print(q->cache);
-	describe(&m->config, BXC_MT_CACHE_CONFIG, m->config_text);
+	bxc_descriptor_of_text(&m->config, BXC_MT_CACHE_CONFIG, m->config_text);
 	m->manifest_text = bxc_cc_print_manifest(form, &m->config, m->blobs.v, m->blobs.n, &type);
-	describe(&m->manifest, type, m->manifest_text);
+	bxc_descriptor_of_text(&m->manifest, type, m->manifest_text);
 }
 
 static void tell(const bxc_cio_request *q, const char *what, const bxc_digest *d)

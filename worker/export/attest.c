@@ -91,7 +91,7 @@ static void make_manifest(const made_image *img, bool artifact, made_attest *a)
 	bxc_oci_manifest m = {.media_type = bxc_strdup(BXC_MT_OCI_MANIFEST)};
 	char text[BXC_DIGEST_STR_MAX];
 	a->config.text = artifact ? bxc_strdup(EMPTY_JSON) : image_config(a);
-	set_descriptor(&a->config.desc, artifact ? BXC_MT_OCI_EMPTY : BXC_MT_OCI_CONFIG, a->config.text);
+	bxc_descriptor_of_text(&a->config.desc, artifact ? BXC_MT_OCI_EMPTY : BXC_MT_OCI_CONFIG, a->config.text);
 	bxc_descriptor_copy(&m.config, &a->config.desc);
 	if (artifact) {
 		m.config.data = bxc_base64_encode(EMPTY_JSON, strlen(EMPTY_JSON));
@@ -104,7 +104,7 @@ static void make_manifest(const made_image *img, bool artifact, made_attest *a)
 	a->manifest.text = bxc_oci_manifest_print(&m);
 	bxc_oci_manifest_done(&m);
 	bxc_descriptor *d = &a->manifest.desc;
-	set_descriptor(d, BXC_MT_OCI_MANIFEST, a->manifest.text);
+	bxc_descriptor_of_text(d, BXC_MT_OCI_MANIFEST, a->manifest.text);
 	bxc_strv_pushf(&d->annotations, "vnd.docker.reference.digest=%s", bxc_digest_str(&img->manifest_desc.digest, text));
 	bxc_strv_pushf(&d->annotations, "vnd.docker.reference.type=attestation-manifest");
 	d->has_platform = true;
@@ -127,7 +127,7 @@ int make_attest(const bxc_exp_request *q, const bxc_exp_image *in, const made_im
 		if (!text)
 			return bxc_err_wrap(err, -BXC_INVALID_ARGUMENT, "attestation");
 		made_text *s = bxc_arr_push(&ret->statements);
-		set_descriptor(&s->desc, BXC_MT_IN_TOTO, text);
+		bxc_descriptor_of_text(&s->desc, BXC_MT_IN_TOTO, text);
 		bxc_strv_pushf(&s->desc.annotations, "in-toto.io/predicate-type=%s", type);
 		s->text = BXC_TAKE(text);
 	}

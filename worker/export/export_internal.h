@@ -57,7 +57,6 @@ int make_attest(const bxc_exp_request *q, const bxc_exp_image *in, const made_im
 /* One statement; `subjects` (array) is taken. Owned text. */
 char *statement_print(const bxc_json *attestation, bxc_json *subjects_take, const char **ret_type, bxc_err **err);
 void made_attest_done(made_attest *a);
-void set_descriptor(bxc_descriptor *d, const char *type, const char *text);
 /* {"name", "digest"} at the end of `list`. */
 void add_subject(bxc_json *list, const char *name, const bxc_digest *d);
 int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err);

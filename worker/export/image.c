@@ -29,19 +29,6 @@ const char *attr(const bxc_exp_request *q, const char *key)
 	return bxc_json_get_str(q->attrs, key, NULL);
 }
 
-/* The type of a layer in the family of media types that the manifest has. */
-static const char *layer_type(const char *type, bool oci)
-{
-	static const char *const pairs[][2] = {
-		{BXC_MT_OCI_LAYER_GZIP, BXC_MT_DOCKER_LAYER_GZIP},
-		{BXC_MT_OCI_LAYER, BXC_MT_DOCKER_LAYER},
-	};
-	for (size_t i = 0; i < BXC_ARRAY_SIZE(pairs); i++)
-		if (bxc_str_eq(type, pairs[i][0]) || bxc_str_eq(type, pairs[i][1]))
-			return pairs[i][oci ? 0 : 1];
-	return type;
-}
-
 #define OF_BASE INT64_MIN            /* in place of the time of a layer */
 
 /* Entries without a time get one: layers theirs, the others that of the layer below (or the first). `created`
@@ -71,11 +58,6 @@ static void date_history(bxc_oci_config *c, const int64_t *created, size_t n, in
 		c->created_ns = c->history.v[c->history.n - 1].created_ns;
 	else if (c->created_ns == INT64_MIN)
 		c->created_ns = now_ns;
-}
-
-void set_descriptor(bxc_descriptor *d, const char *type, const char *text)
-{
-	*d = (bxc_descriptor){.media_type = bxc_strdup(type), .digest = bxc_digest_of_str(text), .size = strlen(text)};
 }
 
 static int64_t not_after_epoch(const bxc_exp_request *q, int64_t ns)
@@ -132,7 +114,7 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 			*bxc_arr_push(&created) = OF_BASE;
 		else
 			*bxc_arr_push(&created) = not_after_epoch(q, l->created_ns ? l->created_ns : q->now_ns);
-		char *type = bxc_strdup(layer_type(d->media_type, oci));
+		char *type = bxc_strdup(bxc_oci_layer_type(d->media_type, oci));
 		free(d->media_type);
 		d->media_type = type;
 		*bxc_arr_push(&config->diff_ids) = diff_id;
@@ -145,9 +127,9 @@ static int make_one(bxc_src *src, const bxc_exp_request *q, const bxc_exp_image 
 		config->platform = in->platform;
 		out->config_text = bxc_oci_config_print(config);
 		out->manifest.media_type = bxc_strdup(oci ? BXC_MT_OCI_MANIFEST : BXC_MT_DOCKER_MANIFEST);
-		set_descriptor(&out->manifest.config, oci ? BXC_MT_OCI_CONFIG : BXC_MT_DOCKER_CONFIG, out->config_text);
+		bxc_descriptor_of_text(&out->manifest.config, oci ? BXC_MT_OCI_CONFIG : BXC_MT_DOCKER_CONFIG, out->config_text);
 		out->manifest_text = bxc_oci_manifest_print(&out->manifest);
-		set_descriptor(&out->manifest_desc, out->manifest.media_type, out->manifest_text);
+		bxc_descriptor_of_text(&out->manifest_desc, out->manifest.media_type, out->manifest_text);
 		out->manifest_desc.annotations = BXC_TAKE(out->manifest_annotations);
 		out->manifest_desc.has_platform = true;
 		out->manifest_desc.platform = in->platform;
@@ -208,7 +190,7 @@ int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made
 	BXC_ARR_FOREACH (a, &ret->attests)
 		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &a->manifest.desc);
 	ret->index_text = bxc_oci_index_print(&index);
-	set_descriptor(&ret->top, index.media_type, ret->index_text);
+	bxc_descriptor_of_text(&ret->top, index.media_type, ret->index_text);
 	ret->top.annotations = BXC_TAKE(said.of[ANNOTATE_INDEX_DESCRIPTOR]);
 	bxc_oci_index_done(&index);
 	annotations_done(&said);
