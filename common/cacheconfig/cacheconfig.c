@@ -12,6 +12,8 @@
 /* Marks the link from a key to the canonical key it stands for: no selector of BuildKit's is so
  * called. */
 #define CANONICAL "bxc.canonical.v1"
+/* Of a layer that was not made upon all that lies below it (COPY --link): upon how many it was. */
+#define BELOW "bxc.below.v1"
 /* Go's time.Time without a value. */
 #define NO_TIME "0001-01-01T00:00:00Z"
 
@@ -65,6 +67,7 @@ static int parse_layer(const bxc_json *j, size_t n, bxc_cc_layer *l, bxc_err **e
 	l->blob.media_type = bxc_strdup(type);
 	l->blob.size = bxc_json_get_u64(a, "size", 0);
 	l->created_ns = time_of(a, "createdAt");
+	l->n_below = (uint32_t)BXC_MIN(bxc_json_get_u64(a, BELOW, UINT32_MAX), UINT32_MAX);
 	return 0;
 }
 
@@ -304,6 +307,8 @@ char *bxc_cc_print(const bxc_cc *c)
 		if (l->blob.size)
 			bxc_json_set_number(a, "size", (int64_t)l->blob.size);
 		set_time(a, l->created_ns);
+		if (l->n_below != UINT32_MAX)
+			bxc_json_set_number(a, BELOW, l->n_below);
 	}
 	bxc_json_set_take(doc, "records", records_to_json(c));
 	return bxc_json_print_go(doc);

@@ -26,6 +26,7 @@ typedef struct bxc_cc_layer {
 	int32_t parent;	    /* the layer below, -1: none; never a circle */
 	bxc_digest diff_id; /* alg 0: not told */
 	int64_t created_ns; /* when a build made it; 0: a layer of a base image */
+	uint32_t n_below;   /* how many right below it, it was made upon; UINT32_MAX: all */
 } bxc_cc_layer;
 
 typedef struct bxc_cc_record {

@@ -26,12 +26,14 @@ static void fill(bxc_cc *c)
 		.blob = {.media_type = bxc_strdup(GZIP), .digest = dig("base blob"), .size = 10},
 		.parent = -1,
 		.diff_id = dig("base"),
+		.n_below = UINT32_MAX,
 	};
 	*bxc_arr_push(&c->layers) = (bxc_cc_layer){
 		.blob = {.media_type = bxc_strdup(GZIP), .digest = dig("own blob"), .size = 20},
 		.parent = 0,
 		.diff_id = dig("own"),
 		.created_ns = 1767322800123456789,
+		.n_below = 0,
 	};
 	*bxc_arr_push(&c->records) = (bxc_cc_record){dig("first"), dig("canonical"), 1};
 	*bxc_arr_push(&c->records) = (bxc_cc_record){dig("canonical"), dig("canonical"), 1};
@@ -81,6 +83,8 @@ static void what_was_written_is_read_again(void **state)
 	assert_record(&d, "canonical", "canonical", 1);
 	assert_record(&d, "known", "elsewhere", -1);
 	assert_int_equal(d.records.n, 3);
+	assert_int_equal(d.layers.v[0].n_below, UINT32_MAX);
+	assert_int_equal(d.layers.v[1].n_below, 0);
 }
 
 static void the_document_has_the_fields_of_buildkit(void **state)

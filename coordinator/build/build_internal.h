@@ -16,7 +16,7 @@
 typedef struct layer {
 	char *id;
 	uint64_t size;               /* bytes */
-	uint32_t n_below;            /* built: how many right below it, in every stack, it was made upon; UINT32_MAX: all */
+	uint32_t n_below;            /* how many right below it, in every stack, it was made upon; UINT32_MAX: all */
 	int64_t created_ns;          /* when it was built; 0: image layers */
 	bxc_digest diff_id;          /* known for image layers and published ones */
 	char *registry;              /* "docker.io/library/busybox": can be pulled from there; NULL: built here */
@@ -274,6 +274,7 @@ typedef struct build {
 	BXC_ARR(context *) contexts; /* counted: trees stay as long as the build */
 	BXC_ARR(struct cache_import *) imports;
 	size_t imports_left;         /* that are being read */
+	size_t n_imported;           /* records, of all of them */
 	bxc_def *def;                /* what the solver was given last */
 	BXC_ARR(bxc_def *) defs;     /* those before it; the solver still knows them by their numbers */
 	BXC_ARR(uint64_t) nums;      /* parallel */

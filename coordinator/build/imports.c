@@ -154,7 +154,7 @@ static layer *layer_from(bxc_build *e, const cache_import *imp, const bxc_cc_lay
 	l->diff_id = cl->diff_id;
 	l->size = cl->blob.size;
 	l->created_ns = cl->created_ns;
-	l->n_below = UINT32_MAX;
+	l->n_below = cl->n_below;
 	l->imported = true;
 	l->registry = bxc_strdup(imp->repo);
 	l->client = bxc_sess_ref_ref(imp->repo ? NULL : imp->session);

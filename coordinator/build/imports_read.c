@@ -54,6 +54,14 @@ static void add_cache(cache_import *imp, bxc_cc *cc_take)
 			bxc_map_set(k->keys, s, r);
 }
 
+static size_t n_records(const cache_import *imp)
+{
+	size_t n = 0;
+	BXC_ARR_FOREACH (k, &imp->caches)
+		n += k->cc.records.n;
+	return n;
+}
+
 static int read_cache(cache_import *imp, const bxc_descriptor *config, bxc_err **err)
 {
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_CC_LIMIT_BYTES);
@@ -89,6 +97,7 @@ static int layers_of_image(
 		l->parent = (int32_t)i - 1;
 		l->diff_id = c->diff_ids.v[i];
 		l->created_ns = (int32_t)i >= first ? 1 : 0;
+		l->n_below = UINT32_MAX;
 	}
 	BXC_ARR_FOREACH (h, &c->history) {
 		if (h->empty_layer || at >= n)
@@ -142,7 +151,11 @@ static int read_index(cache_import *imp, bxc_slice text, bxc_err **err)
 			continue;
 		if (n++ == MAX_IMAGES)
 			break;
-		r = read_manifest(imp, d, &manifest, err);
+		if (n_records(imp) > BXC_CC_LIMIT_RECORDS)
+			r = bxc_err_set(err, BXC_RESOURCE_EXHAUSTED, "records: more than %u",
+				BXC_CC_LIMIT_RECORDS);
+		else
+			r = read_manifest(imp, d, &manifest, err);
 		if (r >= 0)
 			r = read_image(imp, bxc_buf_slice(&manifest), err);
 	}
@@ -181,15 +194,20 @@ static int import(cache_import *imp, bxc_err **err)
 
 /* ---- the build ---- */
 
+static void drop_caches(cache_import *imp)
+{
+	BXC_ARR_FOREACH (k, &imp->caches) {
+		bxc_map_free(k->keys);
+		bxc_cc_done(&k->cc);
+	}
+	bxc_arr_done(&imp->caches);
+}
+
 void imports_free(build *b)
 {
 	BXC_ARR_FOREACH (p, &b->imports) {
 		cache_import *imp = *p;
-		BXC_ARR_FOREACH (k, &imp->caches) {
-			bxc_map_free(k->keys);
-			bxc_cc_done(&k->cc);
-		}
-		bxc_arr_done(&imp->caches);
+		drop_caches(imp);
 		bxc_map_free(imp->lost);
 		bxc_ref_done(&imp->ref);
 		bxc_sess_ref_unref(imp->session);
@@ -205,7 +223,22 @@ void imports_free(build *b)
 static void import_work(void *ud)
 {
 	cache_import *imp = ud;
-	bxc_ignore(import(imp, &imp->err));
+	/* What is not whole is not used at all, as it is said. */
+	if (import(imp, &imp->err) < 0)
+		drop_caches(imp);
+}
+
+/* All imports of a build together are no larger than one may be. */
+static void bound(build *b, cache_import *imp)
+{
+	size_t n = n_records(imp);
+	b->n_imported += n;
+	if (b->n_imported <= BXC_CC_LIMIT_RECORDS)
+		return;
+	b->n_imported -= n;
+	drop_caches(imp);
+	bxc_ignore(bxc_err_set(&imp->err, BXC_RESOURCE_EXHAUSTED,
+		"the caches of one build hold more than %u records", BXC_CC_LIMIT_RECORDS));
 }
 
 static void warn(build *b, const cache_import *imp)
@@ -223,15 +256,19 @@ static void import_done(void *ud)
 	build *b = imp->b;
 	b->jobs--;
 	b->imports_left--;
-	if (imp->err && !b->dead && !b->canceled) {
+	if (b->dead) {
+		build_job_done(b);
+		return;
+	}
+	if (!imp->err)
+		bound(b, imp);
+	if (imp->err && !b->canceled) {
 		warn(b, imp);
 		bxc_log_err(BXC_LOG_INFO, "cache.import_failed", imp->err, "build", b->id, "from",
 			imp->from, NULL);
 	}
 	internal_end(b, &imp->vertex, imp->err);
-	if (b->dead)
-		build_job_done(b);
-	else if (b->imports_left == 0)
+	if (b->imports_left == 0)
 		build_lower(b);
 }
 

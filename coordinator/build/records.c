@@ -14,6 +14,7 @@ layer *layer_get(bxc_build *e, const char *id)
 		return l;
 	l = bxc_calloc(1, sizeof(*l));
 	l->id = bxc_strdup(id);
+	l->n_below = UINT32_MAX;
 	bxc_map_set(e->layers, id, l);
 	return l;
 }
@@ -107,7 +108,8 @@ bxc_json *layers_to_json(layer *const *v, size_t n)
 		bxc_json *o = bxc_json_push_object(a);
 		bxc_json_set_str(o, "id", l->id);
 		bxc_json_set_u64(o, "size", l->size);
-		bxc_json_set_u64(o, "below", l->n_below);
+		if (l->n_below != UINT32_MAX)
+			bxc_json_set_u64(o, "below", l->n_below);
 		if (l->created_ns)
 			bxc_json_set_i64(o, "created_ns", l->created_ns);
 		if (l->registry) {

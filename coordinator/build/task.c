@@ -412,7 +412,8 @@ static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker
 	bxc_json_set_str(j, "id", l->id);
 	bxc_json_set_u64(j, "size", l->size);
 	bxc_json_set_str(j, "vertex", l->vertex);
-	bxc_json_set_u64(j, "below", l->n_below);
+	if (l->n_below != UINT32_MAX)
+		bxc_json_set_u64(j, "below", l->n_below);
 	if (l->created_ns)
 		bxc_json_set_i64(j, "created_ns", l->created_ns);
 	if (bxc_digest_is_set(&l->diff_id))

@@ -94,12 +94,15 @@ static int make_blobs(struct exporting *x, const bxc_src_form *form, bxc_err **e
 		bool elsewhere;
 		cl->parent = x->parents.v[i];
 		cl->created_ns = l->created_ns;
+		cl->n_below = UINT32_MAX;
 		r = chain_to(x, (int32_t)i, &c, err);
 		if (r >= 0)
 			r = bxc_src_blob(x->j->a->src, c.v, c.n, form, &x->j->reach, x->j->cancel,
 				&cl->blob, &cl->diff_id, &elsewhere, err);
 		if (r < 0)
 			break;
+		if (l->created_ns && l->n_below < c.n - 1)
+			cl->n_below = (uint32_t)l->n_below;
 		*bxc_arr_push(&x->elsewhere) = elsewhere ? l : NULL;
 		/* Notes and places of another image are not this cache's. */
 		bxc_strv_free(cl->blob.annotations);
