@@ -65,8 +65,8 @@ int serve_layout(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 	for (size_t i = 0; i < s->c.n_layouts; i++)
 		if (bxc_str_eq(s->c.layouts[i].name, store))
 			return send_layout_blob(s, st, s->c.layouts[i].path, name, err);
-	return bxc_err_set(err, BXC_NOT_FOUND, "no access allowed to layout \"%.64s\"",
-		store ? store : "");
+	return bxc_err_set(
+		err, BXC_NOT_FOUND, "no access allowed to layout \"%.64s\"", store ? store : "");
 }
 
 int serve_upload(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)

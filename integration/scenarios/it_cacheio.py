@@ -271,6 +271,35 @@ def test_hostile_caches_are_a_warning(pair, reg, ctx, tmp_path):
     assert "holds no cache" in r.text
 
 
+def test_the_caches_of_a_build_are_bounded_together(pair, reg, ctx, tmp_path):
+    layer = {"blob": "sha256:" + "1" * 64, "parent": -1, "annotations": {"mediaType": GZIP, "diffID": "sha256:" + "2" * 64, "size": 1}}
+    text = json.dumps({"layers": [layer], "records": [{"layers": [{"layer": 0}], "digest": digest(b"%d" % i)} for i in range(110000)]}).encode()
+    put(reg, "many", text)
+    m = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": CONFIG, "digest": digest(text), "size": len(text)}, "layers": []}
+    args = []
+    for tag in "ab":
+        put_manifest(reg, "many", tag, json.dumps(m).encode(), MANIFEST)
+        args += ["--cache-from", reg.ref("many:" + tag)]
+    r = build(pair[1], reg, ctx, tmp_path / "a", *args)
+    refused = [l for l in r.text.splitlines() if l.startswith(" - cache from ")]
+    assert len(refused) == 1 and "the caches of one build hold more than 200000 records" in refused[0], r.text
+
+
+def test_layers_of_links_and_changed_times_are_the_same_in_both_clusters(pair, reg, tmp_path):
+    """What is packed anew from an imported layer is what the cluster that made it packs."""
+    ctx = context(tmp_path / "ctx", {"Dockerfile": "ARG BASE\nFROM ${BASE}\nRUN cat /proc/sys/kernel/random/uuid > /w\nCOPY --link f /d/f\nCOPY f /g\n", "f": "link\n"})
+    ref = reg.ref("cache/link:c")
+
+    def push(cluster, tag, *args):
+        return cluster.build("--build-arg", "BASE=" + reg.ref("base:latest"), "--build-arg", "SOURCE_DATE_EPOCH=1000000000", "--provenance=false",
+                             "-o", "type=image,push=true,rewrite-timestamp=true,name=" + reg.ref("rewritten:" + tag), *args, ctx)
+    push(pair[0], "a", "--cache-to", "type=registry,mode=max,ref=" + ref)
+    assert all_cached(push(pair[1], "b", "--cache-from", ref))
+    assert reg.manifest("rewritten", "a") == reg.manifest("rewritten", "b")
+    cc = json.loads(reg.get("cache/link", "blobs", reg.manifest("cache/link", "c")["config"]["digest"]))
+    assert [x["annotations"]["bxc.below.v1"] for x in cc["layers"] if "bxc.below.v1" in x["annotations"]] == [0]
+
+
 def test_layers_that_are_not_what_the_cache_says_are_made_again(pair, reg, ctx, tmp_path, fresh):
     ref = reg.ref("cache/liar:c")
     build(pair[0], reg, ctx, tmp_path / "a", "--cache-to", "type=registry,mode=max,ref=" + ref)

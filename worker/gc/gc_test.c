@@ -59,7 +59,9 @@ static void put_layer(world *w, const char *id, uint64_t bytes, const bxc_digest
 	bxc_snap_staging *g = NULL;
 	bxc_snap_facts facts = {.size_bytes = bytes};
 	if (blob) {
-		const bxc_descriptor d = {.media_type = (char *)(uintptr_t)BXC_MT_OCI_LAYER_ZSTD, .digest = *blob, .size = MB};
+		const bxc_descriptor d = {.media_type = (char *)(uintptr_t)BXC_MT_OCI_LAYER_ZSTD,
+			.digest = *blob,
+			.size = MB};
 		facts.diff_id = bxc_digest_of_str(id);
 		bxc_content_form_add(w->content, &facts.diff_id, BXC_COMPRESSION_ZSTD, 0, &d);
 	}
