@@ -3,11 +3,9 @@
  */
 #include "client/session/session_internal.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
-#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/os/fd.h"
@@ -15,7 +13,6 @@
 
 #define QUESTION_MAX (16u << 20)
 #define DIGESTS_MAX  100000u
-#define PADDING_MAX  (64u << 10) /* what follows the end of a tar */
 
 static int pick(const bxc_csess_cache *list, size_t n, const bxc_json *name,
 	const bxc_csess_cache **ret, bxc_err **err)
@@ -74,29 +71,13 @@ int serve_cache_lacks(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, b
 	return bxc_chan_stream_write(st, answer, strlen(answer), s->cancel, err);
 }
 
-/* ---- writing ---- */
-
-struct in {
-	bxc_csess *s;
-	bxc_chan_stream *stream;
-};
-
-static ssize_t from_stream(void *p, size_t n, void *ud, bxc_err **err)
-{
-	struct in *i = ud;
-	return bxc_chan_stream_read(i->stream, p, n, i->s->cancel, err);
-}
-
 int serve_cache_put(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
 {
 	const bxc_csess_cache *c = NULL;
-	struct in i = {s, st};
-	BXC_AUTOBUF bxc_buf padding = BXC_BUF_INIT(PADDING_MAX);
+	stream_source i = {s, st};
 	int r = pick(s->c.caches, s->c.n_caches, name, &c, err);
 	if (r >= 0)
 		r = layout_write(c->dir, c->tag, c->reset, from_stream, &i, err);
-	if (r >= 0)
-		r = bxc_chan_stream_read_all(st, &padding, s->cancel, err);
 	if (r >= 0)
 		r = bxc_chan_stream_write(st, "{}", 2, s->cancel, err);
 	return r;

@@ -15,26 +15,19 @@
 #define CHUNK (256u << 10)
 
 struct in {
-	bxc_csess *s;
-	bxc_chan_stream *stream;
+	stream_source from;
 	bool is_for_good;            /* what is written can't be taken back */
 };
-
-static ssize_t from_stream(void *p, size_t n, void *ud, bxc_err **err)
-{
-	struct in *i = ud;
-	return bxc_chan_stream_read(i->stream, p, n, i->s->cancel, err);
-}
 
 static int copy_to_fd(struct in *i, int fd, bxc_err **err)
 {
 	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
 	for (;;) {
-		ssize_t n = from_stream(chunk, CHUNK, i, err);
+		ssize_t n = from_stream(chunk, CHUNK, &i->from, err);
 		if (n <= 0)
 			return (int)n;
 		if (i->is_for_good)
-			i->s->is_written = true;
+			i->from.s->is_written = true;
 		int r = bxc_fd_write_all(fd, chunk, (size_t)n, err);
 		if (r < 0)
 			return r;
@@ -70,17 +63,10 @@ static int to_file(struct in *i, const char *dest, bxc_err **err)
 	return r;
 }
 
-static int to_layout(struct in *i, const char *dest, bxc_err **err)
-{
-	BXC_AUTOBUF bxc_buf padding = BXC_BUF_INIT(CHUNK);
-	int r = layout_write(dest, NULL, false, from_stream, i, err);
-	return r < 0 ? r : bxc_chan_stream_read_all(i->stream, &padding, i->s->cancel, err);
-}
-
 int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err)
 {
 	uint64_t index = bxc_json_get_u64(name, "index", UINT64_MAX);
-	struct in i = {s, st, false};
+	struct in i = {{s, st}, false};
 	if (index >= s->c.n_exports)
 		return bxc_err_set(err, BXC_PERMISSION_DENIED, "this client asked for no such output");
 	const bxc_csess_export *e = &s->c.exports[index];
@@ -89,9 +75,9 @@ int serve_export(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_er
 	int r;
 	i.is_for_good = !e->dest;
 	if (bxc_str_eq(e->type, "local"))
-		r = unpack_tree(e->dest, e->exact, from_stream, &i, err);
+		r = unpack_tree(e->dest, e->exact, from_stream, &i.from, err);
 	else if (e->layout)
-		r = to_layout(&i, e->dest, err);
+		r = layout_write(e->dest, NULL, false, from_stream, &i.from, err);
 	else if (e->dest)
 		r = to_file(&i, e->dest, err);
 	else if (s->is_written)

@@ -50,6 +50,12 @@ int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err)
 	return r < 0 ? r : 0;
 }
 
+ssize_t from_stream(void *p, size_t n, void *source, bxc_err **err)
+{
+	const stream_source *i = source;
+	return bxc_chan_stream_read(i->stream, p, n, i->s->cancel, err);
+}
+
 static int serve(struct serving *v, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *name = NULL;

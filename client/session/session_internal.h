@@ -27,6 +27,12 @@ struct bxc_csess {
 /* Waits for the end of a question that is all in the name of its stream. Without it the answer may be over
  * before the question is, and would be taken back. */
 int read_end(bxc_csess *s, bxc_chan_stream *st, bxc_err **err);
+/* A stream as the source of a tar. */
+typedef struct stream_source {
+	bxc_csess *s;
+	bxc_chan_stream *stream;
+} stream_source;
+ssize_t from_stream(void *p, size_t n, void *source, bxc_err **err);
 /* All run on a pool. The stream ends after them; of cache.blob, layout, secret, token and upload the question has ended before. */
 int serve_scan(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
 int serve_fetch(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err **err);
