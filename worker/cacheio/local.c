@@ -4,15 +4,12 @@
 #include "worker/cacheio/cacheio_internal.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "common/os/fd.h"
 #include "common/tar/tar.h"
 
-#define CHUNK	  (256u << 10)
 #define REPLY_MAX (16u << 20)
 
 struct to_stream {
@@ -60,45 +57,6 @@ static int ask_lacking(const bxc_cio_request *q, const cio_made *m, bxc_map *lac
 	return r;
 }
 
-static char *path_of(const bxc_digest *d)
-{
-	char s[BXC_DIGEST_STR_MAX];
-	return bxc_str_fmt("blobs/sha256/%s", bxc_digest_str(d, s) + strlen("sha256:"));
-}
-
-static int add_text(bxc_tar_writer *w, const char *path, const char *text, bxc_err **err)
-{
-	const bxc_tar_entry e = {
-		.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = strlen(text)};
-	int r = bxc_tar_writer_entry(w, &e, err);
-	return r < 0 ? r : bxc_tar_writer_data(w, text, strlen(text), err);
-}
-
-static int add_blob(bxc_content *content, const bxc_cio_request *q, bxc_tar_writer *w,
-	const bxc_descriptor *d, size_t layer, bxc_err **err)
-{
-	BXC_AUTOCLOSE int fd = -1;
-	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
-	BXC_AUTOFREE char *path = path_of(&d->digest);
-	uint64_t size, off = 0;
-	int r = q->bring(layer, q->ud, err);
-	if (r >= 0)
-		r = bxc_blob_open(bxc_content_store(content), &d->digest, &fd, &size, err);
-	if (r < 0)
-		return r;
-	const bxc_tar_entry e = {.kind = BXC_TAR_FILE, .path = path, .mode = 0644, .size = size};
-	r = bxc_tar_writer_entry(w, &e, err);
-	while (r >= 0 && off < size) {
-		ssize_t n =
-			pread(fd, chunk, (size_t)BXC_MIN((uint64_t)CHUNK, size - off), (off_t)off);
-		if (n <= 0)
-			return bxc_err_set(err, BXC_DATA_LOSS, "blob '%s' is cut short", path);
-		r = bxc_tar_writer_data(w, chunk, (size_t)n, err);
-		off += (uint64_t)n;
-	}
-	return r;
-}
-
 static int write_tar(bxc_content *content, const bxc_cio_request *q, const cio_made *m,
 	bxc_map *lacking, bxc_tar_writer *w, bxc_err **err)
 {
@@ -109,23 +67,25 @@ static int write_tar(bxc_content *content, const bxc_cio_request *q, const cio_m
 			continue;
 		BXC_AUTOFREE char *id = bxc_str_fmt("writing layer %s", d);
 		q->status(id, 0, 0, false, q->ud);
-		r = add_blob(content, q, w, &m->blobs.v[i], m->layers.v[i], err);
+		r = q->bring(m->layers.v[i], q->ud, err);
+		if (r >= 0)
+			r = bxc_content_layout_blob(content, w, &m->blobs.v[i].digest, err);
 		if (r >= 0)
 			q->status(id, 0, 0, true, q->ud);
 	}
-	BXC_AUTOFREE char *config = path_of(&m->config.digest),
-			  *manifest = path_of(&m->manifest.digest);
+	BXC_AUTOFREE char *config = bxc_content_layout_path(&m->config.digest),
+			  *manifest = bxc_content_layout_path(&m->manifest.digest);
 	bxc_oci_index index = {.media_type = bxc_strdup(BXC_MT_OCI_INDEX)};
 	bxc_descriptor_copy(bxc_arr_push(&index.manifests), &m->manifest);
 	BXC_AUTOFREE char *text = bxc_oci_index_print(&index);
 	bxc_oci_index_done(&index);
 	if (r >= 0)
-		r = add_text(w, config, m->config_text, err);
+		r = bxc_content_layout_text(w, config, m->config_text, err);
 	if (r >= 0)
-		r = add_text(w, manifest, m->manifest_text, err);
+		r = bxc_content_layout_text(w, manifest, m->manifest_text, err);
 	/* The client gives it the tag. */
 	if (r >= 0)
-		r = add_text(w, "index.json", text, err);
+		r = bxc_content_layout_text(w, "index.json", text, err);
 	return r < 0 ? r : bxc_tar_writer_finish(w, err);
 }
 

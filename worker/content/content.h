@@ -11,6 +11,7 @@
 #include "common/http/http.h"
 #include "common/loop/pool.h"
 #include "common/registry/registry.h"
+#include "common/tar/tar.h"
 
 typedef struct bxc_content bxc_content;
 
@@ -42,6 +43,11 @@ typedef struct bxc_content_made {
 typedef BXC_ARR(bxc_content_made) bxc_content_made_list;
 /* All blobs that are remembered and there, in the order of their diff ids; what is known of others is forgotten. */
 BXC_MUST_CHECK int bxc_content_forms(bxc_content *c, bxc_content_made_list *ret, bxc_err **err);
+
+/* Of an OCI layout in a tar: the path of a blob (owned), and entries of the tar. */
+char *bxc_content_layout_path(const bxc_digest *d);
+BXC_MUST_CHECK int bxc_content_layout_blob(bxc_content *c, bxc_tar_writer *w, const bxc_digest *d, bxc_err **err);
+BXC_MUST_CHECK int bxc_content_layout_text(bxc_tar_writer *w, const char *path, const char *text, bxc_err **err);
 
 /* What the coordinator's welcome told. */
 void bxc_content_set_peer_token(bxc_content *c, const char *token);

@@ -2,16 +2,11 @@
 /* Image archives: an OCI layout as a tar; for docker load with a manifest.json beside it. */
 #include "worker/export/export_internal.h"
 
-#include <sys/types.h>
-
 #include "common/base/clock.h"
 #include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "common/os/fd.h"
 #include "common/tar/tar.h"
-
-#define CHUNK (256u << 10)
 
 struct archive {
 	bxc_tar_writer *tar;
@@ -22,19 +17,6 @@ static int add_dir(struct archive *a, const char *path, bxc_err **err)
 {
 	const bxc_tar_entry e = {.kind = BXC_TAR_DIR, .path = path, .mode = 0755};
 	return bxc_tar_writer_entry(a->tar, &e, err);
-}
-
-static int add_bytes(struct archive *a, const char *path, const char *text, bxc_err **err)
-{
-	const bxc_tar_entry e = {.kind = BXC_TAR_FILE, .path = path, .mode = 0444, .size = strlen(text)};
-	int r = bxc_tar_writer_entry(a->tar, &e, err);
-	return r < 0 ? r : bxc_tar_writer_data(a->tar, text, strlen(text), err);
-}
-
-static char *blob_path(const bxc_digest *d)
-{
-	char s[BXC_DIGEST_STR_MAX];
-	return bxc_str_fmt("blobs/sha256/%s", bxc_digest_str(d, s) + strlen("sha256:"));
 }
 
 static bool first_time(struct archive *a, const bxc_digest *d)
@@ -48,31 +30,13 @@ static bool first_time(struct archive *a, const bxc_digest *d)
 
 static int add_text(struct archive *a, const bxc_digest *d, const char *text, bxc_err **err)
 {
-	BXC_AUTOFREE char *path = blob_path(d);
-	return first_time(a, d) ? add_bytes(a, path, text, err) : 0;
+	BXC_AUTOFREE char *path = bxc_content_layout_path(d);
+	return first_time(a, d) ? bxc_content_layout_text(a->tar, path, text, err) : 0;
 }
 
 static int add_blob(struct archive *a, bxc_content *content, const bxc_descriptor *d, bxc_err **err)
 {
-	if (!first_time(a, &d->digest))
-		return 0;
-	BXC_AUTOCLOSE int fd = -1;
-	uint64_t size;
-	int r = bxc_blob_open(bxc_content_store(content), &d->digest, &fd, &size, err);
-	if (r < 0)
-		return r;
-	BXC_AUTOFREE char *path = blob_path(&d->digest);
-	const bxc_tar_entry e = {.kind = BXC_TAR_FILE, .path = path, .mode = 0444, .size = size};
-	r = bxc_tar_writer_entry(a->tar, &e, err);
-	BXC_AUTOFREE uint8_t *chunk = bxc_malloc(CHUNK);
-	for (uint64_t off = 0; r >= 0 && off < size;) {
-		ssize_t n = pread(fd, chunk, (size_t)BXC_MIN((uint64_t)CHUNK, size - off), (off_t)off);
-		if (n <= 0)
-			return bxc_err_set(err, BXC_DATA_LOSS, "blob '%s' is cut short", path);
-		r = bxc_tar_writer_data(a->tar, chunk, (size_t)n, err);
-		off += (uint64_t)n;
-	}
-	return r;
+	return first_time(a, &d->digest) ? bxc_content_layout_blob(content, a->tar, &d->digest, err) : 0;
 }
 
 /* index.json: one entry for each name, or one without. */
@@ -104,7 +68,7 @@ static char *manifest_json(const made *m, char *const *names)
 	BXC_AUTOJSON bxc_json *list = bxc_json_array();
 	bxc_json *o = bxc_json_push_object(list);
 	const made_image *i = &m->images.v[0];
-	BXC_AUTOFREE char *config = blob_path(&i->manifest.config.digest);
+	BXC_AUTOFREE char *config = bxc_content_layout_path(&i->manifest.config.digest);
 	bxc_json_set_str(o, "Config", config);
 	bxc_json *tags = bxc_json_add_array(o, "RepoTags");
 	for (char *const *n = names; n && *n; n++) {
@@ -116,7 +80,7 @@ static char *manifest_json(const made *m, char *const *names)
 		bxc_json_set_null(o, "RepoTags");
 	bxc_json *layers = bxc_json_add_array(o, "Layers");
 	BXC_ARR_FOREACH (d, &i->manifest.layers) {
-		BXC_AUTOFREE char *p = blob_path(&d->digest);
+		BXC_AUTOFREE char *p = bxc_content_layout_path(&d->digest);
 		bxc_json_push_str(layers, p);
 	}
 	return bxc_json_print(list);
@@ -153,13 +117,13 @@ static int write_all(struct archive *a, bxc_src *src, bxc_content *content, cons
 		r = add_text(a, &m->top.digest, m->index_text, err);
 	BXC_AUTOFREE char *index = index_json(q, m, names);
 	if (r >= 0)
-		r = add_bytes(a, "index.json", index, err);
+		r = bxc_content_layout_text(a->tar, "index.json", index, err);
 	if (r >= 0 && bxc_str_eq(q->type, "docker")) {
 		BXC_AUTOFREE char *docker = manifest_json(m, names);
-		r = add_bytes(a, "manifest.json", docker, err);
+		r = bxc_content_layout_text(a->tar, "manifest.json", docker, err);
 	}
 	if (r >= 0)
-		r = add_bytes(a, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err);
+		r = bxc_content_layout_text(a->tar, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err);
 	return r < 0 ? r : bxc_tar_writer_finish(a->tar, err);
 }
 
