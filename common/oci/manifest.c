@@ -275,6 +275,12 @@ static int index_fields(const bxc_json *j, bxc_oci_index *x, bxc_err **err)
 	return oci_opt_map(j, "annotations", &x->annotations, err);
 }
 
+bool bxc_oci_text_is_index(bxc_slice text)
+{
+	BXC_AUTOJSON bxc_json *j = NULL;
+	return bxc_json_parse(text, &j, NULL) >= 0 && bxc_json_get(j, "manifests");
+}
+
 int bxc_oci_index_parse(bxc_slice text, bxc_oci_index *ret, bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *j = NULL;

@@ -111,6 +111,7 @@ typedef struct bxc_oci_index {
 } bxc_oci_index;
 
 void bxc_oci_index_done(bxc_oci_index *i);
+bool bxc_oci_text_is_index(bxc_slice text);                         /* rather than a manifest, where no media type tells */
 BXC_MUST_CHECK int bxc_oci_index_parse(bxc_slice text, bxc_oci_index *ret, bxc_err **err);
 char *bxc_oci_index_print(const bxc_oci_index *i);
 /* The best manifest for `want`, borrowed, or NULL (attestation manifests are never chosen). */

@@ -192,6 +192,9 @@ static void manifests_print_as_they_were_written(void **state)
 	assert_int_equal(m.layers.n, 1);
 	assert_int_equal(m.layers.v[0].size, 740);
 	assert_true(bxc_oci_is_layer(m.layers.v[0].media_type));
+	assert_string_equal(bxc_oci_layer_type(BXC_MT_DOCKER_LAYER_GZIP, true), BXC_MT_OCI_LAYER_GZIP);
+	assert_string_equal(bxc_oci_layer_type(BXC_MT_OCI_LAYER, false), BXC_MT_DOCKER_LAYER);
+	assert_string_equal(bxc_oci_layer_type(BXC_MT_OCI_LAYER_ZSTD, false), BXC_MT_OCI_LAYER_ZSTD);
 	bxc_descriptor copy;
 	bxc_descriptor_copy(&copy, &m.layers.v[0]);
 	assert_string_equal(bxc_env_get(copy.annotations, "a-b"), "x=y");

@@ -176,11 +176,9 @@ static int import(cache_import *imp, bxc_err **err)
 	}
 	if (r >= 0)
 		r = bxc_cc_of_manifest(bxc_buf_slice(&text), &config, err);
-	BXC_AUTOJSON bxc_json *j = NULL;
 	if (r > 0)
 		r = read_cache(imp, &config, err);
-	else if (r == 0 && bxc_json_parse(bxc_buf_slice(&text), &j, NULL) >= 0 &&
-		 bxc_json_get(j, "manifests"))
+	else if (r == 0 && bxc_oci_text_is_index(bxc_buf_slice(&text)))
 		r = read_index(imp, bxc_buf_slice(&text), err);
 	else if (r == 0)
 		r = read_image(imp, bxc_buf_slice(&text), err);

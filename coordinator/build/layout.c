@@ -45,12 +45,6 @@ static int pick(build *b, const char *store, const bxc_platform *platform, bxc_b
 	return r;
 }
 
-static bool is_index(bxc_slice text)
-{
-	BXC_AUTOJSON bxc_json *j = NULL;
-	return bxc_json_parse(text, &j, NULL) >= 0 && bxc_json_get(j, "manifests");
-}
-
 int layout_resolve(
 	build *b, const char *ref, const bxc_platform *platform, image **ret, bxc_err **err)
 {
@@ -66,7 +60,7 @@ int layout_resolve(
 	img->layout = bxc_strdup(store);
 	if (r >= 0)
 		r = get(b, store, &img->manifest, &bytes, err);
-	if (r >= 0 && is_index(bxc_buf_slice(&bytes)))
+	if (r >= 0 && bxc_oci_text_is_index(bxc_buf_slice(&bytes)))
 		r = pick(b, store, platform, &bytes, &img->manifest, err);
 	if (r >= 0)
 		r = bxc_oci_manifest_parse(bxc_buf_slice(&bytes), &m, err);

@@ -141,6 +141,38 @@ static void a_peer_cannot_send_us_elsewhere(void **state)
 	bxc_rawserver_stop(&s.server);
 }
 
+/* The form in which a tar was packed is known for each algorithm and level, while the blob is
+ * there. */
+static void forms_are_known_while_their_blob_is_there(void **state)
+{
+	struct fixture *f = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_descriptor made = {.media_type = bxc_strdup(BXC_MT_OCI_LAYER_ZSTD),
+		.digest = f->digest,
+		.size = strlen(text)};
+	bxc_descriptor got = {0};
+	bxc_digest tar = bxc_digest_of_str("tar"), other = bxc_digest_of_str("other");
+	bxc_content_form_add(f->from, &tar, BXC_COMPRESSION_ZSTD, 3, &made);
+	assert_false(bxc_content_form(f->from, &tar, BXC_COMPRESSION_ZSTD, 0, &got));
+	assert_false(bxc_content_form(f->from, &tar, BXC_COMPRESSION_GZIP, 3, &got));
+	assert_false(bxc_content_form(f->from, &other, BXC_COMPRESSION_ZSTD, 3, &got));
+	assert_true(bxc_content_form(f->from, &tar, BXC_COMPRESSION_ZSTD, 3, &got));
+	assert_true(bxc_digest_eq(&got.digest, &f->digest) && got.size == strlen(text));
+	bxc_content_made_list list = {0};
+	assert_ok(bxc_content_forms(f->from, &list, &err), err);
+	assert_int_equal(list.n, 1);
+	assert_true(bxc_digest_eq(&list.v[0].diff_id, &tar) &&
+		    bxc_digest_eq(&list.v[0].blob, &f->digest));
+	bxc_arr_done(&list);
+	assert_ok(bxc_blob_remove(bxc_content_store(f->from), &f->digest, &err), err);
+	bxc_descriptor_done(&got);
+	assert_false(bxc_content_form(f->from, &tar, BXC_COMPRESSION_ZSTD, 3, &got));
+	assert_ok(bxc_content_forms(f->from, &list, &err), err);
+	assert_int_equal(list.n, 0);
+	bxc_arr_done(&list);
+	bxc_descriptor_done(&made);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -149,6 +181,7 @@ int main(void)
 		T(a_server_with_tls_answers_nothing_else),
 		T(tokens_do_not_leave_the_machine_without_tls),
 		T(a_peer_cannot_send_us_elsewhere),
+		T(forms_are_known_while_their_blob_is_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
