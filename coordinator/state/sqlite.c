@@ -45,7 +45,22 @@ static const char *const migrations[] = {
 	" fresh INTEGER NOT NULL, build TEXT NOT NULL, worker TEXT NOT NULL,"
 	" record INTEGER NOT NULL, facts TEXT NOT NULL) STRICT;"
 	"CREATE INDEX attempts_by_build ON attempts(build);",
+
+	"CREATE TABLE steps(build INTEGER NOT NULL, vertex BLOB NOT NULL, number INTEGER NOT NULL,"
+	" lineage BLOB NOT NULL, shape BLOB NOT NULL, outcome TEXT NOT NULL,"
+	" record INTEGER NOT NULL, time_ns INTEGER NOT NULL, facts TEXT NOT NULL,"
+	" PRIMARY KEY(build, vertex)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX steps_by_lineage ON steps(lineage, time_ns) WHERE record <> 0;"
+	"CREATE INDEX steps_by_shape ON steps(shape, time_ns) WHERE record <> 0;"
+	"CREATE TABLE manifests(digest BLOB PRIMARY KEY, text TEXT NOT NULL) STRICT;"
+	"CREATE TABLE manifest_uses(build INTEGER NOT NULL, digest BLOB NOT NULL,"
+	" PRIMARY KEY(build, digest)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX manifest_uses_by_digest ON manifest_uses(digest);",
 };
+
+#define SELECT_STEP                                                                                \
+	"SELECT builds.id, vertex, number, lineage, shape, outcome, record, time_ns, facts"        \
+	" FROM steps JOIN builds ON builds.n = steps.build"
 
 static const char *const sql[SQ_N_STMTS] = {
 	[SQ_BUILD_ADD] = "INSERT INTO builds(id, name, tenant, status, created_ns, completed_ns, "
@@ -126,6 +141,30 @@ static const char *const sql[SQ_N_STMTS] = {
 	[SQ_ATTEMPTS_FORGET] = "DELETE FROM attempts WHERE build = ?1 AND record <> 0",
 	[SQ_ATTEMPT_LIST] = "SELECT task, epoch, key, fresh, build, worker, record, facts"
 			    " FROM attempts ORDER BY task",
+	[SQ_STEP_PUT] = "INSERT OR REPLACE INTO steps(build, vertex, number, lineage, shape,"
+			" outcome, record, time_ns, facts)"
+			" SELECT n, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM builds WHERE id = ?1",
+	[SQ_STEP_GET] = SELECT_STEP " WHERE builds.id = ?1 AND vertex = ?2",
+	[SQ_STEPS_OF_BUILD] = SELECT_STEP " WHERE builds.id = ?1 AND (number, vertex) > (?2, ?3)"
+					  " ORDER BY number, vertex LIMIT ?4",
+	[SQ_STEPS_BY_LINEAGE] = SELECT_STEP " WHERE lineage = ?1 AND record <> 0 AND time_ns < ?2"
+					    " AND builds.id <> ?3 ORDER BY time_ns DESC LIMIT ?4",
+	[SQ_STEPS_BY_SHAPE] = SELECT_STEP " WHERE shape = ?1 AND record <> 0 AND time_ns < ?2"
+					  " AND builds.id <> ?3 ORDER BY time_ns DESC LIMIT ?4",
+	[SQ_STEPS_DELETE] = "DELETE FROM steps WHERE build = (SELECT n FROM builds WHERE id = ?1)",
+	[SQ_MANIFEST_PUT] = "INSERT INTO manifests(digest, text) VALUES(?1, ?2)"
+			    " ON CONFLICT(digest) DO NOTHING",
+	[SQ_MANIFEST_GET] = "SELECT text FROM manifests WHERE digest = ?1",
+	[SQ_MANIFEST_USE] = "INSERT OR IGNORE INTO manifest_uses(build, digest)"
+			    " SELECT builds.n, manifests.digest FROM builds, manifests"
+			    " WHERE builds.id = ?1 AND manifests.digest = ?2",
+	[SQ_MANIFESTS_DELETE] =
+		"DELETE FROM manifests WHERE digest IN (SELECT digest FROM manifest_uses"
+		" WHERE build = (SELECT n FROM builds WHERE id = ?1)) AND NOT EXISTS"
+		" (SELECT 1 FROM manifest_uses AS u WHERE u.digest = manifests.digest"
+		" AND u.build <> (SELECT n FROM builds WHERE id = ?1))",
+	[SQ_MANIFEST_USES_DELETE] =
+		"DELETE FROM manifest_uses WHERE build = (SELECT n FROM builds WHERE id = ?1)",
 };
 
 /* ---- errors ---- */
@@ -426,6 +465,7 @@ int bxc_state__open_sqlite(const char *path, bxc_state **ret, bxc_err **err)
 	bxc_state__sq_cache_ops(&q->ops);
 	bxc_state__sq_facts_ops(&q->ops);
 	bxc_state__sq_attempts_ops(&q->ops);
+	bxc_state__sq_steps_ops(&q->ops);
 	/* A name like ":memory:" or "file:x" has a meaning of its own; as a path it has none. */
 	q->path = path[0] == '/' ? bxc_strdup(path) : bxc_str_fmt("./%s", path);
 	int r = prepare_file(q, err);

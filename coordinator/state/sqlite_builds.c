@@ -96,9 +96,10 @@ static int build_delete(bxc_state *st, const char *id, bxc_err **err)
 	int r = bxc_state__sq_enter(q, BXC_STATE_DURABLE, err);
 	if (r < 0)
 		return r;
-	r = delete_by_id(q, SQ_EVENTS_DELETE, id, err);
-	if (r >= 0)
-		r = delete_by_id(q, SQ_BUILD_DELETE, id, err);
+	static const sq_stmt in_order[] = {SQ_EVENTS_DELETE, SQ_STEPS_DELETE, SQ_MANIFESTS_DELETE,
+		SQ_MANIFEST_USES_DELETE, SQ_BUILD_DELETE};
+	for (size_t i = 0; r >= 0 && i < BXC_ARRAY_SIZE(in_order); i++)
+		r = delete_by_id(q, in_order[i], id, err);
 	if (r == 0)
 		r = no_build(id, err);
 	r = bxc_state__sq_leave(q, r, err);

@@ -51,6 +51,17 @@ typedef enum sq_stmt {
 	SQ_ATTEMPT_DELETE,
 	SQ_ATTEMPTS_FORGET,
 	SQ_ATTEMPT_LIST,
+	SQ_STEP_PUT,
+	SQ_STEP_GET,
+	SQ_STEPS_OF_BUILD,
+	SQ_STEPS_BY_LINEAGE,
+	SQ_STEPS_BY_SHAPE,
+	SQ_STEPS_DELETE,
+	SQ_MANIFEST_PUT,
+	SQ_MANIFEST_GET,
+	SQ_MANIFEST_USE,
+	SQ_MANIFESTS_DELETE,
+	SQ_MANIFEST_USES_DELETE,
 	SQ_N_STMTS,
 } sq_stmt;
 
@@ -100,3 +111,4 @@ void bxc_state__sq_builds_ops(bxc_state_ops *ops);   /* sqlite_builds.c */
 void bxc_state__sq_cache_ops(bxc_state_ops *ops);    /* sqlite_cache.c */
 void bxc_state__sq_facts_ops(bxc_state_ops *ops);    /* sqlite_facts.c */
 void bxc_state__sq_attempts_ops(bxc_state_ops *ops); /* sqlite_attempts.c */
+void bxc_state__sq_steps_ops(bxc_state_ops *ops);    /* sqlite_steps.c */

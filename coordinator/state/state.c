@@ -421,7 +421,88 @@ int bxc_state_attempt_list(bxc_state *st, bxc_state_attempts *ret, bxc_err **err
 	return st->ops->attempt_list(st, ret, err);
 }
 
+/* ---- steps ---- */
+
+int bxc_state_step_put(bxc_state *st, const bxc_state_step *s, bxc_err **err)
+{
+	CHECK(check_id("build", s->build, err));
+	CHECK(check_id("outcome", s->outcome, err));
+	CHECK(check_digest("vertex", &s->vertex, err));
+	CHECK(check_digest("lineage", &s->lineage, err));
+	CHECK(check_digest("shape", &s->shape, err));
+	CHECK(check_u64("number", s->number, err));
+	CHECK(check_u64("record", s->record, err));
+	CHECK(check_json("facts", s->facts, false, err));
+	return st->ops->step_put(st, s, err);
+}
+
+int bxc_state_step_get(bxc_state *st, const char *build, const bxc_digest *vertex,
+	bxc_state_step *ret, bxc_err **err)
+{
+	CHECK(check_id("build", build, err));
+	CHECK(check_digest("vertex", vertex, err));
+	return st->ops->step_get(st, build, vertex, ret, err);
+}
+
+int bxc_state_steps_of_build(bxc_state *st, const char *build, const bxc_state_step *after,
+	size_t limit, bxc_state_steps *ret, bxc_err **err)
+{
+	CHECK(check_id("build", build, err));
+	CHECK(check_count("limit", limit, 1, BXC_STATE_LIMIT_LIST, err));
+	return st->ops->steps_of_build(st, build, after, limit, ret, err);
+}
+
+int bxc_state_steps_by_lineage(
+	bxc_state *st, const bxc_state_step *s, size_t limit, bxc_state_steps *ret, bxc_err **err)
+{
+	CHECK(check_count("limit", limit, 1, BXC_STATE_LIMIT_LIST, err));
+	return st->ops->steps_by_lineage(st, s, limit, ret, err);
+}
+
+int bxc_state_steps_by_shape(
+	bxc_state *st, const bxc_state_step *s, size_t limit, bxc_state_steps *ret, bxc_err **err)
+{
+	CHECK(check_count("limit", limit, 1, BXC_STATE_LIMIT_LIST, err));
+	return st->ops->steps_by_shape(st, s, limit, ret, err);
+}
+
+int bxc_state_manifest_put(bxc_state *st, const bxc_digest *digest, const char *text, bxc_err **err)
+{
+	CHECK(check_digest("manifest", digest, err));
+	CHECK(check_json("text", text, false, err));
+	return st->ops->manifest_put(st, digest, text, err);
+}
+
+int bxc_state_manifest_get(bxc_state *st, const bxc_digest *digest, char **ret_text, bxc_err **err)
+{
+	CHECK(check_digest("manifest", digest, err));
+	return st->ops->manifest_get(st, digest, ret_text, err);
+}
+
+int bxc_state_manifest_use(
+	bxc_state *st, const char *build, const bxc_digest *digest, bxc_err **err)
+{
+	CHECK(check_id("build", build, err));
+	CHECK(check_digest("manifest", digest, err));
+	return st->ops->manifest_use(st, build, digest, err);
+}
+
 /* ---- free them ---- */
+
+void bxc_state_step_done(bxc_state_step *s)
+{
+	free(s->build);
+	free(s->outcome);
+	free(s->facts);
+	*s = (bxc_state_step){0};
+}
+
+void bxc_state_steps_done(bxc_state_steps *s)
+{
+	BXC_ARR_FOREACH (it, &s->items)
+		bxc_state_step_done(it);
+	bxc_arr_done(&s->items);
+}
 
 void bxc_state_attempt_done(bxc_state_attempt *a)
 {

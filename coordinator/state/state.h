@@ -81,7 +81,7 @@ BXC_MUST_CHECK int bxc_state_build_update(bxc_state *st, const char *id, const c
 	int64_t completed_ns, const char *error, const char *result, bxc_err **err);
 BXC_MUST_CHECK int bxc_state_build_get(
 	bxc_state *st, const char *id, bxc_state_build *ret, bxc_err **err);
-/* With its events; BXC_NOT_FOUND. */
+/* With its events and steps; BXC_NOT_FOUND. */
 BXC_MUST_CHECK int bxc_state_build_delete(bxc_state *st, const char *id, bxc_err **err);
 
 typedef struct bxc_state_build_filter {
@@ -256,6 +256,53 @@ BXC_MUST_CHECK int bxc_state_attempts_forget(bxc_state *st, const char *build, b
 /* All, by task. `ret` is zeroed or done. */
 BXC_MUST_CHECK int bxc_state_attempt_list(bxc_state *st, bxc_state_attempts *ret, bxc_err **err);
 
+/* ---- steps ---- */
+
+/* What became of a step of a build, and what its key was made of. */
+typedef struct bxc_state_step {
+	char *build;
+	bxc_digest vertex;  /* unique within the build */
+	uint64_t number;    /* as people call it; 0: it was never told of */
+	bxc_digest lineage; /* equal for the same step of other builds */
+	bxc_digest shape;   /* equal for steps that do the same */
+	char *outcome;	    /* the engine's words */
+	uint64_t record;    /* its result; 0: none */
+	int64_t time_ns;    /* wall clock */
+	char *facts;	    /* JSON */
+} bxc_state_step;
+void bxc_state_step_done(bxc_state_step *s);
+typedef struct bxc_state_steps {
+	BXC_ARR(bxc_state_step) items;
+} bxc_state_steps;
+void bxc_state_steps_done(bxc_state_steps *s);
+
+/* Replaces what is known of the step; BXC_NOT_FOUND: no such build. */
+BXC_MUST_CHECK int bxc_state_step_put(bxc_state *st, const bxc_state_step *s, bxc_err **err);
+/* 1 found, 0 not. */
+BXC_MUST_CHECK int bxc_state_step_get(bxc_state *st, const char *build, const bxc_digest *vertex,
+	bxc_state_step *ret, bxc_err **err);
+/* Those of a build, by number and vertex; `after`: only what comes after that one; NULL: from the
+ * first. `ret` is zeroed or done. */
+BXC_MUST_CHECK int bxc_state_steps_of_build(bxc_state *st, const char *build,
+	const bxc_state_step *after, size_t limit, bxc_state_steps *ret, bxc_err **err);
+/* Earlier steps (time_ns) of other builds that have a record and the lineage or shape of `s`; the
+ * latest first. Appends. */
+BXC_MUST_CHECK int bxc_state_steps_by_lineage(
+	bxc_state *st, const bxc_state_step *s, size_t limit, bxc_state_steps *ret, bxc_err **err);
+BXC_MUST_CHECK int bxc_state_steps_by_shape(
+	bxc_state *st, const bxc_state_step *s, size_t limit, bxc_state_steps *ret, bxc_err **err);
+
+/* The files that `digest` is of, as JSON; the first text stays. Goes with the last build that uses
+ * it. */
+BXC_MUST_CHECK int bxc_state_manifest_put(
+	bxc_state *st, const bxc_digest *digest, const char *text, bxc_err **err);
+/* 1 found (owned text), 0 not. */
+BXC_MUST_CHECK int bxc_state_manifest_get(
+	bxc_state *st, const bxc_digest *digest, char **ret_text, bxc_err **err);
+/* 1: the build uses it; 0: there is no such build or manifest. */
+BXC_MUST_CHECK int bxc_state_manifest_use(
+	bxc_state *st, const char *build, const bxc_digest *digest, bxc_err **err);
+
 /* ---- backends ---- */
 
 /*
@@ -310,6 +357,21 @@ typedef struct bxc_state_ops {
 	int (*attempt_delete)(bxc_state *st, const char *task, bxc_err **err);
 	int (*attempts_forget)(bxc_state *st, const char *build, bxc_err **err);
 	int (*attempt_list)(bxc_state *st, bxc_state_attempts *ret, bxc_err **err);
+	int (*step_put)(bxc_state *st, const bxc_state_step *s, bxc_err **err);
+	int (*step_get)(bxc_state *st, const char *build, const bxc_digest *vertex,
+		bxc_state_step *ret, bxc_err **err);
+	int (*steps_of_build)(bxc_state *st, const char *build, const bxc_state_step *after,
+		size_t limit, bxc_state_steps *ret, bxc_err **err);
+	int (*steps_by_lineage)(bxc_state *st, const bxc_state_step *s, size_t limit,
+		bxc_state_steps *ret, bxc_err **err);
+	int (*steps_by_shape)(bxc_state *st, const bxc_state_step *s, size_t limit,
+		bxc_state_steps *ret, bxc_err **err);
+	int (*manifest_put)(
+		bxc_state *st, const bxc_digest *digest, const char *text, bxc_err **err);
+	int (*manifest_get)(
+		bxc_state *st, const bxc_digest *digest, char **ret_text, bxc_err **err);
+	int (*manifest_use)(
+		bxc_state *st, const char *build, const bxc_digest *digest, bxc_err **err);
 } bxc_state_ops;
 
 struct bxc_state {

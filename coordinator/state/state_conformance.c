@@ -309,6 +309,100 @@ static void attempts_are_kept_until_they_are_of_no_use(void **state)
 	assert_err(bxc_state_attempt_put(c->st, &a, &err), BXC_INVALID_ARGUMENT, err);
 }
 
+static void put_step(state_case *c, const char *build, unsigned vertex, uint64_t number,
+	uint64_t record, int64_t time_ns)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_state_step s = {
+		.build = bxc_strdup(build),
+		.vertex = num(vertex),
+		.number = number,
+		.lineage = num(100 + vertex),
+		.shape = num(200),
+		.outcome = bxc_strdup("executed"),
+		.record = record,
+		.time_ns = time_ns,
+		.facts = bxc_strdup("{}"),
+	};
+	assert_ok(bxc_state_step_put(c->st, &s, &err), err);
+	bxc_state_step_done(&s);
+}
+
+static void steps_are_found_by_build_lineage_and_shape(void **state)
+{
+	state_case *c = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	add_build(c, "x", 1);
+	add_build(c, "y", 2);
+	put_step(c, "x", 1, 3, 7, 10);
+	put_step(c, "x", 2, 0, 0, 11);
+	put_step(c, "x", 3, 2, 8, 12);
+	put_step(c, "y", 1, 1, 0, 20);
+	reopen(c);
+	bxc_digest one = num(1), two = num(2), none = num(9);
+	bxc_state_step s = {0};
+	assert_int_equal(bxc_state_step_get(c->st, "y", &none, &s, &err), 0);
+	assert_int_equal(bxc_state_step_get(c->st, "y", &one, &s, &err), 1);
+	assert_string_equal(s.outcome, "executed");
+	bxc_state_steps list = {0};
+	/* Those with a record, of others, earlier. */
+	assert_ok(bxc_state_steps_by_lineage(c->st, &s, 10, &list, &err), err);
+	assert_int_equal(list.items.n, 1);
+	assert_string_equal(list.items.v[0].build, "x");
+	assert_int_equal(list.items.v[0].record, 7);
+	bxc_state_steps_done(&list);
+	assert_ok(bxc_state_steps_by_shape(c->st, &s, 10, &list, &err), err);
+	assert_int_equal(list.items.n, 2);
+	assert_int_equal(list.items.v[0].record, 8);
+	bxc_state_steps_done(&list);
+	bxc_state_step_done(&s);
+	/* In the order of their numbers, a page at a time. */
+	assert_ok(bxc_state_steps_of_build(c->st, "x", NULL, 2, &list, &err), err);
+	assert_int_equal(list.items.n, 2);
+	assert_true(bxc_digest_eq(&list.items.v[0].vertex, &two));
+	assert_int_equal(list.items.v[1].number, 2);
+	bxc_state_steps rest = {0};
+	assert_ok(bxc_state_steps_of_build(c->st, "x", &list.items.v[1], 2, &rest, &err), err);
+	assert_int_equal(rest.items.n, 1);
+	assert_int_equal(rest.items.v[0].number, 3);
+	bxc_state_steps_done(&rest);
+	bxc_state_steps_done(&list);
+	assert_int_equal(bxc_state_step_get(c->st, "y", &one, &s, &err), 1);
+	free(s.build);
+	s.build = bxc_strdup("nobody's");
+	assert_err(bxc_state_step_put(c->st, &s, &err), BXC_NOT_FOUND, err);
+	bxc_state_step_done(&s);
+	assert_ok(bxc_state_build_delete(c->st, "x", &err), err);
+	assert_int_equal(bxc_state_step_get(c->st, "x", &one, &s, &err), 0);
+	assert_int_equal(bxc_state_step_get(c->st, "y", &one, &s, &err), 1);
+	bxc_state_step_done(&s);
+}
+
+static void manifests_stay_as_long_as_a_build_uses_them(void **state)
+{
+	state_case *c = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	bxc_digest shared = num(1), own = num(2);
+	add_build(c, "x", 1);
+	add_build(c, "y", 2);
+	assert_int_equal(bxc_state_manifest_use(c->st, "x", &shared, &err), 0);
+	assert_ok(bxc_state_manifest_put(c->st, &shared, "[1]", &err), err);
+	assert_ok(bxc_state_manifest_put(c->st, &shared, "[9]", &err), err);
+	assert_ok(bxc_state_manifest_put(c->st, &own, "[2]", &err), err);
+	assert_int_equal(bxc_state_manifest_use(c->st, "x", &shared, &err), 1);
+	assert_int_equal(bxc_state_manifest_use(c->st, "x", &shared, &err), 1);
+	assert_int_equal(bxc_state_manifest_use(c->st, "y", &shared, &err), 1);
+	assert_int_equal(bxc_state_manifest_use(c->st, "x", &own, &err), 1);
+	assert_ok(bxc_state_build_delete(c->st, "x", &err), err);
+	BXC_AUTOFREE char *text = NULL;
+	assert_int_equal(bxc_state_manifest_get(c->st, &own, &text, &err), 0);
+	assert_int_equal(bxc_state_manifest_get(c->st, &shared, &text, &err), 1);
+	assert_string_equal(text, "[1]");
+	assert_ok(bxc_state_build_delete(c->st, "y", &err), err);
+	BXC_AUTOFREE char *gone = NULL;
+	assert_int_equal(bxc_state_manifest_get(c->st, &shared, &gone, &err), 0);
+}
+
 static void files_are_found_in_their_packs(void **state)
 {
 	state_case *c = *state;
@@ -460,6 +554,8 @@ const state_conformance_test state_conformance_tests[] = {
 	TEST(records_are_listed_by_last_use),
 	TEST(layers_and_settings_are_replaced),
 	TEST(attempts_are_kept_until_they_are_of_no_use),
+	TEST(steps_are_found_by_build_lineage_and_shape),
+	TEST(manifests_stay_as_long_as_a_build_uses_them),
 	TEST(files_are_found_in_their_packs),
 	TEST(twenty_thousand_files_are_looked_up_fast),
 	TEST(tokens_are_found_by_hash),
