@@ -106,8 +106,8 @@ static void attach(
 		bxc_solve__vertex_start(s, v);
 }
 
-int bxc_solve_add_build(bxc_solve *s, uint64_t build, const bxc_def *def,
-	const bxc_solve_target *targets, size_t n_targets, bxc_err **err)
+static int add_build(bxc_solve *s, uint64_t build, const bxc_def *def,
+	const bxc_solve_target *targets, size_t n_targets, bool only_looks, bxc_err **err)
 {
 	if (bxc_solve__build(s, build))
 		return bxc_err_set(
@@ -120,6 +120,7 @@ int bxc_solve_add_build(bxc_solve *s, uint64_t build, const bxc_def *def,
 	struct solve_build *b = bxc_calloc(1, sizeof(*b));
 	b->id = build;
 	b->def = def;
+	b->only_looks = only_looks;
 	b->n_subs = n;
 	b->subs = bxc_calloc(n, sizeof(*b->subs));
 	b->n_targets = n_targets;
@@ -138,6 +139,35 @@ int bxc_solve_add_build(bxc_solve *s, uint64_t build, const bxc_def *def,
 	bxc_solve__check_done(s, b);
 	bxc_solve__pump(s);
 	return 0;
+}
+
+int bxc_solve_add_build(bxc_solve *s, uint64_t build, const bxc_def *def,
+	const bxc_solve_target *targets, size_t n_targets, bxc_err **err)
+{
+	return add_build(s, build, def, targets, n_targets, false, err);
+}
+
+int bxc_solve_add_look(bxc_solve *s, uint64_t build, const bxc_def *def,
+	const bxc_solve_target *targets, size_t n_targets, bxc_err **err)
+{
+	return add_build(s, build, def, targets, n_targets, true, err);
+}
+
+bool bxc_solve_is_stuck(const bxc_solve *s, uint64_t build)
+{
+	const struct solve_build *b = bxc_solve__build(s, build);
+	bool any = false;
+	for (size_t i = 0; b && i < b->n_subs; i++) {
+		const struct solve_sub *sub = &b->subs[i];
+		any |= sub->missed;
+		if (!sub->v || !sub->demanded || sub->v->record || sub->missed)
+			continue;
+		const struct solve_vertex *v = sub->v;
+		/* An answer about it is out, or it runs though nothing may: it is free. */
+		if (!v->fast_done || v->ticket || v->n_checksums || v->is_queued || v->run)
+			return false;
+	}
+	return any;
 }
 
 void bxc_solve__demand(bxc_solve *s, struct solve_build *b, uint32_t first)
@@ -164,6 +194,8 @@ void bxc_solve__demand(bxc_solve *s, struct solve_build *b, uint32_t first)
 		if (v->run) {
 			/* Its inputs have done their part; this build has not heard of them. */
 			bxc_solve__announce(s, b, idx);
+			if (bxc_solve__missed(s, &(struct solve_sub_ref){b, idx}))
+				continue;
 			sub->started = true;
 			bxc_solve__push_event(s, b, idx, BXC_SOLVE_STARTED, v->run->id, NULL);
 			continue;
@@ -248,10 +280,12 @@ static void detach(bxc_solve *s, struct solve_build *b, uint32_t idx)
 {
 	struct solve_sub *sub = &b->subs[idx];
 	struct solve_vertex *v = sub->v;
-	if (sub->demanded && --v->n_demand == 0) {
-		if (v->run)
+	if (sub->demanded) {
+		sub->demanded = false;
+		v->n_demand--;
+		if (v->run && !bxc_solve__is_to_run(s, v))
 			bxc_solve__run_leave(s, v);
-		else if (v->state == SOLVE_INPUTS)
+		else if (v->n_demand == 0 && v->state == SOLVE_INPUTS)
 			v->state = SOLVE_IDLE;
 	}
 	struct solve_sub_ref last = v->subs.v[--v->subs.n];

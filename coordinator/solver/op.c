@@ -13,6 +13,16 @@ bool bxc_solve_is_local(const bxc_def_vertex *v)
 	return v->kind == BXC_OP_SOURCE && bxc_str_has_prefix(v->op.source.identifier, "local://");
 }
 
+bool bxc_solve_is_free(const bxc_def_vertex *v)
+{
+	static const char *const schemes[] = {"local://", "docker-image://", "oci-layout://"};
+	for (size_t i = 0; v->kind == BXC_OP_SOURCE && i < BXC_ARRAY_SIZE(schemes); i++) {
+		if (bxc_str_has_prefix(v->op.source.identifier, schemes[i]))
+			return true;
+	}
+	return v->kind == BXC_OP_MERGE;
+}
+
 static bool mount_is_content(const bxc_op_mount *m)
 {
 	return m->kind == BXC_MOUNT_BIND && m->readonly && m->output == BXC_DEF_NO_OUTPUT &&

@@ -76,6 +76,28 @@ static void explain(struct solve_vertex *v)
 	}
 }
 
+bool bxc_solve__missed(bxc_solve *s, const struct solve_sub_ref *ref)
+{
+	struct solve_sub *sub = &ref->b->subs[ref->idx];
+	if (!ref->b->only_looks || bxc_solve_is_free(sub->v->def))
+		return false;
+	if (!sub->missed) {
+		sub->missed = true;
+		bxc_solve__push_event(s, ref->b, ref->idx, BXC_SOLVE_MISSED, 0, NULL);
+	}
+	return true;
+}
+
+bool bxc_solve__is_to_run(bxc_solve *s, struct solve_vertex *v)
+{
+	bool wanted = false;
+	BXC_ARR_FOREACH (ref, &v->subs) {
+		if (ref->b->subs[ref->idx].demanded && !bxc_solve__missed(s, ref))
+			wanted = true;
+	}
+	return wanted;
+}
+
 void bxc_solve__run_want(bxc_solve *s, struct solve_vertex *v)
 {
 	bxc_digest key = bxc_digest_is_set(&v->ck) ? v->ck : v->dk;
@@ -90,6 +112,10 @@ void bxc_solve__run_want(bxc_solve *s, struct solve_vertex *v)
 		}
 	}
 	explain(v);
+	if (!bxc_solve__is_to_run(s, v)) {
+		v->state = SOLVE_IDLE;
+		return;
+	}
 	if (!r) {
 		r = bxc_calloc(1, sizeof(*r));
 		r->id = bxc_solve__new_id(s);
@@ -104,7 +130,7 @@ void bxc_solve__run_want(bxc_solve *s, struct solve_vertex *v)
 	v->state = SOLVE_RUN;
 	BXC_ARR_FOREACH (ref, &v->subs) {
 		struct solve_sub *sub = &ref->b->subs[ref->idx];
-		if (!sub->demanded || sub->started)
+		if (!sub->demanded || sub->started || bxc_solve__missed(s, ref))
 			continue;
 		sub->started = true;
 		bxc_solve__push_event(s, ref->b, ref->idx, BXC_SOLVE_STARTED, r->id, NULL);

@@ -172,3 +172,32 @@ bool bxc_solve_fact_of(const bxc_solve *s, uint64_t build, uint32_t def_index, b
 	ret->n_keys = bxc_solve__keys_of(v, NULL, 0, ret->keys);
 	return ret->n_keys > 0;
 }
+
+void bxc_solve_key_done(bxc_solve_key *k)
+{
+	bxc_arr_done(&k->inputs);
+	*k = (bxc_solve_key){0};
+}
+
+bool bxc_solve_look(const bxc_solve *s, uint64_t build, uint32_t def_index, bxc_solve_key *ret)
+{
+	const struct solve_build *b = bxc_solve__build(s, build);
+	const struct solve_vertex *v = b && def_index < b->n_subs ? b->subs[def_index].v : NULL;
+	if (!v)
+		return false;
+	ret->key = bxc_digest_is_set(&v->ck)   ? v->ck
+		   : bxc_digest_is_set(&v->dk) ? v->dk
+					       : v->dk_first;
+	ret->record = v->record;
+	ret->miss = v->miss;
+	for (size_t i = 0; i < v->n_in; i++) {
+		const struct solve_in *in = &v->in[i];
+		bxc_solve_key_input *k = bxc_arr_push(&ret->inputs);
+		if (!in->is_cheap)
+			k->canonical = in->v->canonical;
+		/* One of an earlier record says nothing of this key. */
+		if (in->is_cheap || (in->is_content && in->checksum_record == in->v->record))
+			k->content = in->checksum;
+	}
+	return true;
+}

@@ -92,6 +92,9 @@ typedef enum bxc_solve_event {
 	BXC_SOLVE_DONE,	    /* the run that STARTED told of succeeded */
 	BXC_SOLVE_FAILED,   /* with `err`; also without STARTED, when a key or checksum failed */
 	BXC_SOLVE_CANCELED, /* was STARTED, is not wanted by this build any more */
+	BXC_SOLVE_MISSED,   /* a build that runs nothing would need it to run; once per build and
+			     * vertex
+			     */
 } bxc_solve_event;
 
 /* Why a vertex was executed. */
@@ -193,6 +196,17 @@ typedef struct bxc_solve_target {
 BXC_MUST_CHECK int bxc_solve_add_build(bxc_solve *s, uint64_t build, const bxc_def *def,
 	const bxc_solve_target *targets, size_t n_targets, bxc_err **err);
 
+/*
+ * As bxc_solve_add_build, for a build that is to have all its results from the cache: nothing runs
+ * for it but what bxc_solve_is_free() tells, and it joins no run. What would run is told by MISSED;
+ * that vertex and those above it stay where they are until the build is cancelled or released.
+ */
+BXC_MUST_CHECK int bxc_solve_add_look(bxc_solve *s, uint64_t build, const bxc_def *def,
+	const bxc_solve_target *targets, size_t n_targets, bxc_err **err);
+/* Is all that can be known of such a build without running something known, and something missed?
+ */
+bool bxc_solve_is_stuck(const bxc_solve *s, uint64_t build);
+
 /* The build is to end: BUILD_DONE with BXC_CANCELED follows. No-op for an unknown id. */
 void bxc_solve_cancel(bxc_solve *s, uint64_t build);
 
@@ -244,6 +258,21 @@ typedef struct bxc_solve_fact {
  * build, not reachable from its targets, or nothing is known that would hold elsewhere. */
 bool bxc_solve_fact_of(const bxc_solve *s, uint64_t build, uint32_t def_index, bxc_solve_fact *ret);
 
+/* What the key of a vertex is made of, as far as it is known by now; digests unset: not (yet). */
+typedef struct bxc_solve_key_input {
+	bxc_digest canonical; /* unset: only its content counts */
+	bxc_digest content;   /* of what is selected */
+} bxc_solve_key_input;
+typedef struct bxc_solve_key {
+	bxc_digest key; /* the one that counted last; of a source: what it stands for */
+	BXC_ARR(bxc_solve_key_input) inputs; /* in the order of the definition */
+	uint64_t record;		     /* 0: none */
+	bxc_solve_miss miss;
+} bxc_solve_key;
+void bxc_solve_key_done(bxc_solve_key *k);
+/* False: the build has no such vertex (any more). `ret` is zeroed or done. */
+bool bxc_solve_look(const bxc_solve *s, uint64_t build, uint32_t def_index, bxc_solve_key *ret);
+
 /* ---- knowledge about ops ---- */
 
 /* One input of a vertex that counts only by the content of what is selected of it. */
@@ -267,6 +296,9 @@ void bxc_solve_contents_done(bxc_solve_contents *c);
 bxc_digest bxc_solve_combine(const bxc_digest *digests, size_t n);
 
 bool bxc_solve_is_local(const bxc_def_vertex *v); /* a local source */
+/* Does its RUN run nothing? So it is with contexts of clients, images (layers are pulled by who
+ * needs them), and merges. */
+bool bxc_solve_is_free(const bxc_def_vertex *v);
 
 /* The input whose tree the result of `v` continues (so that it should run where that one is), or
  * BXC_DEF_NO_INPUT. */

@@ -129,6 +129,7 @@ struct solve_sub {
 	bool visited; /* what is below has been told of */
 	bool told;    /* CACHED or DONE was told */
 	bool started; /* STARTED was told, its end was not */
+	bool missed;  /* MISSED was told */
 };
 
 struct solve_build {
@@ -138,6 +139,7 @@ struct solve_build {
 	size_t n_subs;
 	bxc_solve_target *targets;
 	size_t n_targets;
+	bool only_looks; /* nothing runs for it */
 	bool is_done;	 /* BUILD_DONE is queued or was given */
 	uint64_t n_done; /* times that was so: an older BUILD_DONE in the queue is void */
 };
@@ -231,6 +233,10 @@ void bxc_solve__vertex_start(bxc_solve *s, struct solve_vertex *v);
 void bxc_solve__vertex_free(bxc_solve *s, struct solve_vertex *v);
 
 /* ---- run.c ---- */
+/* Nothing may run for the build of `ref`, so this one does not: told, once. */
+bool bxc_solve__missed(bxc_solve *s, const struct solve_sub_ref *ref);
+/* Does a build demand it that runs what it needs? Those that do not are told. */
+bool bxc_solve__is_to_run(bxc_solve *s, struct solve_vertex *v);
 void bxc_solve__run_want(bxc_solve *s, struct solve_vertex *v);
 void bxc_solve__run_leave(bxc_solve *s, struct solve_vertex *v);
 void bxc_solve__run_void(bxc_solve *s, struct solve_run *r); /* members start over */

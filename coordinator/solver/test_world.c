@@ -132,7 +132,8 @@ static void on_cancel(world *w, const bxc_solve_action *a)
 
 static void on_event(world *w, const bxc_solve_action *a)
 {
-	static const char *const words[] = {"?", "STARTED", "CACHED", "DONE", "FAILED", "CANCELED"};
+	static const char *const words[] = {
+		"?", "STARTED", "CACHED", "DONE", "FAILED", "CANCELED", "MISSED"};
 	BXC_AUTOFREE char *name = record_name(a->build);
 	const bxc_def *d = bxc_map_get(w->defs, name);
 	bxc_buf_addf(&w->log, "b%llu:%s:%s ", (unsigned long long)a->build, words[a->event],
@@ -260,6 +261,15 @@ void world_add(world *w, uint64_t build, const bxc_def *d, uint32_t target)
 	bxc_map_set(w->defs, name, bxc_memdup(d, sizeof(*d))); /* shallow */
 	bxc_solve_target t = {target, 0};
 	bxc_check(bxc_solve_add_build(w->s, build, d, &t, 1, NULL) == 0);
+	world_drive(w);
+}
+
+void world_look(world *w, uint64_t build, const bxc_def *d, uint32_t target)
+{
+	BXC_AUTOFREE char *name = record_name(build);
+	bxc_map_set(w->defs, name, bxc_memdup(d, sizeof(*d))); /* shallow */
+	bxc_solve_target t = {target, 0};
+	bxc_check(bxc_solve_add_look(w->s, build, d, &t, 1, NULL) == 0);
 	world_drive(w);
 }
 

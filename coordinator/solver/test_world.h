@@ -57,6 +57,8 @@ void world_finish_all(world *w);
 void world_forget_runs(world *w);	    /* the engine does not expect their end any more */
 void world_lose(world *w, uint64_t record); /* deletes its links, then tells */
 void world_add(world *w, uint64_t build, const bxc_def *d, uint32_t target); /* and drives */
+void world_look(
+	world *w, uint64_t build, const bxc_def *d, uint32_t target); /* one that runs nothing */
 /* The log so far as one line, then it is empty. */
 const char *world_log(world *w);
 
