@@ -37,14 +37,32 @@ void attempt_end(bxc_build *e, const char *name)
 	bxc_db_submit(e->c.db, delete_work, NULL, bxc_strdup(name));
 }
 
+struct begin {
+	bxc_build *e;
+	bxc_state_attempt row;
+	uint64_t worker;
+	bxc_json *order; /* what its worker is sent then; NULL: it has it */
+};
+
 static void put_work(bxc_state *st, void *ud)
 {
-	bxc_state_attempt *a = ud;
+	struct begin *b = ud;
 	BXC_AUTOERR bxc_err *err = NULL;
-	if (bxc_state_attempt_put(st, a, &err) < 0)
+	if (bxc_state_attempt_put(st, &b->row, &err) < 0)
 		bxc_log_err(BXC_LOG_WARN, "attempt.not_recorded", err, NULL);
-	bxc_state_attempt_done(a);
-	free(a);
+}
+
+static void put_done(void *ud)
+{
+	struct begin *b = ud;
+	const task *t = bxc_map_get(b->e->tasks, b->row.task);
+	bxc_wrk_worker *w = bxc_wrk_get(b->e->c.workers, b->worker);
+	/* It may have been cancelled, or its worker lost, meanwhile. */
+	if (b->order && w && t && t->worker == b->worker)
+		worker_send(w, BXC_TAKE(b->order));
+	bxc_json_free(b->order);
+	bxc_state_attempt_done(&b->row);
+	free(b);
 }
 
 bxc_state_attempt attempt_row(const task *t, const char *worker)
@@ -69,11 +87,15 @@ bxc_state_attempt attempt_row(const task *t, const char *worker)
 	};
 }
 
-void attempt_begin(bxc_build *e, task *t, const bxc_wrk_worker *w)
+void attempt_begin(bxc_build *e, task *t, const bxc_wrk_worker *w, bxc_json *order_take)
 {
+	struct begin *b = bxc_calloc(1, sizeof(*b));
 	t->is_recorded = true;
-	bxc_state_attempt row = attempt_row(t, w->name);
-	bxc_db_submit(e->c.db, put_work, NULL, bxc_memdup(&row, sizeof(row)));
+	b->e = e;
+	b->row = attempt_row(t, w->name);
+	b->worker = w->id;
+	b->order = order_take;
+	bxc_db_submit(e->c.db, put_work, put_done, b);
 }
 
 /* Before the loop runs. */
@@ -221,7 +243,7 @@ static bool adopt(bxc_build *e, attempt *at, const bxc_solve_action *a)
 	task_of_run(e, t, a);
 	bxc_map_del(e->attempts, t->name);
 	task_on_worker(e, t, w);
-	attempt_begin(e, t, w); /* the build may be another one now */
+	attempt_begin(e, t, w, NULL); /* the build may be another one now */
 	tell(w, "task.adopt", t->name, t->attempt);
 	return true;
 }

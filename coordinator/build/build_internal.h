@@ -476,7 +476,11 @@ int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, cons
 /* attempts.c */
 void attempt_free(void *p);
 bxc_state_attempt attempt_row(const task *t, const char *worker);        /* owned strings */
-void attempt_begin(bxc_build *e, task *t, const bxc_wrk_worker *w);
+/*
+ * Records it, then sends its worker the order (NULL: none), if both are still there: what runs is known, should this
+ * run of the coordinator end at any moment.
+ */
+void attempt_begin(bxc_build *e, task *t, const bxc_wrk_worker *w, bxc_json *order_take);
 void attempt_end(bxc_build *e, const char *name);                        /* without a result */
 void attempt_forget(bxc_wrk_worker *w, const char *name);                /* its worker need not keep it */
 BXC_MUST_CHECK int attempts_load(bxc_build *e, bxc_state *st, bxc_err **err);

@@ -513,8 +513,9 @@ static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 	}
 	t->phase = TASK_RUNNING;
 	if (t->kind == TASK_RUN)
-		attempt_begin(e, t, w);
-	worker_send(w, j);
+		attempt_begin(e, t, w, j);
+	else
+		worker_send(w, j);
 }
 
 /* `l` is the i-th of the layers of an input: those below are what it is the difference to. */
