@@ -33,6 +33,8 @@ struct call {
 	bxc_httpd_req *req;
 	char *id;
 	uint64_t after;
+	uint64_t step;              /* of `why`; 0: all */
+	char *cursor;               /* of `why`; NULL: from the first */
 	bxc_json *body;
 	bxc_json *answer;
 	bxc_err *err;
@@ -46,6 +48,7 @@ static void call_free(struct call *c)
 	bxc_json_free(c->body);
 	bxc_json_free(c->answer);
 	bxc_err_free(c->err);
+	free(c->cursor);
 	free(c->id);
 	free(c);
 }
@@ -327,6 +330,27 @@ static void get_events(bxc_httpd_req *req, void *ud)
 		query(c, get_work, events_checked);
 }
 
+/* ---- why ---- */
+
+static void why_work(bxc_state *st, void *ud)
+{
+	struct call *c = ud;
+	bxc_ignore(bxc_build_why(st, c->id, c->step, c->cursor, &c->answer, &c->err));
+}
+
+static void get_why(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	const char *step = bxc_httpd_req_query(req, "step");
+	c->cursor = bxc_strdup(bxc_httpd_req_query(req, "after"));
+	if (step && bxc_str_to_u64(step, 1, INT64_MAX, &c->step, &c->err) < 0) {
+		bxc_ignore(bxc_err_wrap(&c->err, 0, "step"));
+		reply(c, 400);
+		return;
+	}
+	query(c, why_work, answer_ok);
+}
+
 /* ---- the rest ---- */
 
 static void workers_on_loop(void *ud)
@@ -389,6 +413,7 @@ static const bxc_httpd_route routes[] = {
 	{"GET", "/v1/builds/{id}", get_build, 0, BXC_AUTH_READ},
 	{"DELETE", "/v1/builds/{id}", delete_build, 4096, BXC_AUTH_BUILD},
 	{"GET", "/v1/builds/{id}/events", get_events, 0, BXC_AUTH_READ},
+	{"GET", "/v1/builds/{id}/why", get_why, 0, BXC_AUTH_READ},
 	{"POST", "/v1/builds/{id}/cancel", cancel_build, 4096, BXC_AUTH_BUILD},
 	{"GET", "/v1/workers", get_workers, 0, BXC_AUTH_READ},
 	{"GET", "/v1/info", get_info, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},

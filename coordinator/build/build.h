@@ -65,6 +65,13 @@ void bxc_build_export_sent(bxc_build *e, const char *id, uint64_t index);
  */
 bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id, const char *task);
 
+/*
+ * Why the steps of a build were executed, or who made what was found: {"build","steps":[...],"next"?}
+ * as PROTOCOL.md has it; owned. `step`: only that one, 0: all; `after`: what `next` told, NULL: from
+ * the first. On the thread of the store. NOT_FOUND: no such build or step.
+ */
+BXC_MUST_CHECK int bxc_build_why(bxc_state *st, const char *id, uint64_t step, const char *after, bxc_json **ret, bxc_err **err);
+
 /* ---- told by link ---- */
 void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello);
 /* Before the worker is removed from the table. */

@@ -10,6 +10,7 @@
 #include "coordinator/dockerfile/dockerfile.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/solver/solver.h"
+#include "coordinator/why/why.h"
 
 /* ---- layers and records (records.c) ---- */
 
@@ -239,6 +240,16 @@ typedef struct named_context {       /* a named context */
 
 struct loading;
 
+/* ---- what is told of its steps (explain.c) ---- */
+
+typedef struct explaining {
+	bxc_map *numbers;            /* digest of a vertex that was told of -> its number, as people call it */
+	uint32_t *positions;         /* per vertex of positions_of */
+	const bxc_def *positions_of;
+	BXC_ARR(uint32_t) missed;    /* of a build that is to be cached: indices of what would run */
+	bool is_ending;              /* because of them */
+} explaining;
+
 typedef struct build {
 	struct bxc_build *engine;
 	uint64_t num;
@@ -297,6 +308,7 @@ typedef struct build {
 	int64_t *started_ns;         /* per vertex of def; 0: not started */
 	bool *reported;
 	int64_t failed_vertex;       /* def index, or -1 */
+	explaining *explaining;      /* NULL: nothing yet */
 } build;
 
 typedef struct run_sub {
@@ -334,6 +346,8 @@ struct bxc_build {
 	bxc_loop_timer *grace;
 	bxc_map *cache_mounts;       /* id -> cache_mount; kept: small, bounded by the ids that builds name */
 	bxc_map *images;             /* pinned + platform -> image: what registries told */
+	struct explained *explained; /* steps that the store is to be told of when the pump rests; NULL: none */
+	bool any_missed;             /* a build that is to be cached may have to fail */
 	bxc_map *pins;               /* digest of a source's vertex -> source_pin: what it last stood for */
 	uint64_t last_num;
 	uint64_t last_task;
@@ -360,7 +374,8 @@ BXC_MUST_CHECK int layer_set_blob(layer *l, const bxc_json *j, bxc_err **err);
 record *record_find(bxc_build *e, uint64_t id);
 void record_free(void *p);
 void layer_free(void *p);
-char *record_to_text(const record *r);                           /* owned */
+/* by: the attempt that made it; NULL: unknown. Owned. */
+char *record_to_text(const record *r, const bxc_state_attempt *by);
 /* In the store, then in what the build imports (0: in no import). */
 void lookup_key(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc_digest *key);
 void save_keys(bxc_build *e, const bxc_digest *keys, size_t n, uint64_t rec, const bxc_digest *canonical);
@@ -531,6 +546,27 @@ void run_avoid(bxc_build *e, task *t);                               /* t->avoid
 void run_starts_over(bxc_build *e, uint64_t vertex, uint64_t run);   /* those who watch the vertex watch the new run */
 bxc_json *err_to_json(const bxc_err *err);
 bxc_err *err_from_json(const bxc_json *j);
+void report_missed(build *b, uint32_t index, const char *why);           /* a step that is to be cached and is not */
+
+/* explain.c */
+void explain_free(explaining *x);
+explaining *explain_of(build *b);
+uint64_t explain_number(build *b, const char *vertex);                   /* given when it is told of first */
+/* Keeps what there is to know of the step now; `l`: of its run, NULL: none. */
+void explain_event(build *b, const bxc_solve_action *a, const run_log *l);
+void explain_flush(bxc_build *e);                                        /* to the store */
+
+/* explain_ask.c */
+/* {"step","outcome","text",...} as the API gives it; owned. On the thread of the store. */
+BXC_MUST_CHECK int explain_step(bxc_state *st, const bxc_state_step *s, bxc_json **ret, bxc_err **err);
+
+/* expect.c: builds for which nothing runs */
+BXC_MUST_CHECK int expect_read(const build *b, bxc_err **err);
+bool expect_is_on(const build *b);
+void expect_missed(build *b, uint32_t index);
+bool expect_has_missed(const build *b);
+void expect_end(build *b);                                               /* tells what it has missed, then fails it */
+void expect_check(bxc_build *e);                                         /* ends those of which all is known */
 
 /* run_opts.c */
 void run_opts_done(run_opts *o);

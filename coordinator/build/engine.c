@@ -182,6 +182,8 @@ void pump(bxc_build *e)
 		}
 	}
 	e->pumping = false;
+	explain_flush(e);
+	expect_check(e);
 }
 
 static void on_tick(void *ud)
@@ -245,6 +247,7 @@ void bxc_build_free(bxc_build *e)
 		return;
 	bxc_loop_timer_free(e->tick);
 	bxc_loop_timer_free(e->grace);
+	bxc_check(!e->explained);
 	BXC_MAP_FOREACH (it, e->tasks) {
 		task *t = it.value;
 		BXC_ARR_FOREACH (in, &t->inputs)

@@ -280,7 +280,7 @@ bool imports_lookup(bxc_build *e, uint64_t build_num, uint64_t ticket, const bxc
 				.ticket = ticket,
 				.key = *key,
 				.canonical = cr->canonical};
-			a->row.result = record_to_text(rec);
+			a->row.result = record_to_text(rec, NULL);
 			a->row.created_ns = bxc_clock_wall_ns();
 			bxc_db_submit(e->c.db, adopt_work, adopt_done, a);
 			return true;

@@ -88,12 +88,15 @@ static bool record_is_available(bxc_build *e, const record *r)
 }
 
 /*
- * {"layers":[{"id","size","below"?,"diff_id"?,"registry"?,"blob"?,"imported"?}]} or {"context":true}: never
- * loaded again. What only a client has is not told of: it is gone with the client, unless a worker has it by then.
+ * {"layers":[{"id","size","below"?,"diff_id"?,"registry"?,"blob"?,"imported"?}],"build"?,"worker"?: who made it} or
+ * {"context":true}: never loaded again. What only a client has is not told of: it is gone with the client, unless a
+ * worker has it by then.
  */
-char *record_to_text(const record *r)
+char *record_to_text(const record *r, const bxc_state_attempt *by)
 {
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "build", by && *by->build ? by->build : NULL);
+	bxc_json_set_str(j, "worker", by ? by->worker : NULL);
 	if (r->context)
 		bxc_json_set_bool(j, "context", true);
 	bxc_json_set_take(j, "layers", layers_to_json(r->layers.v, r->layers.n));
@@ -345,7 +348,7 @@ void record_new(bxc_build *e, record *r, uint64_t ticket, int64_t duration_ns, b
 	a->e = e;
 	a->rec = r;
 	a->ticket = ticket;
-	a->row.result = record_to_text(r);
+	a->row.result = record_to_text(r, attempt_take);
 	a->row.created_ns = bxc_clock_wall_ns();
 	a->row.duration_ns = duration_ns;
 	if (attempt_take) {

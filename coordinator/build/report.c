@@ -12,6 +12,8 @@
 
 void report(build *b, bxc_json *j)
 {
+	if (bxc_str_eq(bxc_json_get_str(j, "type", ""), "vertex"))
+		bxc_ignore(explain_number(b, bxc_json_get_str(j, "digest", "")));
 	bxc_ev_append(b->engine->c.events, b->id, j);
 }
 
@@ -222,8 +224,12 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 	run_log *l = a->run ? run_get(e, a->run, a->event == BXC_SOLVE_STARTED) : NULL;
 	bxc_json *j = NULL;
 	const told_vertex *ran;
+	explain_event(b, a, l);
 	switch (a->event) {
 	case BXC_SOLVE_EVENT_NONE:
+		return;
+	case BXC_SOLVE_MISSED:
+		expect_missed(b, a->def_index);
 		return;
 	case BXC_SOLVE_STARTED:
 		if (!l)
@@ -286,6 +292,19 @@ void report_solver_event(bxc_build *e, const bxc_solve_action *a)
 		BXC_AUTOFREE char *k = num_key(l->run);
 		bxc_map_del(e->runs, k);
 	}
+}
+
+void report_missed(build *b, uint32_t index, const char *why)
+{
+	BXC_AUTOFREE char *text = bxc_str_fmt("not cached: %s", why);
+	bxc_json *j = vertex_json(b, index, NULL);
+	set_started(b, index);
+	bxc_json_set_ns(j, "started_ns", b->started_ns[index]);
+	bxc_json_set_ns(j, "completed_ns", bxc_clock_wall_ns());
+	bxc_json_set_bool(j, "cached", false);
+	bxc_json_set_str(j, "error", text);
+	b->reported[index] = true;
+	report(b, j);
 }
 
 void report_task_started(bxc_build *e, task *t, const char *worker)

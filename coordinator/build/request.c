@@ -139,6 +139,8 @@ int build_read(build *b, bxc_err **err)
 		r = named_read(b, err);
 	if (r >= 0)
 		r = run_opts_read(b->engine, b->request, &b->run, err);
+	if (r >= 0)
+		r = expect_read(b, err);
 	return r;
 }
 
@@ -196,6 +198,7 @@ void build_free(void *p)
 	bxc_strv_free(b->no_cache_filter);
 	bxc_att_provenance_done(&b->provenance);
 	run_opts_done(&b->run);
+	explain_free(b->explaining);
 	free(b->started_ns);
 	free(b->reported);
 	free(b->dockerfile_name);
@@ -446,7 +449,7 @@ static void solve(build *b)
 	bxc_err *err = NULL;
 	int r = 0;
 	if (targets.n) {
-		r = bxc_solve_add_build(e->solve, b->num, b->def, targets.v, targets.n, &err);
+		r = (expect_is_on(b) ? bxc_solve_add_look : bxc_solve_add_build)(e->solve, b->num, b->def, targets.v, targets.n, &err);
 		b->in_solver = r >= 0;
 	}
 	bool empty = targets.n == 0;
@@ -562,6 +565,11 @@ void build_solved(build *b, const bxc_solve_action *a)
 	}
 	if (b->loading) {
 		load_solved(b, a->results[0].record);
+		return;
+	}
+	/* Another build has made them meanwhile: they were not cached. */
+	if (expect_has_missed(b)) {
+		expect_end(b);
 		return;
 	}
 	/* Results that were lost while they were being exported come again, under new records. */
