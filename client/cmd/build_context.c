@@ -215,6 +215,9 @@ static int context_of_folder(build_plan *p, const char *dir, const char *file, b
 	BXC_AUTOFREE char *path = NULL;
 	bxc_csess_dir *d = add_dir(p, "context", dir);
 	bxc_json_set_str(p->request, "context", "context");
+	/* The name of the folder tells projects apart, where the Dockerfile is always called the same. */
+	BXC_AUTOFREE char *real = realpath(dir, NULL);
+	bxc_json_set_str(p->request, "project", real ? strrchr(real, '/') + 1 : NULL);
 	int r = find_dockerfile(p, dir, file, &path, err);
 	return r < 0 ? r : read_ignore(d, path, p->request, err);
 }

@@ -21,6 +21,7 @@ const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS] = {
 	{"no-cache-filter", 0, BXC_CLI_LIST, "STAGE", "do not use the cache for these stages"},
 	{"cache-from", 0, BXC_CLI_LIST, "SPEC", "a cache to use: type=registry,ref=NAME, type=local,src=FOLDER, or a name"},
 	{"cache-to", 0, BXC_CLI_LIST, "SPEC", "where to put a cache: type=inline, type=registry,ref=NAME, type=local,dest=FOLDER"},
+	{"expect-cached", 0, BXC_CLI_FLAG, NULL, "run nothing: fail, and tell why, when a step is not cached"},
 	{"output", 'o', BXC_CLI_LIST, "SPEC", "where the result goes: type=TYPE,dest=PATH, a folder, or - for a tar on standard output"},
 	{"push", 0, BXC_CLI_FLAG, NULL, "push the image to its registry"},
 	{"load", 0, BXC_CLI_FLAG, NULL, "load the image into the Docker of this machine"},
@@ -263,6 +264,8 @@ static void make_request(const bxc_cli *cli, build_plan *p)
 	BXC_AUTOFREE char *filter = bxc_strv_join(bxc_cli_list(cli, "no-cache-filter"), ",");
 	BXC_AUTOSTRV char **stages = *filter ? bxc_strv_split(filter, ',') : NULL;
 	bxc_json_set_strv(req, "no_cache_filter", stages);
+	if (bxc_cli_flag(cli, "expect-cached"))
+		bxc_json_set_bool(req, "expect_cached", true);
 	bxc_json_set_take(req, "exports", outputs_json(p));
 	BXC_AUTOFREE char *tags = joined_tags(cli);
 	bxc_json_set_str(req, "name", *tags ? tags : p->dockerfile_name);
@@ -290,6 +293,8 @@ int build_plan_make(const bxc_cli *cli, build_plan *p, bxc_err **err)
 		p->progress = "quiet";
 	if (bxc_cli_flag(cli, "no-cache") && bxc_cli_has(cli, "no-cache-filter"))
 		return cmd_usage(err, "--no-cache and --no-cache-filter cannot currently be used together");
+	if (bxc_cli_flag(cli, "expect-cached") && (bxc_cli_flag(cli, "no-cache") || bxc_cli_has(cli, "no-cache-filter")))
+		return cmd_usage(err, "--expect-cached and --no-cache or --no-cache-filter cannot be used together");
 	const char *call = bxc_cli_flag(cli, "check") ? "check" : bxc_cli_str(cli, "call");
 	if (!bxc_str_empty(call))
 		r = call_parse(call, &p->call, err);

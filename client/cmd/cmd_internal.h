@@ -11,7 +11,7 @@
 #include "common/codec/json.h"
 #include "common/oci/oci.h"
 
-#define CMD_BUILD_N_OPTS 50u
+#define CMD_BUILD_N_OPTS 51u
 extern const bxc_cli_opt cmd_build_opts[CMD_BUILD_N_OPTS];
 extern const char *const cmd_progress_modes[];
 int cmd_build(const bxc_cli *cli, void *ud);
@@ -19,6 +19,7 @@ int cmd_attach(const bxc_cli *cli, void *ud);
 int cmd_ps(const bxc_cli *cli, void *ud);
 int cmd_logs(const bxc_cli *cli, void *ud);
 int cmd_cancel(const bxc_cli *cli, void *ud);
+int cmd_why(const bxc_cli *cli, void *ud);
 int cmd_history_ls(const bxc_cli *cli, void *ud);
 int cmd_history_inspect(const bxc_cli *cli, void *ud);
 int cmd_history_rm(const bxc_cli *cli, void *ud);
@@ -49,6 +50,8 @@ typedef struct known_build {
 } known_build;
 /* The build that the line names, or the latest. UNAVAILABLE when the embedded cluster is chosen and does not run. */
 int known_build_open(const bxc_cli *cli, known_build *ret, bxc_err **err);
+/* What is asked of the build itself: `below` its path, "/cancel". */
+int known_build_call(const known_build *k, const char *method, const char *below, bxc_json **ret, bxc_err **err);
 void known_build_done(known_build *k);
 #define AUTO_KNOWN_BUILD BXC_CLEANUP(known_build_done)
 int cmd_follow_logs(const bxc_cli *cli);

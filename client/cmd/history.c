@@ -31,8 +31,7 @@ static int call(const known_build *k, const char *method, const char *path, bxc_
 	return bxc_capi_call(k->http, k->builder, method, path, NULL, ret, err);
 }
 
-/* What is asked of the build itself. */
-static int call_build(const known_build *k, const char *method, const char *below, bxc_json **ret, bxc_err **err)
+int known_build_call(const known_build *k, const char *method, const char *below, bxc_json **ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *path = bxc_str_fmt("/v1/builds/%s%s", k->id, below);
 	return call(k, method, path, ret, err);
@@ -94,7 +93,7 @@ int known_build_open(const bxc_cli *cli, known_build *k, bxc_err **err)
 	int r = connect_to(cli, k, err);
 	if (r >= 0)
 		r = find_build(k, bxc_cli_n_args(cli) ? bxc_cli_arg(cli, 0) : "^0", err);
-	return r < 0 ? r : call_build(k, "GET", "", &k->record, err);
+	return r < 0 ? r : known_build_call(k, "GET", "", &k->record, err);
 }
 
 /* ---- lists ---- */
@@ -171,7 +170,7 @@ int cmd_cancel(const bxc_cli *cli, void *ud)
 	(void)ud;
 	int r = known_build_open(cli, &k, &err);
 	if (r >= 0)
-		r = call_build(&k, "POST", "/cancel", &answer, &err);
+		r = known_build_call(&k, "POST", "/cancel", &answer, &err);
 	if (r < 0)
 		return cmd_fail(err);
 	printf("%s\n", k.id);
@@ -191,7 +190,7 @@ int cmd_history_rm(const bxc_cli *cli, void *ud)
 		BXC_AUTOJSON bxc_json *answer = NULL;
 		int r = find_build(&k, bxc_cli_arg(cli, i), &err);
 		if (r >= 0)
-			r = call_build(&k, "DELETE", "", &answer, &err);
+			r = known_build_call(&k, "DELETE", "", &answer, &err);
 		if (r < 0)
 			code = cmd_fail(err);
 		else
@@ -258,7 +257,7 @@ static int print_pages(const known_build *k, bxc_prog *prog, bxc_err **err)
 	while (more) {
 		BXC_AUTOJSON bxc_json *page = NULL;
 		BXC_AUTOFREE char *below = bxc_str_fmt("/events?follow=false&after=%llu", (unsigned long long)after);
-		int r = call_build(k, "GET", below, &page, err);
+		int r = known_build_call(k, "GET", below, &page, err);
 		if (r < 0)
 			return r;
 		BXC_JSON_FOREACH (e, bxc_json_get(page, "events")) {

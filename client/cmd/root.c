@@ -52,6 +52,10 @@ static const bxc_cli_opt logs_opts[] = {
 	{"follow", 'f', BXC_CLI_FLAG, NULL, "go on until the build has ended"},
 	{"progress", 0, BXC_CLI_STRING, "MODE", "plain or rawjson", log_modes},
 };
+static const char *const why_formats[] = {"text", "json", NULL};
+static const bxc_cli_opt why_opts[] = {
+	{"format", 0, BXC_CLI_STRING, "FORM", "text or json", why_formats},
+};
 static const char *const inspect_formats[] = {"pretty", "json", NULL};
 static const bxc_cli_opt history_inspect_opts[] = {
 	{"format", 0, BXC_CLI_STRING, "FORM", "pretty or json", inspect_formats},
@@ -79,6 +83,8 @@ static const bxc_cli_verb verbs[] = {
 	LOGS_VERB,
 	ATTACH_VERB,
 	{.name = "cancel", .args = "BUILD", .summary = "end a build", .min_args = 1, .max_args = 1, .run = cmd_cancel},
+	{.name = "why", .args = "[BUILD [STEP]]", .summary = "tell why steps of a build were executed, or who made what was cached", .opts = why_opts,
+		.n_opts = BXC_ARRAY_SIZE(why_opts), .max_args = 2, .run = cmd_why},
 	{.name = "history", .summary = "what is recorded of builds", .verbs = history_verbs, .n_verbs = BXC_ARRAY_SIZE(history_verbs)},
 	{.name = "create", .args = "ENDPOINT", .summary = "remember a cluster as a builder", .opts = create_opts,
 		.n_opts = BXC_ARRAY_SIZE(create_opts), .min_args = 1, .max_args = 1, .run = cmd_create},
