@@ -268,7 +268,8 @@ static bxc_json *difference(const node *old, const node *now, bool by_head)
 	const node *any = now ? now : old;
 	bxc_json *d = bxc_json_object();
 	bool is_root = !*any->path;
-	bxc_json_set_str(d, "component", "file");
+	bool is_folder = !*any->head || bxc_str_has_prefix(any->head, "folder");
+	bxc_json_set_str(d, "component", is_folder ? "folder" : "file");
 	bxc_json_set_str(d, "name", is_root ? "." : any->path);
 	if (old)
 		bxc_json_set_str(d, "old", by_head || !*old->digest ? old->head : old->digest);

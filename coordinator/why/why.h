@@ -73,9 +73,10 @@ typedef struct bxc_why_file {
  */
 char *bxc_why_manifest(const bxc_why_file *files, size_t n);
 /*
- * The first path that differs: as {"component":"file","name":path,"old"?,"new"?}, owned, where a
- * side that is absent has no such path; digests, or else type, mode and owner. Contents go first.
- * Returns 1 with *ret set; 0: no path differs; BXC_DATA_LOSS: a text is no manifest.
+ * The first path that differs: as {"component":"file" or "folder","name":path,"old"?,"new"?},
+ * owned, where a side that is absent has no such path; digests, or else type, mode and owner.
+ * Contents go first. Returns 1 with *ret set; 0: no path differs; BXC_DATA_LOSS: a text is no
+ * manifest.
  */
 BXC_MUST_CHECK int bxc_why_compare_files(
 	const char *old, const char *now, bxc_json **ret, bxc_err **err);

@@ -361,14 +361,14 @@ static void many_files_are_told_by_their_folders(void **state)
 	assert_string_equal(same, "");
 	more.v[5 * 110 + 3].digest = digest('b');
 	BXC_AUTOFREE char *one = compared(many.v, many.n, more.v, more.n);
-	assert_non_null(strstr(one, "file d005/e sha256:"));
+	assert_non_null(strstr(one, "folder d005/e sha256:"));
 	/* Only what was added makes it too many. */
 	files again = {0};
 	make_many(&again, 40, 100);
 	for (size_t i = 0; i < 200; i++)
 		*bxc_arr_push(&again) = file(bxc_str_fmt("/new/x/f%03zu", i), 'n');
 	BXC_AUTOFREE char *added = compared(few.v, few.n, again.v, again.n);
-	assert_non_null(strstr(added, "file new/x added: sha256:"));
+	assert_non_null(strstr(added, "folder new/x added: sha256:"));
 	files *all[] = {&few, &many, &more, &again};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(all); i++) {
 		BXC_ARR_FOREACH (f, all[i])
