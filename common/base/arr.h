@@ -16,12 +16,16 @@
 		size_t cap;                                                                        \
 	}
 
+/* Room for some small elements at first, or one large one: most arrays stay short. */
+#define BXC_ARR_FIRST(size) ((size) >= 128 ? 1 : (size) <= 16 ? 8 : 128 / (size))
+
 /* Appends a zeroed element and yields its address, valid until the next push. */
 #define bxc_arr_push(a)                                                                            \
 	__extension__({                                                                            \
 		__typeof__(a) bxc_arr_a_ = (a);                                                    \
 		if (bxc_arr_a_->n == bxc_arr_a_->cap) {                                            \
-			bxc_arr_a_->cap = bxc_arr_a_->cap ? bxc_arr_a_->cap * 2 : 8;               \
+			bxc_arr_a_->cap = bxc_arr_a_->cap ? bxc_arr_a_->cap * 2                    \
+							  : BXC_ARR_FIRST(sizeof(*bxc_arr_a_->v)); \
 			bxc_arr_a_->v = bxc_reallocarray(                                          \
 				bxc_arr_a_->v, bxc_arr_a_->cap, sizeof(*bxc_arr_a_->v));           \
 		}                                                                                  \

@@ -302,6 +302,44 @@ static void hosts_are_told_apart(void **state)
 	assert_int_equal(bxc_addr_split("h:65536", &host, &port, NULL), -BXC_OUT_OF_RANGE);
 }
 
+static void maps_add_only_what_is_new(void **state)
+{
+	(void)state;
+	int one = 1, two = 2;
+	BXC_CLEANUP(bxc_map_freep) bxc_map *m = bxc_map_new(NULL);
+	assert_null(bxc_map_add(m, "k", &one));
+	assert_ptr_equal(bxc_map_add(m, "k", &two), &one);
+	assert_ptr_equal(bxc_map_get(m, "k"), &one);
+	assert_int_equal(bxc_map_len(m), 1);
+}
+
+static void strings_are_put_together(void **state)
+{
+	(void)state;
+	BXC_AUTOFREE char *three = bxc_str_concat("a", "", "bc"), *one = bxc_str_concat("x");
+	assert_string_equal(three, "abc");
+	assert_string_equal(one, "x");
+}
+
+static void arrays_of_large_elements_begin_small(void **state)
+{
+	(void)state;
+	typedef struct large {
+		char bytes[200];
+	} large;
+	BXC_ARR(large) a = {0};
+	for (size_t i = 0; i < 5; i++)
+		bxc_arr_push(&a)->bytes[0] = (char)i;
+	assert_int_equal(a.n, 5);
+	assert_int_equal(a.cap, 8);
+	assert_int_equal(a.v[4].bytes[0], 4);
+	bxc_arr_done(&a);
+	BXC_ARR(char) small = {0};
+	*bxc_arr_push(&small) = 'x';
+	assert_int_equal(small.cap, 8);
+	bxc_arr_done(&small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +351,9 @@ int main(void)
 		cmocka_unit_test(hex_digits_are_lower_case_and_read_in_both),
 		cmocka_unit_test(buffers_stop_at_their_maximum),
 		cmocka_unit_test(maps_iterate_in_order_of_insertion),
+		cmocka_unit_test(maps_add_only_what_is_new),
+		cmocka_unit_test(strings_are_put_together),
+		cmocka_unit_test(arrays_of_large_elements_begin_small),
 		cmocka_unit_test(vectors_are_sorted_bytewise),
 		cmocka_unit_test(times_round_trip),
 		cmocka_unit_test(what_is_left_of_a_time_is_rounded_up),

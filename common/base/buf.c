@@ -82,11 +82,6 @@ void bxc_buf_addf(bxc_buf *b, const char *fmt, ...)
 	bxc_buf_adds(b, s);
 }
 
-void bxc_buf_addc(bxc_buf *b, char c)
-{
-	bxc_buf_add(b, &c, 1);
-}
-
 void bxc_buf_drop_front(bxc_buf *b, size_t n)
 {
 	bxc_check(n <= b->len);

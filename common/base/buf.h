@@ -34,7 +34,16 @@ BXC_MUST_CHECK int bxc_buf_appendf(bxc_buf *b, bxc_err **err, const char *fmt, .
 void bxc_buf_add(bxc_buf *b, const void *p, size_t n);
 void bxc_buf_adds(bxc_buf *b, const char *s);
 void bxc_buf_addf(bxc_buf *b, const char *fmt, ...) BXC_PRINTF(2, 3);
-void bxc_buf_addc(bxc_buf *b, char c);
+/* Text is written character by character in many places: only growing is a call. */
+static inline void bxc_buf_addc(bxc_buf *b, char c)
+{
+	if (b->len + 1 >= b->cap || b->len >= b->max_bytes) {
+		bxc_buf_add(b, &c, 1);
+		return;
+	}
+	b->data[b->len++] = (uint8_t)c;
+	b->data[b->len] = 0;
+}
 void bxc_buf_drop_front(bxc_buf *b, size_t n);
 const char *bxc_buf_text(const bxc_buf *b);        /* borrowed, never NULL */
 char *bxc_buf_steal(bxc_buf *b);                   /* owned text; the buffer is empty after */

@@ -73,21 +73,42 @@ bool bxc_map_has(const bxc_map *m, const char *key)
 	return find(m, key) != NULL;
 }
 
-void bxc_map_set(bxc_map *m, const char *key, void *value)
+/* The entry of the key; *ret_is_new: it was made just now and has no value yet. */
+static struct entry *entry_of(bxc_map *m, const char *key, bool *ret_is_new)
 {
-	struct entry *e = find(m, key);
-	if (e) {
-		void *old = e->value;
-		e->value = value;
-		if (m->free_value && old)
-			m->free_value(old);
-		return;
-	}
+	struct entry *e = NULL;
 	size_t n = strlen(key);
+	unsigned hash = 0;
+	HASH_VALUE(key, n, hash);
+	HASH_FIND_BYHASHVALUE(hh, m->head, key, n, hash, e);
+	*ret_is_new = !e;
+	if (e)
+		return e;
 	e = bxc_calloc(1, sizeof(*e) + n + 1);
 	memcpy(e->key, key, n + 1);
+	HASH_ADD_KEYPTR_BYHASHVALUE(hh, m->head, e->key, n, hash, e);
+	return e;
+}
+
+void bxc_map_set(bxc_map *m, const char *key, void *value)
+{
+	bool is_new = false;
+	struct entry *e = entry_of(m, key, &is_new);
+	void *old = e->value;
 	e->value = value;
-	HASH_ADD_KEYPTR(hh, m->head, e->key, n, e);
+	if (m->free_value && old)
+		m->free_value(old);
+}
+
+void *bxc_map_add(bxc_map *m, const char *key, void *value)
+{
+	bool is_new = false;
+	struct entry *e = entry_of(m, key, &is_new);
+	bxc_check(value != NULL);
+	if (!is_new)
+		return e->value;
+	e->value = value;
+	return NULL;
 }
 
 /* The value, which is the caller's. */

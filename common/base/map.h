@@ -15,6 +15,8 @@ void bxc_map_free(bxc_map *m);
 void *bxc_map_get(const bxc_map *m, const char *key);               /* borrowed or NULL */
 bool bxc_map_has(const bxc_map *m, const char *key);
 void bxc_map_set(bxc_map *m, const char *key, void *value);         /* owns value; frees a replaced one */
+/* Sets `value` (not NULL) where the key is new, giving NULL; else gives what is there, which stays. */
+void *bxc_map_add(bxc_map *m, const char *key, void *value);
 void *bxc_map_take(bxc_map *m, const char *key);                    /* removes; caller owns the value */
 bool bxc_map_del(bxc_map *m, const char *key);                      /* removes and frees; false if absent */
 void bxc_map_clear(bxc_map *m);

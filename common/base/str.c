@@ -24,6 +24,23 @@ char *bxc_str_fmt(const char *fmt, ...)
 	return s;
 }
 
+char *bxc_str_concat_(const char *first, ...)
+{
+	va_list ap;
+	size_t n = 0;
+	va_start(ap, first);
+	for (const char *s = first; s; s = va_arg(ap, const char *))
+		n += strlen(s);
+	va_end(ap);
+	char *out = bxc_malloc(n + 1), *end = out;
+	va_start(ap, first);
+	for (const char *s = first; s; s = va_arg(ap, const char *))
+		end = stpcpy(end, s);
+	va_end(ap);
+	*end = '\0';
+	return out;
+}
+
 bool bxc_str_has_prefix(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;

@@ -55,6 +55,10 @@ bool bxc_utf8_valid(const void *p, size_t n)
 			b += sizeof(eight);
 			n -= sizeof(eight);
 		}
+		while (n && *b < 0x80) {
+			b++;
+			n--;
+		}
 		if (n == 0)
 			break;
 		size_t k = bxc_utf8_next(b, n, &rune);

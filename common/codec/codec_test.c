@@ -6,6 +6,7 @@
 #include "common/codec/base64.h"
 #include "common/codec/digest.h"
 #include "common/codec/json.h"
+#include "common/codec/json_writer.h"
 
 static int parse(const char *s, bxc_json **ret, bxc_err **err)
 {
@@ -316,6 +317,43 @@ static void json_bounds_the_number_of_values(void **state)
 	assert_int_equal(bxc_json_parse(bxc_slice_of(text, n), &j, NULL), -BXC_RESOURCE_EXHAUSTED);
 }
 
+static void canonical_text_needs_no_tree(void **state)
+{
+	(void)state;
+	static const char odd[] = "q\"\\\n\x01\xc3\xbc\xe2\x80\xa8\xff</>";
+	BXC_AUTOJSON bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "s", odd);
+	bxc_json_set_bool(j, "b", true);
+	bxc_json *list = bxc_json_add_array(j, "l");
+	bxc_json_push_str(list, "");
+	bxc_json_set_i64(bxc_json_push_object(list), "n", -7);
+	bxc_json_add_object(j, "e");
+	bxc_json_set_i64(j, "min", INT64_MIN);
+	bxc_json_set_u64(j, "max", UINT64_MAX);
+	bxc_json_set_u64(j, "z", 0);
+	BXC_AUTOFREE char *want = bxc_json_print_canonical(j);
+	BXC_AUTOJSONWRITER bxc_json_writer w;
+	bxc_json_writer_init(&w);
+	bxc_json_writer_begin_object(&w, NULL);
+	bxc_json_writer_bool(&w, "b", true);
+	bxc_json_writer_begin_object(&w, "e");
+	bxc_json_writer_end(&w);
+	bxc_json_writer_begin_array(&w, "l");
+	bxc_json_writer_str(&w, NULL, "");
+	bxc_json_writer_begin_object(&w, NULL);
+	bxc_json_writer_i64(&w, "n", -7);
+	bxc_json_writer_end(&w);
+	bxc_json_writer_end(&w);
+	bxc_json_writer_u64(&w, "max", UINT64_MAX);
+	bxc_json_writer_i64(&w, "min", INT64_MIN);
+	bxc_json_writer_str(&w, "s", odd);
+	bxc_json_writer_u64(&w, "z", 0);
+	bxc_json_writer_end(&w);
+	bxc_slice got = bxc_json_writer_text(&w);
+	assert_int_equal(got.n, strlen(want));
+	assert_memory_equal(got.p, want, got.n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +363,7 @@ int main(void)
 		cmocka_unit_test(base64_and_hex_round_trip),
 		cmocka_unit_test(json_keeps_order_and_values),
 		cmocka_unit_test(json_prints_like_go),
+		cmocka_unit_test(canonical_text_needs_no_tree),
 		cmocka_unit_test(json_refuses_what_is_not_strict),
 		cmocka_unit_test(json_bounds_depth),
 		cmocka_unit_test(json_look_up_is_case_sensitive),

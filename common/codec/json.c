@@ -323,10 +323,8 @@ int bxc_json_get_strv(const bxc_json *obj, const char *key, char ***ret, bxc_err
 
 /* ---- building ---- */
 
-/* What we print must parse again: bytes that are no UTF-8 become U+FFFD. NULL when `s` is fine. */
-static char *repaired(const char *s)
+char *json_repaired(const char *s, size_t n)
 {
-	size_t n = strlen(s);
 	if (bxc_utf8_valid(s, n))
 		return NULL;
 	char *out = bxc_reallocarray(NULL, n + 1, 3);
@@ -356,7 +354,7 @@ bxc_json *bxc_json_array(void)
 
 bxc_json *bxc_json_new_str(const char *s)
 {
-	BXC_AUTOFREE char *fixed = repaired(s);
+	BXC_AUTOFREE char *fixed = json_repaired(s, strlen(s));
 	return json_pub(must(cJSON_CreateString(fixed ? fixed : s)));
 }
 
@@ -384,7 +382,7 @@ void bxc_json_set_take(bxc_json *obj, const char *key, bxc_json *value)
 		return;
 	cJSON *o = json_rw(obj);
 	bxc_check(cJSON_IsObject(o));
-	BXC_AUTOFREE char *fixed = repaired(key);
+	BXC_AUTOFREE char *fixed = json_repaired(key, strlen(key));
 	cJSON *old = member(o, fixed ? fixed : key);
 	if (old) {
 		/* cJSON frees the new item's key before it takes over the old one's name. */

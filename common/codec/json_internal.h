@@ -34,3 +34,9 @@ bool json_exact_i64(const cJSON *c, int64_t *ret);
 
 /* Checks grammar, depth, number of values, UTF-8 and NULs before cJSON sees the text. */
 BXC_MUST_CHECK int json_scan(bxc_slice text, bxc_err **err);
+
+/* Puts n bytes (valid UTF-8) in quotes; < > & U+2028 U+2029 as \u escapes when Go would. */
+void json_put_string(bxc_buf *out, const char *s, size_t n, bool go_escapes);
+/* What we print must parse again: bytes that are no UTF-8 become U+FFFD. Owned; NULL: `s` is fine.
+ */
+char *json_repaired(const char *s, size_t n);

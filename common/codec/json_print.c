@@ -20,40 +20,64 @@ typedef struct printer {
 	unsigned indent; /* blanks per level; 0: compact */
 } printer;
 
-static void print_string(printer *p, const char *s)
+/* Who stops a run of plain bytes: 1 always, 2 only where Go escapes. */
+static const uint8_t stops[256] = {
+	[0 ... 0x1f] = 1, ['"'] = 1, ['\\'] = 1, ['<'] = 2, ['>'] = 2, ['&'] = 2, [0xe2] = 2};
+
+/* Puts the escape of the character at `s` and tells its length; 0: it needs none. */
+static size_t put_escape(bxc_buf *out, const char *s, const char *end)
 {
 	static const char hex[] = "0123456789abcdef";
-	bxc_buf_addc(&p->out, '"');
-	const char *run = s;
-	for (;; s++) {
-		unsigned char c = (unsigned char)*s;
-		char esc[8] = "";
-		size_t eaten = 1;
-		if (c == '"' || c == '\\') {
-			snprintf(esc, sizeof(esc), "\\%c", c);
-		} else if (c && c < 0x20) {
-			const char *at = strchr("\bb\ff\nn\rr\tt", c);
-			if (at)
-				snprintf(esc, sizeof(esc), "\\%c", at[1]);
-			else
-				snprintf(esc, sizeof(esc), "\\u00%c%c", hex[c >> 4], hex[c & 15]);
-		} else if (p->go_escapes && (c == '<' || c == '>' || c == '&')) {
-			snprintf(esc, sizeof(esc), "\\u00%c%c", hex[c >> 4], hex[c & 15]);
-		} else if (p->go_escapes && c == 0xe2 && (uint8_t)s[1] == 0x80 &&
-			   ((uint8_t)s[2] & 0xfe) == 0xa8) {
-			snprintf(esc, sizeof(esc), "\\u202%c", (uint8_t)s[2] == 0xa8 ? '8' : '9');
-			eaten = 3;
-		}
-		if (c && !esc[0])
-			continue;
-		bxc_buf_add(&p->out, run, (size_t)(s - run));
-		if (!c)
-			break;
-		bxc_buf_adds(&p->out, esc);
-		s += eaten - 1;
-		run = s + 1;
+	uint8_t c = (uint8_t)*s;
+	if (c == '"' || c == '\\') {
+		bxc_buf_addc(out, '\\');
+		bxc_buf_addc(out, (char)c);
+		return 1;
 	}
-	bxc_buf_addc(&p->out, '"');
+	if (c == 0xe2) {
+		if (end - s < 3 || (uint8_t)s[1] != 0x80 || ((uint8_t)s[2] & 0xfe) != 0xa8)
+			return 0;
+		bxc_buf_adds(out, (uint8_t)s[2] == 0xa8 ? "\\u2028" : "\\u2029");
+		return 3;
+	}
+	const char *at = c ? strchr("\bb\ff\nn\rr\tt", c) : NULL;
+	const char esc[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+	if (at && c < 0x20)
+		bxc_buf_add(out, (const char[]){'\\', at[1]}, 2);
+	else
+		bxc_buf_add(out, esc, sizeof(esc));
+	return 1;
+}
+
+/* The first byte that stops a run; `end` when none does. */
+static const char *run_end(const char *s, const char *end, uint8_t mask)
+{
+	while (s < end && !(stops[(uint8_t)*s] & mask))
+		s++;
+	return s;
+}
+
+void json_put_string(bxc_buf *out, const char *s, size_t n, bool go_escapes)
+{
+	const char *end = s + n;
+	uint8_t mask = go_escapes ? 3 : 1;
+	bxc_check(bxc_buf_reserve(out, n + 2, NULL) == 0);
+	bxc_buf_addc(out, '"');
+	for (;;) {
+		const char *stop = run_end(s, end, mask);
+		bxc_buf_add(out, s, (size_t)(stop - s));
+		if (stop == end)
+			break;
+		s = stop + put_escape(out, stop, end);
+		if (s == stop)
+			bxc_buf_addc(out, *s++);
+	}
+	bxc_buf_addc(out, '"');
+}
+
+static void print_string(printer *p, const char *s)
+{
+	json_put_string(&p->out, s, strlen(s), p->go_escapes);
 }
 
 static void print_number(printer *p, const cJSON *c)
