@@ -24,6 +24,7 @@ void bxc_def_free(bxc_def *d)
 		bxc_def_vertex_free(*v);
 	bxc_arr_done(&d->vertices);
 	bxc_map_free(d->by_digest_);
+	def_encoder_free(d->encoder_);
 	free(d);
 }
 
@@ -75,10 +76,47 @@ uint32_t bxc_def_add_input(bxc_def_vertex *v, uint32_t vertex, uint32_t output)
 	return (uint32_t)(v->inputs.n - 1);
 }
 
+struct bxc_def_env {
+	uint32_t refs;
+	char **env;
+};
+
+int bxc_def_env_new(char **env_take, bxc_def_env **ret, bxc_err **err)
+{
+	BXC_AUTOSTRV char **env = env_take;
+	int r = def_check_env(env, err);
+	if (r < 0)
+		return r;
+	bxc_def_env *e = bxc_calloc(1, sizeof(*e));
+	e->refs = 1;
+	e->env = BXC_TAKE(env);
+	*ret = e;
+	return 0;
+}
+
+void bxc_def_env_unref(bxc_def_env *e)
+{
+	if (!e || __atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	bxc_strv_free(e->env);
+	free(e);
+}
+
+void bxc_def_share_env(bxc_def_vertex *v, bxc_def_env *e)
+{
+	bxc_check(v->kind == BXC_OP_EXEC && !v->op.exec.env && !v->op.exec.shared_env);
+	__atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
+	v->op.exec.shared_env = e;
+	v->op.exec.env = e->env;
+}
+
 static void exec_done(bxc_op_exec *e)
 {
 	bxc_strv_free(e->args);
-	bxc_strv_free(e->env);
+	if (e->shared_env)
+		bxc_def_env_unref(e->shared_env);
+	else
+		bxc_strv_free(e->env);
 	free(e->cwd);
 	free(e->user);
 	free(e->hostname);
@@ -139,14 +177,21 @@ void bxc_def_vertex_free(bxc_def_vertex *v)
 	free(v);
 }
 
+static int check_room(const bxc_def *d, bxc_err **err)
+{
+	if (d->vertices.n < BXC_LIMIT_DEF_NODES)
+		return 0;
+	return bxc_err_set(err, BXC_INVALID_ARGUMENT, "definition of more than %u vertices",
+		BXC_LIMIT_DEF_NODES);
+}
+
 static int check_new(const bxc_def *d, bxc_def_vertex *v, bxc_err **err)
 {
 	if (v->kind == BXC_OP_SOURCE)
 		bxc_strv_sort(v->op.source.attrs);
-	if (d->vertices.n >= BXC_LIMIT_DEF_NODES)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "definition of more than %u vertices",
-			BXC_LIMIT_DEF_NODES);
-	int r = def_check_vertex(v, err);
+	int r = check_room(d, err);
+	if (r == 0)
+		r = def_check_vertex(v, err);
 	return r == 0 ? def_check_inputs(d, v, d->vertices.n, err) : r;
 }
 
@@ -161,27 +206,52 @@ int bxc_def_append(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_
 	return 0;
 }
 
-int bxc_def_add(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)
+/* `v` was checked. */
+static uint32_t add_checked(bxc_def *d, bxc_def_vertex *vertex)
 {
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
-	int r = check_new(d, v, err);
-	if (r < 0)
-		return r;
-
 	char key[BXC_DIGEST_STR_MAX];
-	v->digest = def_vertex_digest(d, v);
+	if (!d->encoder_)
+		d->encoder_ = def_encoder_new();
+	v->digest = def_vertex_digest(d, v, d->encoder_);
 	bxc_digest_str(&v->digest, key);
-	uintptr_t found = (uintptr_t)bxc_map_get(d->by_digest_, key);
+	uintptr_t next = d->vertices.n + 1;
+	uintptr_t found = (uintptr_t)bxc_map_add(d->by_digest_, key, (void *)next);
 	if (found) {
 		/* Whoever asked for a fresh run of it gets one. */
 		bxc_def_vertex *first = d->vertices.v[found - 1];
 		first->meta.ignore_cache |= v->meta.ignore_cache;
-		*ret_index = (uint32_t)(found - 1);
-		return 0;
+		return (uint32_t)(found - 1);
 	}
 	*bxc_arr_push(&d->vertices) = BXC_TAKE(v);
-	bxc_map_set(d->by_digest_, key, (void *)(uintptr_t)d->vertices.n);
-	*ret_index = (uint32_t)(d->vertices.n - 1);
+	return (uint32_t)(d->vertices.n - 1);
+}
+
+int bxc_def_add(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
+	int r = check_new(d, v, err);
+	if (r == 0)
+		*ret_index = add_checked(d, BXC_TAKE(v));
+	return r;
+}
+
+int bxc_def_hand_over(bxc_def *from, uint32_t i, uint32_t *places, bxc_def *to, bxc_err **err)
+{
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = BXC_TAKE(from->vertices.v[i]);
+	int r = check_room(to, err);
+	/* The attributes of a source may be completed after it was appended. */
+	if (r == 0 && v->kind == BXC_OP_SOURCE) {
+		bxc_strv_sort(v->op.source.attrs);
+		r = def_check_vertex(v, err);
+	}
+	if (r < 0)
+		return r;
+	BXC_ARR_FOREACH (in, &v->inputs) {
+		in->vertex = places[in->vertex];
+		bxc_check(in->vertex < to->vertices.n);
+	}
+	places[i] = add_checked(to, BXC_TAKE(v));
 	return 0;
 }
 
@@ -191,6 +261,7 @@ int bxc_def_validate(const bxc_def *d, bxc_err **err)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"definition of %zu vertices, more than %u", d->vertices.n,
 			BXC_LIMIT_DEF_NODES);
+	BXC_CLEANUP(def_encoder_freep) def_encoder *e = def_encoder_new();
 	for (size_t i = 0; i < d->vertices.n; i++) {
 		const bxc_def_vertex *v = d->vertices.v[i];
 		int r = def_check_vertex(v, err);
@@ -198,7 +269,7 @@ int bxc_def_validate(const bxc_def *d, bxc_err **err)
 			r = def_check_inputs(d, v, i, err);
 		if (r < 0)
 			return bxc_err_wrap(err, r, "vertex %zu", i);
-		bxc_digest digest = def_vertex_digest(d, v);
+		bxc_digest digest = def_vertex_digest(d, v, e);
 		if (!bxc_digest_eq(&digest, &v->digest))
 			return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 				"vertex %zu: the digest does not match", i);

@@ -83,9 +83,12 @@ typedef struct bxc_op_mount {
 	char *env;                   /* secret as environment variable; NULL: as a file */
 } bxc_op_mount;
 
+typedef struct bxc_def_env bxc_def_env;   /* variables that several steps share; immutable */
+
 typedef struct bxc_op_exec {
 	char **args;                 /* at least one */
-	char **env;                  /* "K=V" */
+	char **env;                  /* "K=V"; borrowed of shared_env when that is set */
+	bxc_def_env *shared_env;     /* set by bxc_def_share_env() only; NULL: env is owned */
 	char *cwd;                   /* absolute */
 	char *user;                  /* NULL or "": root */
 	char *hostname;              /* NULL: the default */
@@ -188,6 +191,7 @@ typedef struct bxc_def_vertex {
 typedef struct bxc_def {
 	BXC_ARR(bxc_def_vertex *) vertices;
 	struct bxc_map *by_digest_;  /* private: digest text to index + 1 */
+	struct def_encoder *encoder_;   /* private; NULL until a digest is made */
 } bxc_def;
 
 bxc_def *bxc_def_new(void);
@@ -197,6 +201,15 @@ BXC_DEFINE_CLEANUP(bxc_def, bxc_def_free);
 bxc_def_vertex *bxc_def_vertex_new(bxc_op_kind kind);            /* zeroed, file modes etc. to be set by the caller */
 bxc_file_action *bxc_def_add_action(bxc_def_vertex *v, bxc_file_kind kind);   /* borrowed; with neutral defaults */
 bxc_op_mount *bxc_def_add_mount(bxc_def_vertex *v, bxc_mount_kind kind, const char *dest);
+/*
+ * Many steps have the same environment: `env` (owned from here on, also on failure) is checked and held
+ * once for all that it is given to. Counted atomically: definitions that share it may be of different
+ * threads. Released by each vertex and by the maker.
+ */
+BXC_MUST_CHECK int bxc_def_env_new(char **env_take, bxc_def_env **ret, bxc_err **err);
+void bxc_def_env_unref(bxc_def_env *e);
+BXC_DEFINE_CLEANUP(bxc_def_env, bxc_def_env_unref);
+void bxc_def_share_env(bxc_def_vertex *v, bxc_def_env *e);       /* v, an exec, has no env yet */
 uint32_t bxc_def_add_input(bxc_def_vertex *v, uint32_t vertex, uint32_t output);   /* returns the input index; merges equal ones */
 void bxc_def_vertex_free(bxc_def_vertex *v);
 BXC_DEFINE_CLEANUP(bxc_def_vertex, bxc_def_vertex_free);
@@ -210,6 +223,13 @@ BXC_MUST_CHECK int bxc_def_add(bxc_def *d, bxc_def_vertex *v, uint32_t *ret_inde
  * digest is made (it is not set) and equal vertices stay apart.
  */
 BXC_MUST_CHECK int bxc_def_append(bxc_def *d, bxc_def_vertex *v, uint32_t *ret_index, bxc_err **err);
+/*
+ * Moves vertex i out of a definition that was gathered by bxc_def_append, which has checked it (the
+ * attributes of a source may have changed since), into `to`, as bxc_def_add does. `places` has the
+ * index in `to` of each vertex handed over before, its inputs among them; places[i] is set. The
+ * vertex is gone from `from` also on failure.
+ */
+BXC_MUST_CHECK int bxc_def_hand_over(bxc_def *from, uint32_t i, uint32_t *places, bxc_def *to, bxc_err **err);
 
 /* Everything that must hold of a definition from outside: indices, acyclic by order, paths clean, limits. */
 BXC_MUST_CHECK int bxc_def_validate(const bxc_def *d, bxc_err **err);

@@ -2,6 +2,7 @@
 /* Private to common/definition. */
 #pragma once
 
+#include "common/codec/json_writer.h"
 #include "common/definition/definition.h"
 
 /* Bounds of one vertex; generous against what people write, small against what hurts. */
@@ -20,11 +21,19 @@ typedef enum def_form {
 	DEF_CONTENT_KEY, /* bxc_def_op_content_digest */
 } def_form;
 
-bxc_json *def_op_to_json(const bxc_def_vertex *v, def_form form);
-bxc_digest def_vertex_digest(const bxc_def *d, const bxc_def_vertex *v);
+/* What making a digest needs, kept from one to the next. Of one thread. */
+typedef struct def_encoder {
+	bxc_json_writer text;
+	bxc_hasher *hasher;
+} def_encoder;
+def_encoder *def_encoder_new(void);
+void def_encoder_free(def_encoder *e);
+BXC_DEFINE_CLEANUP(def_encoder, def_encoder_free);
+bxc_digest def_vertex_digest(const bxc_def *d, const bxc_def_vertex *v, def_encoder *e);
 
 /* Everything about `v` that can be known without the other vertices. */
 BXC_MUST_CHECK int def_check_vertex(const bxc_def_vertex *v, bxc_err **err);
+BXC_MUST_CHECK int def_check_env(char *const *env, bxc_err **err);
 /* Inputs: before `index`, and outputs that exist. */
 BXC_MUST_CHECK int def_check_inputs(
 	const bxc_def *d, const bxc_def_vertex *v, size_t index, bxc_err **err);

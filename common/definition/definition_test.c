@@ -543,6 +543,59 @@ static void large_definitions_are_quick(void **state)
 	assert_int_equal(index, 1);
 }
 
+static void gathered_vertices_are_handed_over(void **state)
+{
+	(void)state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_CLEANUP(bxc_def_freep)
+	bxc_def *d = bxc_def_new(), *to = bxc_def_new(), *plain = bxc_def_new();
+	uint32_t i = 0, places[4] = {0};
+	assert_ok(bxc_def_append(d, new_source("docker-image://a"), &i, &err), err);
+	assert_ok(bxc_def_append(d, new_source("docker-image://a"), &i, &err), err);
+	assert_ok(bxc_def_append(d, new_run(1, "x"), &i, &err), err);
+	assert_ok(bxc_def_append(d, new_source("local://context"), &i, &err), err);
+	for (i = 0; i < 3; i++)
+		assert_ok(bxc_def_hand_over(d, i, places, to, &err), err);
+	assert_int_equal(places[0], places[1]);
+	assert_int_equal(to->vertices.n, 2);
+	add(plain, new_source("docker-image://a"));
+	add(plain, new_run(0, "x"));
+	assert_true(bxc_digest_eq(&to->vertices.v[1]->digest, &plain->vertices.v[1]->digest));
+	/* What was put into a source since is looked at. */
+	bxc_strv_push(&d->vertices.v[3]->op.source.attrs, "no pair");
+	assert_err(bxc_def_hand_over(d, 3, places, to, &err), BXC_INVALID_ARGUMENT, err);
+	assert_null(d->vertices.v[3]);
+}
+
+static void steps_share_an_environment(void **state)
+{
+	(void)state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_CLEANUP(bxc_def_freep) bxc_def *shared = bxc_def_new(), *own = bxc_def_new();
+	BXC_CLEANUP(bxc_def_env_unrefp) bxc_def_env *env = NULL, *bad = NULL;
+	char **list = NULL, **wrong = NULL;
+	bxc_strv_push(&list, "A=1");
+	bxc_strv_push(&wrong, "=1");
+	assert_ok(bxc_def_env_new(list, &env, &err), err);
+	assert_err(bxc_def_env_new(wrong, &bad, &err), BXC_INVALID_ARGUMENT, err);
+	for (unsigned i = 0; i < 2; i++) {
+		bxc_def_vertex *v = new_run(0, i ? "x" : "y"), *w = new_run(0, i ? "x" : "y");
+		if (i == 0) {
+			add(shared, new_source("docker-image://a"));
+			add(own, new_source("docker-image://a"));
+		}
+		bxc_def_share_env(v, env);
+		bxc_strv_push(&w->op.exec.env, "A=1");
+		uint32_t a = add(shared, v), b = add(own, w);
+		assert_true(
+			bxc_digest_eq(&shared->vertices.v[a]->digest, &own->vertices.v[b]->digest));
+	}
+	assert_ptr_equal(shared->vertices.v[1]->op.exec.env, shared->vertices.v[2]->op.exec.env);
+	/* It lives as long as one of them. */
+	bxc_def_env_unref(BXC_TAKE(env));
+	assert_string_equal(shared->vertices.v[2]->op.exec.env[0], "A=1");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "--print-golden") == 0) {
@@ -555,6 +608,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(encodings_and_digests_stay_as_they_are),
 		cmocka_unit_test(definitions_survive_transport),
 		cmocka_unit_test(equal_vertices_are_one),
+		cmocka_unit_test(gathered_vertices_are_handed_over),
+		cmocka_unit_test(steps_share_an_environment),
 		cmocka_unit_test(keys_leave_out_what_does_not_matter),
 		cmocka_unit_test(only_content_keys_forget_where_content_came_from),
 		cmocka_unit_test(malformed_vertices_are_refused),

@@ -21,6 +21,16 @@ static bool only(const char *s, const char *chars)
 	return strspn(s, chars) == strlen(s);
 }
 
+/* Of every vertex: no set of characters is made for it, as strspn() does. */
+static bool is_platform_name(const char *s)
+{
+	for (; *s; s++)
+		if (!(*s >= 'a' && *s <= 'z') && !(*s >= 'A' && *s <= 'Z') &&
+			!(*s >= '0' && *s <= '9') && *s != '.' && *s != '_' && *s != '-')
+			return false;
+	return true;
+}
+
 /* NULL passes. */
 static int check_text(const char *s, size_t max, const char *field, bxc_err **err)
 {
@@ -83,6 +93,11 @@ static int check_pairs(char *const *v, const char *field, bxc_err **err)
 		if (!strchr(*v, '=') || **v == '=')
 			return bad(err, field, "an entry is not of the form name=value");
 	return 0;
+}
+
+int def_check_env(char *const *env, bxc_err **err)
+{
+	return check_pairs(env, "env", err);
 }
 
 /* ---- source ---- */
@@ -213,7 +228,8 @@ static int check_exec(const bxc_def_vertex *v, bxc_err **err)
 	if (!e->args || !e->args[0])
 		return bad(err, "args", "missing");
 	if ((r = check_list(e->args, DEF_MAX_STRING, "args", err)) < 0 ||
-		(r = check_pairs(e->env, "env", err)) < 0 ||
+		/* What is shared was checked when it was made. */
+		(!e->shared_env && (r = def_check_env(e->env, err)) < 0) ||
 		(r = check_pairs(e->proxy_env, "proxy_env", err)) < 0 ||
 		(r = check_path(e->cwd, false, "cwd", err)) < 0 ||
 		(r = check_text(e->user, DEF_MAX_NAME, "user", err)) < 0 ||
@@ -357,7 +373,7 @@ int def_check_vertex(const bxc_def_vertex *v, bxc_err **err)
 	const char *texts[] = {
 		v->platform.os, v->platform.arch, v->platform.variant, v->platform.os_version};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(texts); i++)
-		if (!only(texts[i], ALNUM "._-"))
+		if (!is_platform_name(texts[i]))
 			return bad(err, "platform", "not a platform");
 	if (!v->platform.os[0] &&
 		(v->platform.arch[0] || v->platform.variant[0] || v->platform.os_version[0]))
