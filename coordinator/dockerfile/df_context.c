@@ -132,8 +132,13 @@ static int take_over(df_lower *lw, const bxc_def *d, uint32_t *ret, bxc_err **er
 
 int df_out_context(df_lower *lw, const char *path, uint32_t *ret, bxc_err **err)
 {
-	if (lw->o->context_def)
-		return take_over(lw, lw->o->context_def, ret, err);
+	if (lw->o->context_def) {
+		int r = lw->context_tree == BXC_DEF_NO_INPUT
+				? take_over(lw, lw->o->context_def, &lw->context_tree, err)
+				: 0;
+		*ret = lw->context_tree;
+		return r;
+	}
 	const char *name = lw->o->context_name ? lw->o->context_name : "context";
 	int r = local(lw, name, "[internal] load build context", path, ret, err);
 	if (r == 0)

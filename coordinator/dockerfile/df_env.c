@@ -6,6 +6,7 @@ struct df_env {
 	df_pairs pairs;
 	bxc_map *index; /* key -> position + 1 */
 	uint64_t bytes;
+	bxc_def_env *shared; /* as steps have it; NULL: not asked for since it changed */
 };
 
 df_env *df_env_new(void)
@@ -21,6 +22,7 @@ void df_env_free(df_env *e)
 		return;
 	df_pairs_done(&e->pairs);
 	bxc_map_free(e->index);
+	bxc_def_env_unref(e->shared);
 	free(e);
 }
 
@@ -42,7 +44,9 @@ void df_env_set(df_env *e, const char *key, const char *value)
 {
 	/* The value may be one of ours. */
 	char *copy = bxc_strdup(value);
-	size_t i = (size_t)(uintptr_t)bxc_map_get(e->index, key);
+	size_t i =
+		(size_t)(uintptr_t)bxc_map_add(e->index, key, (void *)(uintptr_t)(e->pairs.n + 1));
+	bxc_def_env_unref(BXC_TAKE(e->shared));
 	if (i) {
 		df_pair *kv = &e->pairs.v[i - 1];
 		e->bytes -= strlen(kv->value);
@@ -50,7 +54,6 @@ void df_env_set(df_env *e, const char *key, const char *value)
 		kv->value = copy;
 	} else {
 		*bxc_arr_push(&e->pairs) = (df_pair){.key = bxc_strdup(key), .value = copy};
-		bxc_map_set(e->index, key, (void *)(uintptr_t)e->pairs.n);
 		e->bytes += strlen(key) + 64;
 	}
 	e->bytes += strlen(copy);
@@ -80,6 +83,25 @@ const df_pair *df_env_at(const df_env *e, size_t i)
 uint64_t df_env_bytes(const df_env *e)
 {
 	return e ? e->bytes : 0;
+}
+
+char **df_env_strv(const df_env *e)
+{
+	df_list list = {0};
+	BXC_ARR_FOREACH (kv, &e->pairs)
+		*bxc_arr_push(&list) = bxc_str_concat(kv->key, "=", kv->value);
+	return df_list_finish(&list);
+}
+
+int df_env_share(df_env *e, bxc_def_vertex *v, bxc_err **err)
+{
+	if (!e->shared) {
+		int r = bxc_def_env_new(df_env_strv(e), &e->shared, err);
+		if (r < 0)
+			return r;
+	}
+	bxc_def_share_env(v, e->shared);
+	return 0;
 }
 
 struct df_vars {
@@ -114,7 +136,7 @@ size_t df_vars_len(const df_vars *v)
 
 void df_vars_set(df_vars *v, const char *key, const char *value)
 {
-	char *kv = bxc_str_fmt("%s=%s", key, value);
+	char *kv = bxc_str_concat(key, "=", value);
 	size_t i = (size_t)(uintptr_t)bxc_map_get(v->index, key);
 	if (i) {
 		free(v->list.v[i - 1]);

@@ -553,6 +553,7 @@ int bxc_df_lower(
 		.looks_left = DF_MAX_LOOKS,
 		.outline = o->want_outline ? df_outline_new() : NULL,
 		.context = BXC_DEF_NO_INPUT,
+		.context_tree = BXC_DEF_NO_INPUT,
 		.build_args = df_env_new(),
 		.global = df_env_new(),
 		.by_name = bxc_map_new(NULL),

@@ -74,8 +74,9 @@ typedef struct copy {
 	bxc_def_owner owner;
 	char *checksum;
 	bool any_remote;
-	df_list paths; /* sources as written, expanded */
-	df_list docs;  /* bodies, expanded */
+	df_list paths;		  /* sources as written, expanded */
+	BXC_ARR(df_remote) kinds; /* of each path */
+	df_list docs;		  /* bodies, expanded */
 	BXC_ARR(const df_source *) doc_of;
 } copy;
 
@@ -90,6 +91,7 @@ static void copy_done(copy *c)
 	free(c->owner.group_name);
 	df_list_done(&c->paths);
 	df_list_done(&c->docs);
+	bxc_arr_done(&c->kinds);
 	bxc_arr_done(&c->doc_of);
 }
 
@@ -189,7 +191,7 @@ static char *destination(const df_stage *s, const char *dest)
 	BXC_AUTOFREE char *clean = df_path_clean(df_stage_dir(s), dest);
 	bool into = !*dest || bxc_str_eq(dest, ".") || bxc_str_has_suffix(dest, "/") ||
 		    bxc_str_has_suffix(dest, "/.");
-	return bxc_str_fmt("%s%s", clean, into && !bxc_str_eq(clean, "/") ? "/" : "");
+	return into && !bxc_str_eq(clean, "/") ? bxc_str_concat(clean, "/") : BXC_TAKE(clean);
 }
 
 static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *cp, bxc_err **err)
@@ -213,13 +215,13 @@ static int expand_all(df_lower *lw, const df_stage *s, const df_instr *i, copy *
 		return r;
 	cp->to = destination(s, cp->dest);
 	for (size_t k = 0; k < cp->paths.n; k++) {
-		df_remote kind = DF_REMOTE_NONE;
-		r = check_source(i, cp->paths.v[k], &kind, err);
+		df_remote *kind = bxc_arr_push(&cp->kinds);
+		r = check_source(i, cp->paths.v[k], kind, err);
 		if (r < 0)
 			return r;
-		if (!i->from && kind == DF_REMOTE_NONE)
+		if (!i->from && *kind == DF_REMOTE_NONE)
 			df_check_copy_source(lw, i, cp->paths.v[k]);
-		cp->any_remote = cp->any_remote || kind != DF_REMOTE_NONE;
+		cp->any_remote = cp->any_remote || *kind != DF_REMOTE_NONE;
 	}
 	return check_flags(s, i, cp, err);
 }
@@ -256,7 +258,7 @@ static void set_parents(bxc_file_action *a, const char *src)
 	a->src = df_path_clean("/", dir);
 	bxc_strv_push(&a->include, pattern + 1);
 	if (!has_wildcards(a->src) && !has_wildcards(pattern)) {
-		BXC_AUTOFREE char *whole = bxc_str_fmt("%s/%s", a->src, pattern);
+		BXC_AUTOFREE char *whole = bxc_str_concat(a->src, "/", pattern);
 		bxc_strv_push_take(&a->required, df_path_clean("/", whole));
 	}
 }
@@ -281,11 +283,10 @@ static int source_tree(df_lower *lw, const df_stage *s, const df_cmd *c, const c
 		return 0;
 	}
 	for (size_t k = 0; k < cp->paths.n; k++) {
-		df_remote kind = DF_REMOTE_NONE;
-		int r = df_remote_kind(cp->paths.v[k], &kind, err);
+		if (cp->kinds.v[k] != DF_REMOTE_NONE)
+			continue;
 		BXC_AUTOFREE char *path = context_path(c->i, cp->paths.v[k]);
-		if (r == 0 && kind == DF_REMOTE_NONE)
-			r = df_out_context(lw, path, ret, err);
+		int r = df_out_context(lw, path, ret, err);
 		if (r < 0)
 			return r;
 	}
@@ -315,15 +316,14 @@ static int find_froms(df_lower *lw, const df_stage *s, const df_cmd *c, const co
 		from *f = bxc_arr_push(ret);
 		uint32_t remote = BXC_DEF_NO_INPUT;
 		f->input = source;
-		if (!cp->any_remote)
+		f->is_remote = cp->kinds.v[k] != DF_REMOTE_NONE;
+		if (!f->is_remote)
 			continue;
-		int r = df_remote_source(
-			lw, s, c, cp->paths.v[k], cp->checksum, &remote, &f->file, err);
+		int r = df_remote_source(lw, s, c, cp->paths.v[k], cp->kinds.v[k], cp->checksum,
+			&remote, &f->file, err);
 		if (r < 0)
 			return r;
-		f->is_remote = remote != BXC_DEF_NO_INPUT;
-		if (f->is_remote)
-			f->input = bxc_def_add_input(v, remote, 0);
+		f->input = bxc_def_add_input(v, remote, 0);
 	}
 	return 0;
 }
@@ -427,7 +427,7 @@ static int stack(
 	df_lower *lw, df_stage *s, const df_cmd *c, const char *text, uint32_t made, bxc_err **err)
 {
 	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_MERGE);
-	BXC_AUTOFREE char *link_text = bxc_str_fmt("LINK %s", text);
+	BXC_AUTOFREE char *link_text = bxc_str_concat("LINK ", text);
 	/* Not bxc_def_add_input(): the same layer twice is two layers of the image. */
 	*bxc_arr_push(&v->inputs) = (bxc_def_input){.vertex = s->tree};
 	*bxc_arr_push(&v->inputs) = (bxc_def_input){.vertex = made};
@@ -505,5 +505,5 @@ int df_lower_workdir(df_lower *lw, df_stage *s, const df_cmd *c, bxc_err **err)
 	bool layer = !bxc_str_eq(dir, "/");
 	if (layer)
 		r = make_dir(lw, s, c, err);
-	return r == 0 ? df_history(lw, s, layer, bxc_str_fmt("WORKDIR %s", dir), err) : r;
+	return r == 0 ? df_history(lw, s, layer, bxc_str_concat("WORKDIR ", dir), err) : r;
 }

@@ -61,13 +61,14 @@ char *df_step_name(df_lower *lw, df_stage *s, bool on_build, const char *text)
 	if (!s->n_steps)
 		return bxc_strdup(text);
 	int width = 1;
+	char place[32];
 	for (uint32_t n = s->n_steps; n >= 10; n /= 10)
 		width++;
 	s->n_named++;
-	BXC_AUTOFREE char *platform = lw->o->multi_platform ? platform_prefix(s) : bxc_strdup("");
-	return bxc_str_fmt("[%s%s%s%*" PRIu32 "/%" PRIu32 "] %s%s", platform, s->label,
-		*s->label ? " " : "", width, s->n_named, s->n_steps, on_build ? "ONBUILD " : "",
-		text);
+	snprintf(place, sizeof(place), "%*" PRIu32 "/%" PRIu32 "] ", width, s->n_named, s->n_steps);
+	BXC_AUTOFREE char *platform = lw->o->multi_platform ? platform_prefix(s) : NULL;
+	return bxc_str_concat("[", platform ? platform : "", s->label, *s->label ? " " : "", place,
+		on_build ? "ONBUILD " : "", text);
 }
 
 static char *shortened(char *s)
@@ -98,12 +99,8 @@ void df_step_meta(
 	v->platform = s->platform;
 	v->meta.line_start = line;
 	v->meta.line_end = line_end;
-	if (s->name) {
-		v->meta.stage = bxc_strdup(s->name);
-		return;
-	}
-	if (s->index < lw->n_file_stages)
-		v->meta.stage = bxc_str_fmt("%zu", s->index);
+	if (s->name || s->index < lw->n_file_stages)
+		v->meta.stage = bxc_strdup(s->name ? s->name : s->number);
 }
 
 /* ---- vertices ---- */
@@ -167,13 +164,10 @@ static int hand_over(df_lower *lw, bxc_def *def, const bool *used, uint32_t *pla
 	for (uint32_t i = 0; i < lw->tmp->vertices.n; i++) {
 		if (!used[i])
 			continue;
-		bxc_def_vertex *v = BXC_TAKE(lw->tmp->vertices.v[i]);
 		BXC_ARR_FOREACH (l, &lw->locals)
 			if (l->vertex == i)
-				df_local_attrs(lw, l, v);
-		BXC_ARR_FOREACH (in, &v->inputs)
-			in->vertex = places[in->vertex];
-		int r = bxc_def_add(def, v, &places[i], err);
+				df_local_attrs(lw, l, lw->tmp->vertices.v[i]);
+		int r = bxc_def_hand_over(lw->tmp, i, places, def, err);
 		if (r < 0)
 			return r;
 	}

@@ -62,17 +62,12 @@ static int http_source(
 }
 
 int df_remote_source(df_lower *lw, const df_stage *s, const df_cmd *c, const char *path,
-	const char *checksum, uint32_t *ret, char **ret_file, bxc_err **err)
+	df_remote kind, const char *checksum, uint32_t *ret, char **ret_file, bxc_err **err)
 {
-	df_remote kind = DF_REMOTE_NONE;
-	*ret = BXC_DEF_NO_INPUT;
 	*ret_file = NULL;
-	int r = df_remote_kind(path, &kind, err);
-	if (r < 0 || kind == DF_REMOTE_NONE)
-		return r;
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_SOURCE);
-	r = kind == DF_REMOTE_GIT ? git_source(c->i, path, checksum, &v->op.source, err)
-				  : http_source(path, checksum, &v->op.source, ret_file, err);
+	int r = kind == DF_REMOTE_GIT ? git_source(c->i, path, checksum, &v->op.source, err)
+				      : http_source(path, checksum, &v->op.source, ret_file, err);
 	if (r < 0)
 		return r;
 	/* The same for every platform. */

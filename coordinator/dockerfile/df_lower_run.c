@@ -330,20 +330,14 @@ static int check_flags(const bxc_df_opts *o, const df_instr *i, bxc_err **err)
 		(int)strcspn(d, ","), d);
 }
 
-static char **env_of(const df_env *e)
+static int set_env(const run *rn, bxc_def_vertex *v, bxc_err **err)
 {
-	df_list list = {0};
-	for (size_t i = 0; i < df_env_len(e); i++) {
-		/* Every RUN has all of them: not worth a format each. */
-		const df_pair *kv = df_env_at(e, i);
-		size_t key = strlen(kv->key), value = strlen(kv->value);
-		char *text = bxc_malloc(key + value + 2);
-		memcpy(text, kv->key, key);
-		text[key] = '=';
-		memcpy(text + key + 1, kv->value, value + 1);
-		*bxc_arr_push(&list) = text;
-	}
-	return df_list_finish(&list);
+	bxc_op_exec *x = &v->op.exec;
+	if (!rn->agent || df_env_get(rn->s->env, "SSH_AUTH_SOCK"))
+		return df_env_share(rn->s->env, v, err);
+	x->env = df_env_strv(rn->s->env);
+	bxc_env_set(&x->env, "SSH_AUTH_SOCK", rn->agent);
+	return 0;
 }
 
 static bxc_def_vertex *make_vertex(const run *rn)
@@ -353,9 +347,6 @@ static bxc_def_vertex *make_vertex(const run *rn)
 	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_EXEC);
 	bxc_op_exec *x = &v->op.exec;
 	x->args = bxc_strv_dup(rn->args);
-	x->env = env_of(rn->s->env);
-	if (rn->agent && !bxc_env_get(x->env, "SSH_AUTH_SOCK"))
-		bxc_env_set(&x->env, "SSH_AUTH_SOCK", rn->agent);
 	x->cwd = bxc_strdup(df_stage_dir(rn->s));
 	if (!bxc_str_empty(rn->s->image->user))
 		x->user = bxc_strdup(rn->s->image->user);
@@ -416,7 +407,7 @@ static char *step_text(const run *rn)
 	df_stage *s = rn->s;
 	df_env *own = s->env;
 	BXC_CLEANUP(df_env_freep) df_env *masked = NULL;
-	BXC_AUTOFREE char *plain = bxc_str_fmt("%s%s", rn->c->i->text, rn->note ? rn->note : "");
+	BXC_AUTOFREE char *plain = bxc_str_concat(rn->c->i->text, rn->note ? rn->note : "");
 	BXC_ARR_FOREACH (m, &rn->mounts) {
 		if (!m->m.env)
 			continue;
@@ -445,12 +436,15 @@ static int lower_run(run *rn, bxc_err **err)
 		r = df_charge(&lw->work, df_env_bytes(s->env) * 2, err);
 	if (r < 0)
 		return r;
-	bxc_def_vertex *v = make_vertex(rn);
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = make_vertex(rn);
+	r = set_env(rn, v, err);
+	if (r < 0)
+		return r;
 	BXC_AUTOFREE char *text = step_text(rn);
 	v->meta.name = df_step_name(lw, s, c->on_build, text);
 	df_step_meta(v, lw, s, c->line, c->line_end);
 	v->meta.ignore_cache = s->ignore_cache;
-	r = df_out_add(lw, v, &s->tree, err);
+	r = df_out_add(lw, BXC_TAKE(v), &s->tree, err);
 	return r == 0 ? df_history(lw, s, true, run_text(rn), err) : r;
 }
 

@@ -101,6 +101,7 @@ static df_stage *push_stage(df_lower *lw, uint32_t line, uint32_t line_end)
 	s->line = line;
 	s->line_end = line_end;
 	s->index = lw->stages.n;
+	snprintf(s->number, sizeof(s->number), "%zu", s->index);
 	*bxc_arr_push(&lw->stages) = s;
 	return s;
 }

@@ -165,7 +165,7 @@ char *df_go_duration(int64_t ns)
 char *df_path_clean(const char *base, const char *path)
 {
 	BXC_AUTOFREE char *joined =
-		*path == '/' ? bxc_strdup(path) : bxc_str_fmt("/%s/%s", base, path);
+		*path == '/' ? bxc_strdup(path) : bxc_str_concat("/", base, "/", path);
 	char *out = bxc_malloc(strlen(joined) + 2);
 	size_t n = 0;
 	for (const char *p = joined; *p;) {

@@ -189,6 +189,9 @@ void df_env_set_strv(df_env *e, char *const *kv); /* "K=V"; without '=': empty *
 size_t df_env_len(const df_env *e);
 const df_pair *df_env_at(const df_env *e, size_t i);
 uint64_t df_env_bytes(const df_env *e); /* what a copy of it costs */
+char **df_env_strv(const df_env *e);	/* "K=V", owned */
+/* Gives all of it to a step; steps between two changes share one list. */
+BXC_MUST_CHECK int df_env_share(df_env *e, bxc_def_vertex *v, bxc_err **err);
 
 /*
  * A list of "K=V" that keeps its order and its odd entries, with a quick look-up: the environment
@@ -309,6 +312,7 @@ typedef struct df_stage {
 	const df_instr *instr; /* NULL: an image that only COPY --from or a mount names */
 	const char *name;      /* borrowed; NULL: none */
 	size_t index;	       /* in stages */
+	char number[24];       /* the same as text */
 	char *label;	       /* shown in the names of steps; "" none */
 	char *base;	       /* after expansion */
 	size_t base_stage;
@@ -364,6 +368,7 @@ typedef struct df_lower {
 	bxc_def *tmp; /* the vertices until it is known that all is well */
 	df_locals locals;
 	uint32_t context;
+	uint32_t context_tree; /* of o->context_def; BXC_DEF_NO_INPUT: not used yet */
 	char **proxy_env;
 	uint64_t work;
 	df_checks checks;
@@ -501,11 +506,12 @@ typedef enum df_remote {
 } df_remote;
 BXC_MUST_CHECK int df_remote_kind(const char *path, df_remote *ret, bxc_err **err);
 /*
- * The source vertex of a path that lies elsewhere; BXC_DEF_NO_INPUT for any other path. *ret_file
- * (owned): the name of the one file that its tree holds; NULL: a tree of many.
+ * The source vertex of a path that lies elsewhere (`kind` is not NONE). *ret_file (owned): the name
+ * of the one file that its tree holds; NULL: a tree of many.
  */
 BXC_MUST_CHECK int df_remote_source(df_lower *lw, const df_stage *s, const df_cmd *c,
-	const char *path, const char *checksum, uint32_t *ret, char **ret_file, bxc_err **err);
+	const char *path, df_remote kind, const char *checksum, uint32_t *ret, char **ret_file,
+	bxc_err **err);
 /* What of it is copied: src and the flags that go with it. */
 void df_remote_action(const df_instr *i, bxc_file_action *a, const char *file);
 
