@@ -45,11 +45,12 @@ def descriptor(kind, data):
     return {"mediaType": kind, "digest": digest(data), "size": len(data)}
 
 
-def push(reg, repo, layers, diff_ids=None, gzipped=False):
+def push(reg, repo, layers, diff_ids=None, gzipped=False, history=None):
     """Pushes an image of these uncompressed layers, gzipped if asked; returns its manifest."""
     blobs = [gzip.compress(x, mtime=0) for x in layers] if gzipped else layers
     config = json.dumps({"architecture": architecture(), "os": "linux", "config": {},
-                         "rootfs": {"type": "layers", "diff_ids": diff_ids or [digest(x) for x in layers]}}).encode()
+                         "rootfs": {"type": "layers", "diff_ids": diff_ids or [digest(x) for x in layers]},
+                         **({"history": history} if history is not None else {})}).encode()
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, config),
                 "layers": [descriptor(LAYER + "+gzip" * gzipped, x) for x in blobs]}
     for data in [config] + blobs:

@@ -40,6 +40,8 @@ static void date_history(bxc_oci_config *c, const int64_t *created, size_t n, in
 	for (size_t i = n; i-- > 0;)
 		last = created[i] != OF_BASE ? created[i] : last;
 	BXC_ARR_FOREACH (h, &c->history) {
+		/* A base may tell of more layers than there are. */
+		h->empty_layer = h->empty_layer || layer >= n;
 		bool is_layer = !h->empty_layer;
 		if (is_layer && layer < n && created[layer] != OF_BASE)
 			last = created[layer];
