@@ -274,6 +274,7 @@ static void annotations_are_attributes_of_image_outputs(void **state)
 	assert_refused("--annotation manifest[x/y/z/q]:a=1", "invalid platform");
 }
 
+/* 1.4 Source policy (JSON), 1.4 Policy (rego) */
 static void what_is_not_supported_is_refused_by_name(void **state)
 {
 	(void)state;
@@ -318,6 +319,7 @@ static void provenance_is_the_default_and_can_be_chosen(void **state)
 	assert_refused("--sbom", "attestations of type 'sbom' are not supported");
 }
 
+/* 1.4 Dockerfile lookup */
 static void a_missing_dockerfile_is_said_as_buildkit_says_it(void **state)
 {
 	(void)state;

@@ -13,7 +13,7 @@
 #include "common/codec/compress.h"
 #include "common/codec/digest.h"
 
-/* ---- ignore rules: .dockerignore (features.md semantics of moby/patternmatcher) ---- */
+/* ---- ignore rules: .dockerignore, as moby/patternmatcher reads it ---- */
 typedef struct bxc_ignore bxc_ignore;
 /* Text of an ignore file; `name` for messages ("<name>:<line>: ..."). Lines: '#' at column 0, '!',
  * '**'. */
@@ -139,7 +139,7 @@ struct bxc_cancel;
 BXC_MUST_CHECK int bxc_tree_walk(int root_fd, const bxc_tree_walk_opts *o,
 	struct bxc_cancel *cancel, bxc_tree **ret, bxc_err **err);
 
-/* ---- selections and content checksums (features.md section 2 "Content hashing") ---- */
+/* ---- selections and content checksums  ---- */
 typedef struct bxc_tree_select {
 	const char *path; /* absolute path or pattern */
 	bool wildcard;

@@ -18,7 +18,8 @@ static bxc_ignore *rules(const char *text)
 	return g;
 }
 
-/* 10.1-20 */
+/* 10.1.20 Ignore files */
+/* 1.4 .dockerignore */
 static void ignore_rules_match_as_docker_does(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* features.md 1.4: named contexts, and contexts that are no folder of the client. */
+/* 1.4 Named contexts: those of stages and images, and contexts that are no folder of the client. */
 #include "coordinator/dockerfile/df_test_world.h"
 
 static const bxc_def_vertex *input_of(const world *w, const bxc_def_vertex *v, uint32_t input)

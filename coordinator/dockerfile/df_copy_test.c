@@ -72,7 +72,8 @@ static void link_may_be_repeated(void **state)
 	assert_history(&w, "COPY a /a # buildkit\nCOPY a /a # buildkit");
 }
 
-/* 10.1-12: root is 0 whatever the files say; other names need files to be looked up in. */
+/* 10.1.12 Owners by name: root is 0 whatever the files say; other names need files to be looked up
+ * in. */
 static void owners(void **state)
 {
 	(void)state;
@@ -98,7 +99,7 @@ static void owners(void **state)
 		"Dockerfile:3: invalid user index: \"app\"");
 }
 
-/* 10.1-19: what follows the pivot is a pattern below what comes before it. */
+/* 10.1.19 Parents: what follows the pivot is a pattern below what comes before it. */
 static void parents_are_an_include_pattern(void **state)
 {
 	(void)state;
@@ -136,7 +137,8 @@ static void parents_are_an_include_pattern(void **state)
 	assert_history(&w, "COPY --parents --chmod=0711 a b /d/ # buildkit");
 }
 
-/* Variables count in --chown, --chmod and paths, not in --exclude; 10.2-26: the text says neither
+/* Variables count in --chown, --chmod and paths, not in --exclude; 10.2.26 Texts of the history:
+ * the text says neither
  * --exclude nor --from nor --link. */
 static void flags_and_variables(void **state)
 {
@@ -174,8 +176,8 @@ static void flags_and_variables(void **state)
 	}
 }
 
-/* 10.1-10: a source is cleaned against the root. 10.1-1: a slash at its end changes
- * nothing. 10.1-11: USER is nothing to COPY. */
+/* 10.1.10 Sources above the root: a source is cleaned against the root. 10.1.1 Folder as a source:
+ * a slash at its end changes nothing. 10.1.11 Owner by default: USER is nothing to COPY. */
 static void sources_stay_in_their_root(void **state)
 {
 	(void)state;

@@ -11,7 +11,7 @@ static const bxc_file_action *action(const world *w, size_t i)
 	return &v->op.file.actions.v[i];
 }
 
-/* features.md 1.2: ADD URL, ADD git, ADD --checksum */
+/* 1.2 ADD URL, 1.2 ADD git, 1.2 ADD --checksum */
 static void what_add_takes_from_elsewhere_is_a_source(void **state)
 {
 	(void)state;
@@ -336,7 +336,7 @@ static void no_cache_marks_steps(void **state)
 
 /* ---- the image ---- */
 
-/* 10.2-26, 10.2-29 */
+/* 10.2.26 Texts of the history, 10.2.29 Inheritance */
 static void configuration_is_inherited_and_told_in_history(void **state)
 {
 	(void)state;
@@ -376,7 +376,7 @@ static void configuration_is_inherited_and_told_in_history(void **state)
 			   "\"-c\" \"run it\"]\n-MAINTAINER me");
 }
 
-/* 10.2-29 */
+/* 10.2.29 Inheritance */
 static void entrypoint_resets_an_inherited_command_only(void **state)
 {
 	(void)state;

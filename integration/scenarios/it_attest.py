@@ -22,6 +22,7 @@ def statements(reg, repo, ref):
 
 
 def test_a_pushed_image_tells_how_it_was_made(two, reg, ctx):
+    """10.2.30 Attestations"""
     c = ctx("FROM %s\nARG TOKEN\nRUN echo $TOKEN > /t\n" % reg.ref("base:latest"))
     two.build("--push", "-t", reg.ref("attest:v1"), "--build-arg", "TOKEN=hidden", c)
     image, manifest, (s,) = statements(reg, "attest", "v1")

@@ -68,6 +68,7 @@ def test_second_build_is_cached_and_sends_no_file(two, reg, tmp_path):
 
 
 def test_only_what_copy_asks_for_leaves_the_client(two, tmp_path):
+    """1.4 Local context"""
     ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM scratch\nCOPY small /\n", "small": "s" * 100, "large": os.urandom(3 << 20),
                                      ".dockerignore": "*.log\n", "x.log": "no\n"})
     two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx)
@@ -139,6 +140,7 @@ class Gate(http.server.BaseHTTPRequestHandler):
 
 
 def test_images_of_one_build_are_resolved_at_the_same_time(two, reg, tmp_path):
+    """1.4 Image resolution"""
     s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate)
     s.daemon_threads, s.lock, s.asked, s.registry, s.barrier = True, threading.Lock(), set(), reg.addr, threading.Barrier(3)
     threading.Thread(target=s.serve_forever, daemon=True).start()

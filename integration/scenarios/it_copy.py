@@ -4,6 +4,8 @@ import os
 import stat
 import tarfile
 
+from harness import oci
+
 
 def layers_of(reg, name):
     return [d["digest"] for d in reg.manifest(name, "v1")["layers"]]
@@ -17,6 +19,7 @@ def names_in(reg, name, digest):
 # ---- --link
 
 def test_linked_layer_is_reused_over_another_base(two, reg, ctx):
+    """10.1.18 Linked layers"""
     base = "FROM %s\nRUN mkdir -p /app/data && echo %%d > /app/data/base\n" % reg.ref("base:latest")
     last = "COPY --link f /app/data/f\nCOPY --link --chown=7:8 d /app/d\n"
     files = {"f": "file", "d/g": "deep"}
@@ -76,6 +79,7 @@ def archive(mode):
 
 
 def test_archives_of_a_context_and_of_a_stage_are_unpacked(two, reg, ctx, tmp_path):
+    """10.1.17 Archives"""
     c = ctx("FROM scratch AS a\nCOPY t.gz /stage.tar\n"
             "FROM %s\nADD t.gz t.bz2 /many/\nADD --chown=12:34 t.xz /owned\nADD --unpack=false t.tar /plain/\nADD no.tar /plain/\n"
             "ADD --link t.tar /many/linked\nRUN stat -c '%%n %%a %%u:%%g %%Y' /many/d /many/d/f /owned/d/f /many/linked/d/f > /seen\n" % reg.ref("base:latest"),
@@ -99,6 +103,7 @@ TREE = "mkdir -p a/b/c/d/e a/b2/c/d/e a/b/c2/d/e a/b/c2/d/e2 && touch a/b/c/d/fo
 
 
 def test_parents_of_a_stage(two, reg, ctx, tmp_path):
+    """10.1.19 Parents"""
     cases = {
         "/t/a/b/./c/d": ["c/d/e/bay", "c/d/foo"],
         "/t/a/b/c/d/.": ["t/a/b/c/d/e/bay", "t/a/b/c/d/foo"],
@@ -162,7 +167,7 @@ def test_a_slash_within_brackets_ends_no_component(two, ctx, tmp_path):
 # ---- owners, ignored files, layers and history
 
 def test_files_belong_to_root_or_keep_the_owner_of_their_stage(two, reg, ctx, tmp_path):
-    """10.1-11, 10.1-12"""
+    """10.1.11 Owner by default, 10.1.12 Owners by name"""
     c = ctx("FROM {b} AS a\nRUN touch /f /g && chown 5:6 /f && chmod 4751 /g\n"
             "FROM {b}\nRUN echo 'app:x:41:42::/:/bin/sh' >> /etc/passwd && echo 'staff:x:50:' >> /etc/group\nUSER 9\n"
             "COPY f /from/context\nCOPY --from=a /f /g /from/\nCOPY --chown=app f /by/name\nCOPY --chown=app:staff f /by/both\nCOPY --chown=55 f /by/id\n"
@@ -178,13 +183,13 @@ def test_files_belong_to_root_or_keep_the_owner_of_their_stage(two, reg, ctx, tm
 
 
 def test_ignored_files_are_not_found(two, ctx):
-    """10.1-20"""
+    """10.1.20 Ignore files"""
     r = two.build("-o", "type=cacheonly", ctx("FROM scratch\nCOPY a/b /\n", **{"a/b": "x", ".dockerignore": "a\n"}), check=False)
     r.fails(1, '"/a/b": not found', "Dockerfile:2")
 
 
 def test_steps_that_change_nothing_are_layers_too(two, reg, ctx):
-    """10.2-25, 10.2-26, 10.2-27"""
+    """10.2.25 Steps that change nothing, 10.2.26 Texts of the history, 10.2.27 Times of the history"""
     c = ctx("FROM %s\nENV A=1\nRUN true\nCOPY none* /x/\nCOPY f /f\nCOPY f /f\nWORKDIR /\nWORKDIR /w\nWORKDIR /w\nLABEL l=1\nCMD [\"x\", \"y\"]\n"
             "COPY --link --chmod=600 <<one <<two f /d/\n1\none\n2\ntwo\nONBUILD RUN true\nEXPOSE 80 70/UDP\nVOLUME /a /b\nSHELL [\"/bin/sh\", \"-c\"]\n" % reg.ref("base:latest"), f="x")
     two.build("-t", reg.ref("layers:v1"), "--push", c)
@@ -201,3 +206,18 @@ def test_steps_that_change_nothing_are_layers_too(two, reg, ctx):
     # What makes no layer takes the time of the layer before it, or of the first one; the image that of the last entry.
     times = [h["created"] for h in history]
     assert times[0] == times[1] and times[8] == times[9] == times[7] and times[13] == times[10] == cfg["created"]
+
+
+def test_history_and_layers_of_a_base_may_disagree(two, reg, ctx):
+    """10.2.28 Layers beyond the history"""
+    layers = [oci.tar([("one", b"1")]), oci.tar([("two", b"2")])]
+    told = {"few": [{"created_by": "a"}], "many": [{"created_by": n} for n in "abcd"]}
+    got = {}
+    for name, history in told.items():
+        oci.push(reg, "told" + name, layers, history=history)
+        two.build("-t", reg.ref("retold%s:v1" % name), "--push", ctx("FROM %s\nCOPY f /f\n" % reg.ref("told%s:latest" % name), f="x"))
+        assert len(reg.manifest("retold" + name, "v1")["layers"]) == 3
+        got[name] = [(h.get("created_by", ""), h.get("empty_layer", False), h.get("comment", "")) for h in reg.config("retold" + name, "v1")["history"]]
+    copy = "COPY f /f # buildkit"
+    assert got["few"] == [("a", False, ""), (copy, False, "buildkit.dockerfile.v0"), ("", False, "buildkit.exporter.image.v0")]
+    assert got["many"] == [("a", False, ""), ("b", False, ""), ("c", False, ""), ("d", True, ""), (copy, True, "buildkit.dockerfile.v0")]

@@ -112,6 +112,7 @@ EPOCH = 1234567890
 
 
 def test_rewrite_timestamp_clamps_our_layers(two, reg, tmp_path):
+    """1.4 rewrite-timestamp"""
     ctx = context(tmp_path / "ctx", {"Dockerfile": "FROM %s\nRUN mkdir /d && echo x > /d/new && echo y > /d/old && touch -d @1000000000 /d/old\n" % reg.ref("base:latest")})
     env = {"SOURCE_DATE_EPOCH": str(EPOCH)}
     digests = set()

@@ -236,6 +236,7 @@ FILES = {"Dockerfile": "FROM scratch\nCOPY a /a\n", "a": "from the archive", "x/
 
 @pytest.mark.parametrize("form", ["tar", "gz", "bz2", "xz", "zst"])
 def test_an_archive_on_standard_input_is_the_context(two, tmp_path, form):
+    """1.4 Stdin"""
     data = zstd(archive(FILES)) if form == "zst" else archive(FILES, "w" if form == "tar" else "w:" + form)
     two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "-", stdin=data)
     assert {n: (tmp_path / "o" / n).read_text() for n in tree(tmp_path / "o")} == {"a": "from the archive"}
@@ -280,6 +281,7 @@ def test_a_dockerfile_on_standard_input(two, ctx, tmp_path):
 
 
 def test_git_contexts(two, repo, tmp_path):
+    """1.4 Git context"""
     repo.commit({"Dockerfile": "FROM scratch\nCOPY . /all/\n", ".dockerignore": "README\n",
                  "sub/Dockerfile": "FROM scratch\nCOPY f /sub-f\n", "sub/other.Dockerfile": "FROM scratch\nCOPY f /other-f\n"})
     repo.run("checkout", "-q", "dev")
@@ -301,6 +303,7 @@ def test_git_contexts(two, repo, tmp_path):
 
 
 def test_url_contexts_and_dockerfiles(two, ctx, web, tmp_path):
+    """1.4 HTTP context"""
     out = "type=local,dest=%s" % (tmp_path / "o")
     two.build("-o", out, web.put("/c.tar.gz", archive(FILES, "w:gz")))
     assert (tmp_path / "o/a").read_text() == "from the archive"
@@ -360,6 +363,7 @@ def test_a_mount_reads_a_named_folder(two, ctx, reg, tmp_path):
 
 
 def test_named_images_repositories_and_urls(two, ctx, reg, repo, web, tmp_path):
+    """1.4 Named contexts"""
     own = ctx("FROM %s\nENV WHO=replacement\n" % reg.ref("base:latest"))
     two.build("-t", reg.ref("own:1"), "--push", own)
     folder = ctx("FROM alpine AS a\nRUN echo $WHO > /who\n\nFROM scratch\nCOPY --from=a /who /\nCOPY --from=repo README /readme\nCOPY --from=file context /file\n")

@@ -121,7 +121,7 @@ static void assert_diff(world *w, const char *expected)
 	assert_string_equal(got, expected);
 }
 
-/* 10.2-23 */
+/* 10.2.23 Form of a layer */
 static void changes_come_with_their_parents_in_order(void **state)
 {
 	world *w = *state;
@@ -138,7 +138,7 @@ static void changes_come_with_their_parents_in_order(void **state)
 	assert_diff(w, "a/ etc/ etc/deep/ etc/deep/new etc/old etc.conf var/ var/l->../x");
 }
 
-/* 10.2-21 */
+/* 10.2.21 Deletions */
 static void deletions_become_whiteouts(void **state)
 {
 	world *w = *state;
@@ -154,7 +154,7 @@ static void deletions_become_whiteouts(void **state)
 	assert_diff(w, "d/ d/.wh.a .wh.f");
 }
 
-/* 10.2-21 */
+/* 10.2.21 Deletions */
 static void a_replaced_folder_yields_single_whiteouts(void **state)
 {
 	world *w = *state;
@@ -175,7 +175,7 @@ static void a_replaced_folder_yields_single_whiteouts(void **state)
 	assert_diff(w, "d/ d/.wh.a d/m d/sub/ d/sub/.wh.x d/.wh.z");
 }
 
-/* 10.2-22 */
+/* 10.2.22 Unmodified copy-ups */
 static void what_was_copied_up_but_is_unchanged_is_left_out(void **state)
 {
 	world *w = *state;
@@ -206,7 +206,7 @@ static void an_untouched_layer_is_an_empty_tar(void **state)
 	assert_int_equal(w->tar.len, 1024);
 }
 
-/* 10.2-23 */
+/* 10.2.23 Form of a layer */
 static void types_may_change_without_a_whiteout(void **state)
 {
 	world *w = *state;
@@ -222,7 +222,7 @@ static void types_may_change_without_a_whiteout(void **state)
 	assert_diff(w, "d f/");
 }
 
-/* 10.1-14, 10.1-15 */
+/* 10.1.14 Hard links, 10.1.15 Attributes and special files */
 static void hard_links_stay_and_sockets_go(void **state)
 {
 	world *w = *state;
@@ -239,7 +239,7 @@ static void hard_links_stay_and_sockets_go(void **state)
 	assert_diff(w, ".wh.gone1 .wh.gone2 one two=one");
 }
 
-/* 10.2-23 */
+/* 10.2.23 Form of a layer */
 static void headers_hold_what_a_layer_may_tell(void **state)
 {
 	world *w = *state;

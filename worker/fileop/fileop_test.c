@@ -17,7 +17,7 @@ static void copy(world *w, const char *src, const char *dest)
 	assert_ok(perform(w, &a, &err), err);
 }
 
-/* 10.1-1 */
+/* 10.1.1 Folder as a source */
 static void a_folder_stands_for_its_contents(void **state)
 {
 	world *w = *state;
@@ -33,7 +33,7 @@ static void a_folder_stands_for_its_contents(void **state)
 	assert_file(w->dst, "all/a/x", "1");
 }
 
-/* 10.1-2 */
+/* 10.1.2 Shape of the destination */
 static void files_go_into_folders_and_to_names(void **state)
 {
 	world *w = *state;
@@ -53,7 +53,7 @@ static void files_go_into_folders_and_to_names(void **state)
 	assert_file(w->dst, "f", "f");
 }
 
-/* 10.1-3, 10.1-4 */
+/* 10.1.3 Top folder of a copy, 10.1.4 Folders below it */
 static void the_top_folder_keeps_its_own_attributes(void **state)
 {
 	world *w = *state;
@@ -91,7 +91,7 @@ static void the_top_folder_keeps_its_own_attributes(void **state)
 	}
 }
 
-/* 10.1-5 */
+/* 10.1.5 Implied parents */
 static void implicit_parents_are_plain(void **state)
 {
 	world *w = *state;
@@ -114,7 +114,7 @@ static void implicit_parents_are_plain(void **state)
 	assert_int_equal(stat_of(w->dst, "r/f").st_mode & 07777, 0700);
 }
 
-/* 10.1-6 */
+/* 10.1.6 Clash of types */
 static void types_that_clash_are_refused(void **state)
 {
 	world *w = *state;
@@ -139,7 +139,7 @@ static void types_that_clash_are_refused(void **state)
 		"cannot copy to non-directory: /a/x");
 }
 
-/* 10.1-6 */
+/* 10.1.6 Clash of types */
 static void existing_files_are_unlinked_first(void **state)
 {
 	world *w = *state;
@@ -156,7 +156,7 @@ static void existing_files_are_unlinked_first(void **state)
 	assert_file(w->dst, "target", "kept");
 }
 
-/* 10.1-7 */
+/* 10.1.7 Links in the source */
 static void named_source_links_are_followed_and_met_ones_copied(void **state)
 {
 	world *w = *state;
@@ -179,7 +179,7 @@ static void named_source_links_are_followed_and_met_ones_copied(void **state)
 	assert_true(S_ISLNK(stat_of(w->dst, "d").st_mode));
 }
 
-/* 10.1-7, 10.1-8 */
+/* 10.1.7 Links in the source, 10.1.8 Links in the destination */
 static void links_cannot_lead_out_of_either_tree(void **state)
 {
 	world *w = *state;
@@ -201,7 +201,7 @@ static void links_cannot_lead_out_of_either_tree(void **state)
 	assert_file(w->dst, inside, "f");
 }
 
-/* 10.1-8 */
+/* 10.1.8 Links in the destination */
 static void links_in_the_destination_path_are_followed(void **state)
 {
 	world *w = *state;
@@ -222,7 +222,7 @@ static void links_in_the_destination_path_are_followed(void **state)
 	assert_true(S_ISLNK(stat_of(w->dst, "dlink").st_mode));
 }
 
-/* 10.1-9 */
+/* 10.1.9 Wildcards */
 static void patterns_match_one_component_each(void **state)
 {
 	world *w = *state;
@@ -252,7 +252,7 @@ static void patterns_match_one_component_each(void **state)
 	assert_err_text(perform(w, &b, &err), BXC_NOT_FOUND, err, "\"/missing\": not found");
 }
 
-/* 10.1-12 */
+/* 10.1.12 Owners by name */
 static void owners_are_numbers_or_names_of_the_destination(void **state)
 {
 	world *w = *state;
@@ -292,7 +292,7 @@ static void owners_are_numbers_or_names_of_the_destination(void **state)
 	assert_int_equal(stat_of(w->dst, "f").st_uid, 0);
 }
 
-/* 10.1-13 */
+/* 10.1.13 Modes */
 static void modes_apply_to_files_and_folders_but_not_links(void **state)
 {
 	world *w = *state;
@@ -319,7 +319,7 @@ static void modes_apply_to_files_and_folders_but_not_links(void **state)
 	assert_err_text(perform(w, &b, &err), BXC_INVALID_ARGUMENT, err, "invalid mode 'u+q'");
 }
 
-/* 10.1-13 */
+/* 10.1.13 Modes */
 static void symbolic_modes_work_as_chmod(void **state)
 {
 	(void)state;
@@ -351,7 +351,7 @@ static void symbolic_modes_work_as_chmod(void **state)
 			bxc_fsop__mode_apply(bad[i], 0644, &got, NULL), -BXC_INVALID_ARGUMENT);
 }
 
-/* 10.1-14 */
+/* 10.1.14 Hard links */
 static void hard_links_stay_within_one_source(void **state)
 {
 	world *w = *state;
@@ -366,7 +366,7 @@ static void hard_links_stay_within_one_source(void **state)
 	assert_int_equal(stat_of(w->dst, "f1").st_nlink, 1);
 }
 
-/* 10.1-15, 10.1-16 */
+/* 10.1.15 Attributes and special files, 10.1.16 Times */
 static void special_files_xattrs_and_times_are_kept(void **state)
 {
 	world *w = *state;
@@ -449,8 +449,8 @@ static void without_create_dest_the_parent_must_exist(void **state)
 	assert_ok(perform(w, &a, &err), err);
 }
 
-/* 10.1-19 (--parents): folders on the way to what is included are made as the source has them;
- * those that are there take its mode only. */
+/* 10.1.19 Parents (--parents): folders on the way to what is included are made as the source has
+ * them; those that are there take its mode only. */
 static void folders_on_the_way_keep_their_attributes(void **state)
 {
 	world *w = *state;

@@ -72,7 +72,7 @@ static void rename_first(world *w, const char *tar, const char *path)
 	assert_int_equal(pwrite(fd, head, 512, 0), 512);
 }
 
-/* 10.1-17: by content, whatever the name. */
+/* 10.1.17 Archives: by content, whatever the name. */
 static void every_kind_of_archive_is_unpacked(void **state)
 {
 	world *w = *state;
@@ -134,7 +134,7 @@ static void what_is_no_archive_is_copied(void **state)
 	assert_true(S_ISREG(stat_of(w->dst, "out/b.tar").st_mode));
 }
 
-/* 10.1-17: a link to a tar is followed beneath the root of the source, and unpacks. */
+/* 10.1.17 Archives: a link to a tar is followed beneath the root of the source, and unpacks. */
 static void links_to_archives_are_followed(void **state)
 {
 	world *w = *state;
@@ -260,7 +260,8 @@ static void nothing_leaves_the_destination(void **state)
 	assert_err_text(perform(w, &a, &err), BXC_INVALID_ARGUMENT, err, "outside extraction root");
 }
 
-/* 10.1-8: the links of the written path itself are resolved, to the end. */
+/* 10.1.8 Links in the destination: the links of the written path itself are resolved, to the end.
+ */
 static void the_destination_may_be_a_link(void **state)
 {
 	world *w = *state;

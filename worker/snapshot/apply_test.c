@@ -242,7 +242,7 @@ static void the_digest_covers_what_follows_the_archive(void **state)
 	assert_true(bxc_digest_eq(&expected, &applied_digest));
 }
 
-/* 10.2-21 */
+/* 10.2.21 Deletions */
 static void whiteouts_become_those_of_overlayfs(void **state)
 {
 	world *w = *state;
