@@ -8,6 +8,7 @@
 #include "coordinator/attest/attest.h"
 #include "coordinator/build/build.h"
 #include "coordinator/dockerfile/dockerfile.h"
+#include "coordinator/scheduler/learned.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/solver/solver.h"
 #include "coordinator/why/why.h"
@@ -141,6 +142,8 @@ typedef struct task {
 	uint32_t export_index;
 	uint32_t attempt;
 	uint32_t remaining;
+	bxc_learn_keys learn;        /* TASK_RUN: what its duration is remembered by */
+	int64_t path_ns;             /* expected time from here to the target; 0: not known */
 	uint64_t worker;
 	size_t n_publishing;
 	BXC_ARR(cache_node) nodes;   /* of a cache that is exported */
@@ -305,6 +308,7 @@ typedef struct build {
 	bxc_json *export_results;    /* array */
 	bxc_json *cache_results;     /* array */
 	bxc_err *export_err;
+	int64_t *path_ns;            /* per vertex of def: expected time from it to the end */
 	int64_t *started_ns;         /* per vertex of def; 0: not started */
 	bool *reported;
 	int64_t failed_vertex;       /* def index, or -1 */
@@ -348,6 +352,7 @@ struct bxc_build {
 	bxc_map *images;             /* pinned + platform -> image: what registries told */
 	struct explained *explained; /* steps that the store is to be told of when the pump rests; NULL: none */
 	bool any_missed;             /* a build that is to be cached may have to fail */
+	bxc_learn *learned;          /* how long steps took */
 	bxc_map *pins;               /* digest of a source's vertex -> source_pin: what it last stood for */
 	uint64_t last_num;
 	uint64_t last_task;
@@ -525,6 +530,15 @@ void caches_prepare(build *b, void (*then)(build *b));
 void caches_worker_joined(bxc_build *e, const bxc_wrk_worker *w);
 void caches_placed(bxc_build *e, const task *t);                 /* homes may have moved */
 uint64_t cache_generation(bxc_build *e, const bxc_op_mount *m);
+
+/* durations.c */
+BXC_MUST_CHECK int durations_load(bxc_build *e, bxc_state *st, bxc_err **err);
+void durations_of_build(build *b);   /* what is expected of its new definition */
+void duration_expect(bxc_build *e, task *t, const bxc_solve_action *a);      /* of the task, from what it is to run */
+/* The step took so long on w. */
+void duration_learn(bxc_build *e, const task *t, const bxc_wrk_worker *w, int64_t ns);
+/* A "transfer" message of w: bytes came to it. */
+BXC_MUST_CHECK int transfer_message(bxc_build *e, bxc_wrk_worker *w, const bxc_json *msg, bxc_err **err);
 
 /* report.c */
 void report(build *b, bxc_json *j);                              /* appends an event; owns j */

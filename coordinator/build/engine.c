@@ -236,6 +236,7 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	e->attempts = bxc_map_new(attempt_free);
 	e->grace = bxc_loop_timer_new(c->loop, resume_grace_over, e);
 	e->pins = source_pins_new();
+	e->learned = bxc_learn_new(BXC_LEARN_KEYS);
 	e->tick = bxc_loop_timer_new(c->loop, on_tick, e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);
 	return e;
@@ -281,6 +282,7 @@ void bxc_build_free(bxc_build *e)
 	bxc_map_free(e->attempts);
 	bxc_strv_free(e->awaited);
 	bxc_map_free(e->pins);
+	bxc_learn_free(e->learned);
 	free(e);
 }
 
@@ -384,6 +386,8 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 		pump(e);
 		return 0;
 	}
+	if (bxc_str_eq(type, "transfer"))
+		return transfer_message(e, w, msg, err);
 	const char *name;
 	r = bxc_json_need_str(msg, "task", &name, err);
 	if (r < 0)

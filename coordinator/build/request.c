@@ -199,6 +199,7 @@ void build_free(void *p)
 	bxc_att_provenance_done(&b->provenance);
 	run_opts_done(&b->run);
 	explain_free(b->explaining);
+	free(b->path_ns);
 	free(b->started_ns);
 	free(b->reported);
 	free(b->dockerfile_name);
@@ -423,6 +424,7 @@ void build_new_solve(build *b, bxc_def *def_take)
 	b->def = def_take;
 	free(b->started_ns);
 	free(b->reported);
+	durations_of_build(b);
 	b->started_ns = bxc_calloc(def_take->vertices.n, sizeof(*b->started_ns));
 	b->reported = bxc_calloc(def_take->vertices.n, sizeof(*b->reported));
 	/* What was shown once is not shown again. */

@@ -185,7 +185,9 @@ void task_ready(bxc_build *e, task *t)
 		.layers = layers.v,
 		.n_layers = layers.n,
 		.chain_worker = chain,
+		.cost_ns = bxc_learn_cost(e->learned, &t->learn),
 		.remaining = t->remaining,
+		.path_ns = t->path_ns,
 		.avoid = t->avoid.v,
 		.n_avoid = t->avoid.n,
 		.caches = t->caches.v,
@@ -266,6 +268,7 @@ void task_of_run(bxc_build *e, task *t, const bxc_solve_action *a)
 		t->platform = a->def->platform;
 	if (a->kind != BXC_SOLVE_RUN)
 		return;
+	duration_expect(e, t, a);
 	t->key = a->key;
 	t->is_fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
 	if (a->def->kind == BXC_OP_EXEC)
@@ -279,6 +282,7 @@ void task_on_worker(bxc_build *e, task *t, bxc_wrk_worker *w)
 		.id = t->id,
 		.build = t->build ? t->build->num : 0,
 		.platform = t->platform,
+		.cost_ns = bxc_learn_cost(e->learned, &t->learn),
 		.remaining = t->remaining,
 		.caches = t->caches.v,
 		.n_caches = t->caches.n,
@@ -638,10 +642,12 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 	l->n_below = (uint32_t)n_below;
 	*bxc_arr_push(&rec->layers) = l;
 	uint64_t ticket = t->ticket;
+	int64_t took_ns = bxc_json_get_i64(result, "duration_ns", 0);
+	duration_learn(e, t, w, took_ns);
 	bxc_state_attempt ended = attempt_row(t, w->name);
 	t->is_recorded = false;
 	task_drop(e, t);
-	record_new(e, rec, ticket, bxc_json_get_i64(result, "duration_ns", 0), &ended);
+	record_new(e, rec, ticket, took_ns, &ended);
 	return 0;
 }
 

@@ -2,8 +2,6 @@
 /* The decision: which waiting task next, and where. */
 #include "coordinator/scheduler/scheduler_internal.h"
 
-/* How much slower a step is under qemu-user; compilers measured 5 to 15 times. */
-#define EMULATION_FACTOR 8
 /* Keeps sums of estimates far from overflow: two years. */
 #define ESTIMATE_MAX INT64_C(60000000000000000)
 /* A layer that more workers have than this says little about where to go: they are not all tried. */
@@ -95,7 +93,7 @@ static int64_t estimate(const struct sched_worker *w, const struct sched_task *t
 	int64_t queued = (w->load_ns + w->waiting_ns) / (int64_t)w->slots;
 	int64_t run = t->cost_ns;
 	if (bxc_sched__fit(w, t) == SCHED_FIT_EMULATED)
-		run *= EMULATION_FACTOR;
+		run *= BXC_SCHED_EMULATION_FACTOR;
 	return BXC_MIN(queued, ESTIMATE_MAX) + transfer_ns(missing, w->bandwidth) + run;
 }
 

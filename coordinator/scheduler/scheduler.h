@@ -35,6 +35,8 @@
 /* A task nothing is known of; bytes/s between workers until measured. */
 #define BXC_SCHED_DEFAULT_COST_NS   INT64_C(2000000000)
 #define BXC_SCHED_DEFAULT_BANDWIDTH UINT64_C(100000000)
+/* How much slower a step is under qemu-user; compilers measured 5 to 15 times. */
+#define BXC_SCHED_EMULATION_FACTOR  8
 
 typedef struct bxc_sched bxc_sched;
 
@@ -60,6 +62,8 @@ void bxc_sched_worker_add(bxc_sched *s, const bxc_sched_worker *w);
 void bxc_sched_worker_remove(bxc_sched *s, uint64_t worker);
 /* No new tasks; DRAINED follows once it has none. */
 void bxc_sched_worker_drain(bxc_sched *s, uint64_t worker);
+/* Bytes/s towards it, as measured; 0: the default. No-op for an unknown id. */
+void bxc_sched_worker_bandwidth(bxc_sched *s, uint64_t worker, uint64_t bandwidth);
 void bxc_sched_layer_at(bxc_sched *s, uint64_t worker, const char *layer);
 void bxc_sched_layer_gone(bxc_sched *s, uint64_t worker, const char *layer);
 

@@ -601,6 +601,37 @@ static void ten_thousand_tasks_are_placed_in_reasonable_time(void **state)
 	assert_int_equal(bxc_sched_n_waiting(s), 0);
 }
 
+/* 1 GB away from its input: 10 s by the default. */
+static void a_measured_link_decides_whether_inputs_move(void **state)
+{
+	(void)state;
+	AUTO_SCHED bxc_sched *s = bxc_sched_new();
+	join(s, 10, 1, "linux/amd64", NULL);
+	bxc_sched_layer_at(s, 10, "big");
+	bxc_sched_task busy = basic(1);
+	busy.cost_ns = 5000 * MS;
+	add(s, &busy);
+	assert_string_equal(drain(s), "1>10");
+	/* The other one does other things as well: it is not idle. */
+	join(s, 11, 4, "linux/amd64", NULL);
+	bxc_sched_task small = basic(2);
+	small.chain_worker = 11;
+	add(s, &small);
+	assert_string_equal(drain(s), "2>11");
+	bxc_sched_layer big = {"big", 1000 * MB};
+	bxc_sched_task t = basic(3);
+	t.layers = &big;
+	t.n_layers = 1;
+	bxc_sched_worker_bandwidth(s, 11, 50 * MB);
+	add(s, &t);
+	assert_string_equal(drain(s), "");
+	assert_int_equal(bxc_sched_waiting_reason(s, 3), BXC_SCHED_WAIT_INPUTS);
+	bxc_sched_worker_bandwidth(s, 11, 10000 * MB);
+	bxc_sched_worker_bandwidth(s, 10, 10000 * MB);
+	bxc_sched_worker_bandwidth(s, 99, 1);
+	assert_string_equal(drain(s), "3>11");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -625,6 +656,7 @@ int main(void)
 		cmocka_unit_test(shared_cache_mounts_run_together_and_private_ones_apart),
 		cmocka_unit_test(caches_that_one_task_uses_come_together),
 		cmocka_unit_test(ten_thousand_tasks_are_placed_in_reasonable_time),
+		cmocka_unit_test(a_measured_link_decides_whether_inputs_move),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

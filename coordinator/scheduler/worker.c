@@ -250,6 +250,16 @@ void bxc_sched_worker_add(bxc_sched *s, const bxc_sched_worker *in)
 	touch_all(s);
 }
 
+void bxc_sched_worker_bandwidth(bxc_sched *s, uint64_t worker, uint64_t bandwidth)
+{
+	struct sched_worker *w = bxc_sched__find_worker(s, worker);
+	if (!w)
+		return;
+	w->bandwidth = bandwidth ? bandwidth : BXC_SCHED_DEFAULT_BANDWIDTH;
+	/* Whoever waits for it may do better to move its inputs now. */
+	bxc_sched__touch(s, &w->spot);
+}
+
 static void worker_free(struct sched_worker *w)
 {
 	bxc_arr_done(&w->running);

@@ -56,6 +56,9 @@ static const char *const migrations[] = {
 	"CREATE TABLE manifest_uses(build INTEGER NOT NULL, digest BLOB NOT NULL,"
 	" PRIMARY KEY(build, digest)) STRICT, WITHOUT ROWID;"
 	"CREATE INDEX manifest_uses_by_digest ON manifest_uses(digest);",
+	"CREATE TABLE durations(key BLOB PRIMARY KEY, used_ns INTEGER NOT NULL, times TEXT NOT NULL)"
+	" STRICT, WITHOUT ROWID;"
+	"CREATE INDEX durations_by_use ON durations(used_ns);",
 };
 
 #define SELECT_STEP                                                                                \
@@ -165,6 +168,12 @@ static const char *const sql[SQ_N_STMTS] = {
 		" AND u.build <> (SELECT n FROM builds WHERE id = ?1))",
 	[SQ_MANIFEST_USES_DELETE] =
 		"DELETE FROM manifest_uses WHERE build = (SELECT n FROM builds WHERE id = ?1)",
+	[SQ_DURATION_PUT] =
+		"INSERT OR REPLACE INTO durations(key, used_ns, times) VALUES(?1, ?2, ?3)",
+	[SQ_DURATION_LIST] =
+		"SELECT key, used_ns, times FROM durations ORDER BY used_ns DESC, key LIMIT ?1",
+	[SQ_DURATIONS_TRIM] = "DELETE FROM durations WHERE key IN"
+			      " (SELECT key FROM durations ORDER BY used_ns DESC, key LIMIT -1 OFFSET ?1)",
 };
 
 /* ---- errors ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layers, context files, tokens, settings. */
+/* Layers, context files, tokens, settings, durations. */
 #include "coordinator/state/sqlite_internal.h"
 
 /* ---- statements with one or two texts ---- */
@@ -257,6 +257,54 @@ static int setting_init(
 	return setting_get(st, key, ret_value, err);
 }
 
+/* ---- durations ---- */
+
+static int duration_put(bxc_state *st, const bxc_state_duration *d, bxc_err **err)
+{
+	sq_state *q = sq_of(st);
+	int r = bxc_state__sq_single(q, BXC_STATE_LAZY, err);
+	if (r < 0)
+		return r;
+	SQ_AUTOSTMT sqlite3_stmt *stmt = bxc_state__sq_stmt(q, SQ_DURATION_PUT, &r, err);
+	if (!stmt)
+		return r;
+	bxc_state__sq_bind_digest(stmt, 1, &d->key);
+	sqlite3_bind_int64(stmt, 2, d->used_ns);
+	bxc_state__sq_bind_text(stmt, 3, d->times);
+	return bxc_state__sq_exec(q, stmt, err, "put duration");
+}
+
+static int duration_list(bxc_state *st, size_t limit, bxc_state_durations *ret, bxc_err **err)
+{
+	sq_state *q = sq_of(st);
+	int r = 0;
+	SQ_AUTOSTMT sqlite3_stmt *stmt = bxc_state__sq_stmt(q, SQ_DURATION_LIST, &r, err);
+	if (!stmt)
+		return r;
+	sqlite3_bind_int64(stmt, 1, (int64_t)limit);
+	while ((r = bxc_state__sq_row(q, stmt, err, "list durations")) > 0) {
+		bxc_state_duration *d = bxc_arr_push(&ret->items);
+		d->used_ns = sqlite3_column_int64(stmt, 1);
+		d->times = bxc_state__sq_text(stmt, 2);
+		if (!bxc_state__sq_digest(stmt, 0, &d->key))
+			return bxc_err_set(err, BXC_DATA_LOSS, "list durations: a key is no digest");
+	}
+	return r;
+}
+
+static int durations_trim(bxc_state *st, size_t keep, bxc_err **err)
+{
+	sq_state *q = sq_of(st);
+	int r = bxc_state__sq_single(q, BXC_STATE_LAZY, err);
+	if (r < 0)
+		return r;
+	SQ_AUTOSTMT sqlite3_stmt *stmt = bxc_state__sq_stmt(q, SQ_DURATIONS_TRIM, &r, err);
+	if (!stmt)
+		return r;
+	sqlite3_bind_int64(stmt, 1, (int64_t)keep);
+	return bxc_state__sq_exec(q, stmt, err, "forget durations");
+}
+
 void bxc_state__sq_facts_ops(bxc_state_ops *ops)
 {
 	ops->layer_put = layer_put;
@@ -272,4 +320,7 @@ void bxc_state__sq_facts_ops(bxc_state_ops *ops)
 	ops->setting_get = setting_get;
 	ops->setting_set = setting_set;
 	ops->setting_init = setting_init;
+	ops->duration_put = duration_put;
+	ops->duration_list = duration_list;
+	ops->durations_trim = durations_trim;
 }

@@ -487,6 +487,23 @@ int bxc_state_manifest_use(
 	return st->ops->manifest_use(st, build, digest, err);
 }
 
+int bxc_state_duration_put(bxc_state *st, const bxc_state_duration *d, bxc_err **err)
+{
+	CHECK(check_digests("key of a duration", &d->key, 1, err));
+	CHECK(check_id("times of a duration", d->times, err));
+	return st->ops->duration_put(st, d, err);
+}
+
+int bxc_state_duration_list(bxc_state *st, size_t limit, bxc_state_durations *ret, bxc_err **err)
+{
+	return st->ops->duration_list(st, limit, ret, err);
+}
+
+int bxc_state_durations_trim(bxc_state *st, size_t keep, bxc_err **err)
+{
+	return st->ops->durations_trim(st, keep, err);
+}
+
 /* ---- free them ---- */
 
 void bxc_state_step_done(bxc_state_step *s)
@@ -502,6 +519,13 @@ void bxc_state_steps_done(bxc_state_steps *s)
 	BXC_ARR_FOREACH (it, &s->items)
 		bxc_state_step_done(it);
 	bxc_arr_done(&s->items);
+}
+
+void bxc_state_durations_done(bxc_state_durations *d)
+{
+	BXC_ARR_FOREACH (it, &d->items)
+		free(it->times);
+	bxc_arr_done(&d->items);
 }
 
 void bxc_state_attempt_done(bxc_state_attempt *a)

@@ -8,7 +8,7 @@
  * with one thread) owns a store and makes all calls.
  *
  * Transactions. A call outside of bxc_state_begin() is a transaction of its own: durable for
- * builds, events, tokens and settings, lazy for cache, layers and files. Between begin and commit
+ * builds, events, tokens and settings, lazy for cache, layers, files and durations. Between begin and commit
  * the writes share one transaction of the kind given to begin: collect what is pending and commit
  * it at once. BXC_STATE_DURABLE: after commit the data survives loss of power. BXC_STATE_LAZY: it
  * survives a crash of the process; loss of power may take the last commits, never more, and never
@@ -302,6 +302,27 @@ BXC_MUST_CHECK int bxc_state_manifest_get(
 /* 1: the build uses it; 0: there is no such build or manifest. */
 BXC_MUST_CHECK int bxc_state_manifest_use(
 	bxc_state *st, const char *build, const bxc_digest *digest, bxc_err **err);
+/* ---- durations ---- */
+
+/* How long work of a kind took the last times it ran; what `times` says is up to the caller. */
+typedef struct bxc_state_duration {
+	bxc_digest key;
+	int64_t used_ns; /* wall clock: the last of those times */
+	char *times;	 /* short text, up to BXC_STATE_LIMIT_ID */
+} bxc_state_duration;
+typedef struct bxc_state_durations {
+	BXC_ARR(bxc_state_duration) items;
+} bxc_state_durations;
+void bxc_state_durations_done(bxc_state_durations *d);
+
+/* Replaces what is known of the key. Lazy. */
+BXC_MUST_CHECK int bxc_state_duration_put(
+	bxc_state *st, const bxc_state_duration *d, bxc_err **err);
+/* The latest first, at most `limit`. `ret` is zeroed or done. */
+BXC_MUST_CHECK int bxc_state_duration_list(
+	bxc_state *st, size_t limit, bxc_state_durations *ret, bxc_err **err);
+/* Forgets all but the latest `keep`. Lazy. */
+BXC_MUST_CHECK int bxc_state_durations_trim(bxc_state *st, size_t keep, bxc_err **err);
 
 /* ---- backends ---- */
 
@@ -372,6 +393,10 @@ typedef struct bxc_state_ops {
 		bxc_state *st, const bxc_digest *digest, char **ret_text, bxc_err **err);
 	int (*manifest_use)(
 		bxc_state *st, const char *build, const bxc_digest *digest, bxc_err **err);
+	int (*duration_put)(bxc_state *st, const bxc_state_duration *d, bxc_err **err);
+	int (*duration_list)(
+		bxc_state *st, size_t limit, bxc_state_durations *ret, bxc_err **err);
+	int (*durations_trim)(bxc_state *st, size_t keep, bxc_err **err);
 } bxc_state_ops;
 
 struct bxc_state {

@@ -403,6 +403,32 @@ static void manifests_stay_as_long_as_a_build_uses_them(void **state)
 	assert_int_equal(bxc_state_manifest_get(c->st, &shared, &gone, &err), 0);
 }
 
+static void durations_are_kept_by_last_use(void **state)
+{
+	state_case *c = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	char first[] = "1,2", second[] = "3", third[] = "4";
+	const bxc_state_duration rows[] = {
+		{num(1), 10, first}, {num(2), 20, second}, {num(3), 30, third}};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(rows); i++)
+		assert_ok(bxc_state_duration_put(c->st, &rows[i], &err), err);
+	/* The first is used again: it is the latest now. */
+	const bxc_state_duration again = {num(1), 40, second};
+	assert_ok(bxc_state_duration_put(c->st, &again, &err), err);
+	assert_ok(bxc_state_durations_trim(c->st, 2, &err), err);
+	bxc_state_durations all = {0};
+	assert_ok(bxc_state_duration_list(c->st, 10, &all, &err), err);
+	assert_int_equal(all.items.n, 2);
+	assert_true(bxc_digest_eq(&all.items.v[0].key, &rows[0].key));
+	assert_string_equal(all.items.v[0].times, "3");
+	assert_int_equal(all.items.v[0].used_ns, 40);
+	assert_true(bxc_digest_eq(&all.items.v[1].key, &rows[2].key));
+	bxc_state_durations_done(&all);
+	assert_ok(bxc_state_duration_list(c->st, 1, &all, &err), err);
+	assert_int_equal(all.items.n, 1);
+	bxc_state_durations_done(&all);
+}
+
 static void files_are_found_in_their_packs(void **state)
 {
 	state_case *c = *state;
@@ -556,6 +582,7 @@ const state_conformance_test state_conformance_tests[] = {
 	TEST(attempts_are_kept_until_they_are_of_no_use),
 	TEST(steps_are_found_by_build_lineage_and_shape),
 	TEST(manifests_stay_as_long_as_a_build_uses_them),
+	TEST(durations_are_kept_by_last_use),
 	TEST(files_are_found_in_their_packs),
 	TEST(twenty_thousand_files_are_looked_up_fast),
 	TEST(tokens_are_found_by_hash),

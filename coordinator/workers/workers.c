@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/workers/workers.h"
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
 #define MAX_PLATFORMS 64u
 #define MAX_SLOTS     1024u
 #define MAX_LAYERS    1000000u
+#define BANDWIDTH_MAX UINT64_C(1000000000000) /* bytes/s; beyond it a clock is wrong */
 
 struct bxc_wrk {
 	BXC_ARR(bxc_wrk_worker *) all;
@@ -176,6 +178,31 @@ bxc_wrk_worker *bxc_wrk_holder(const bxc_wrk *w, const char *layer)
 	return found;
 }
 
+static const char *const from_names[BXC_WRK_N_FROM] = {"peer", "registry", "client"};
+
+int bxc_wrk_transfer(bxc_wrk_worker *w, const char *from, uint64_t bytes, int64_t duration_ns, bxc_err **err)
+{
+	size_t i = 0;
+	while (i < BXC_WRK_N_FROM && !bxc_str_eq(from_names[i], from))
+		i++;
+	if (i == BXC_WRK_N_FROM)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "from: '%.64s' is none of peer, registry, client", from);
+	if (duration_ns <= 0)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "duration_ns: must be more than 0");
+	unsigned __int128 rate = (unsigned __int128)bytes * BXC_NS_PER_S / (uint64_t)duration_ns;
+	uint64_t now = rate > BANDWIDTH_MAX ? BANDWIDTH_MAX : (uint64_t)BXC_MAX(rate, (unsigned __int128)1);
+	uint64_t *mean = &w->bandwidth[i];
+	/* The latest counts for a quarter. */
+	*mean = *mean ? BXC_MAX(*mean - *mean / 4 + now / 4, UINT64_C(1)) : now;
+	return 0;
+}
+
+uint64_t bxc_wrk_bandwidth(const bxc_wrk_worker *w)
+{
+	uint64_t peer = w->bandwidth[BXC_WRK_FROM_PEER];
+	return peer ? peer : w->bandwidth[BXC_WRK_FROM_REGISTRY];
+}
+
 static void add_platforms(bxc_json *o, const char *key, const bxc_wrk_platforms *list)
 {
 	bxc_json *a = bxc_json_add_array(o, key);
@@ -201,6 +228,10 @@ bxc_json *bxc_wrk_to_json(const bxc_wrk *w)
 		bxc_json_set_str(o, "peer_url", (*p)->peer_url);
 		bxc_json_set_str(o, "address", (*p)->peer);
 		bxc_json_set_u64(o, "layers", bxc_map_len((*p)->layers));
+		bxc_json *rates = bxc_json_add_object(o, "bandwidth");
+		for (size_t i = 0; i < BXC_WRK_N_FROM; i++)
+			if ((*p)->bandwidth[i])
+				bxc_json_set_u64(rates, from_names[i], (*p)->bandwidth[i]);
 	}
 	return j;
 }

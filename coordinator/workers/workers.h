@@ -12,6 +12,14 @@
 
 typedef BXC_ARR(bxc_platform) bxc_wrk_platforms;
 
+/* Where bytes come from. */
+typedef enum bxc_wrk_from {
+	BXC_WRK_FROM_PEER = 0,
+	BXC_WRK_FROM_REGISTRY,
+	BXC_WRK_FROM_CLIENT,         /* images in its layouts, by way of the coordinator */
+	BXC_WRK_N_FROM,
+} bxc_wrk_from;
+
 typedef struct bxc_wrk_worker {
 	uint64_t id;                 /* never used again */
 	char *name;
@@ -21,6 +29,7 @@ typedef struct bxc_wrk_worker {
 	bxc_wrk_platforms platforms;
 	bxc_wrk_platforms emulated;
 	uint32_t slots;
+	uint64_t bandwidth[BXC_WRK_N_FROM];    /* bytes/s towards it, as it measures them; 0: not yet */
 	uint32_t running;            /* tasks, kept by the engine */
 	bool is_up;                  /* the connection stands */
 	bxc_chan *chan;              /* borrowed from the link; NULL in tests */
@@ -48,6 +57,11 @@ void bxc_wrk_layer_gone(bxc_wrk_worker *w, const char *layer);
 bool bxc_wrk_has_layer(const bxc_wrk_worker *w, const char *layer);
 /* Some worker that holds the layer and serves peers, or NULL. */
 bxc_wrk_worker *bxc_wrk_holder(const bxc_wrk *w, const char *layer);
+
+/* It brought `bytes` in `duration_ns` from "peer", "registry" or "client"; INVALID_ARGUMENT naming the field. */
+BXC_MUST_CHECK int bxc_wrk_transfer(bxc_wrk_worker *w, const char *from, uint64_t bytes, int64_t duration_ns, bxc_err **err);
+/* What placement saves is transfers between workers: bytes/s from peers, else from registries; 0: not known. */
+uint64_t bxc_wrk_bandwidth(const bxc_wrk_worker *w);
 
 /* {"workers": [...]} of the API. Owned. */
 bxc_json *bxc_wrk_to_json(const bxc_wrk *w);

@@ -29,12 +29,29 @@ static void job_free(job *j)
 	free(j);
 }
 
+static void on_transfer(bxc_src_from from, uint64_t bytes, int64_t duration_ns, void *ud)
+{
+	static const char *const names[BXC_SRC_N_FROM] = {"peer", "registry", "client"};
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "transfer");
+	bxc_json_set_str(j, "from", names[from]);
+	bxc_json_set_u64(j, "bytes", bytes);
+	bxc_json_set_ns(j, "duration_ns", duration_ns);
+	BXC_AUTOFREE char *text = bxc_json_print(j);
+	bxc_json_free(j);
+	bxc_agent *a = ud;
+	/* A measure that finds the channel full or closed is not worth waiting for. */
+	bxc_ignore(a->port.send(bxc_slice_of(text, strlen(text)), a->port.ud, NULL));
+}
+
 int bxc_agent_new(const bxc_agent_config *c, bxc_agent **ret, bxc_err **err)
 {
 	bxc_agent *a = bxc_calloc(1, sizeof(*a));
 	a->c = *c;
 	a->jobs = bxc_map_new(NULL);
 	int r = bxc_src_new(c->content, c->snap, c->sources_dir, &a->src, err);
+	if (r >= 0)
+		bxc_src_on_transfer(a->src, on_transfer, a);
 	/* The coordinator counts steps; what it asks for beside them (blobs for peers, checksums) must not wait for those. */
 	if (r >= 0)
 		r = bxc_pool_new("task", 2 * c->slots + 4, QUEUE, &a->pool, err);

@@ -2,6 +2,7 @@
 /* Layers and trees that come from elsewhere. */
 #include "worker/source/source_internal.h"
 
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -136,6 +137,32 @@ void src_release(bxc_src *s, const char *key)
 	bxc_map_del(s->busy, key);
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- what comes how fast ---- */
+
+void bxc_src_on_transfer(bxc_src *s, bxc_src_transferred fn, void *ud)
+{
+	s->on_transfer = fn;
+	s->transfer_ud = ud;
+}
+
+void src_transfer_begin(bxc_src *s, bxc_src_from from)
+{
+	pthread_mutex_lock(&s->lock);
+	src_meter_begin(&s->meters[from], bxc_clock_mono_ns());
+	pthread_mutex_unlock(&s->lock);
+}
+
+void src_transfer_end(bxc_src *s, bxc_src_from from, uint64_t bytes)
+{
+	uint64_t sum = 0;
+	int64_t ns = 0;
+	pthread_mutex_lock(&s->lock);
+	bool tell = src_meter_end(&s->meters[from], bxc_clock_mono_ns(), bytes, &sum, &ns);
+	pthread_mutex_unlock(&s->lock);
+	if (tell && s->on_transfer)
+		s->on_transfer(from, sum, ns, s->transfer_ud);
 }
 
 /* ---- unpacking ---- */
@@ -361,7 +388,13 @@ static int fetch_blob(struct fetch *f, bxc_err **err)
 	char what[32 + BXC_DIGEST_STR_MAX], d[BXC_DIGEST_STR_MAX];
 	if (!bxc_digest_is_set(&l->blob.digest))
 		return bxc_err_set(err, BXC_NOT_FOUND, "layer '%s' is not here and was not published", l->id);
+	bxc_src_from from = !bxc_src_is_elsewhere(l) ? BXC_SRC_FROM_PEER : l->registry ? BXC_SRC_FROM_REGISTRY : BXC_SRC_FROM_CLIENT;
+	bool is_here = bxc_blob_has(bxc_content_store(s->content), &l->blob.digest);
+	if (!is_here)
+		src_transfer_begin(s, from);
 	int r = bxc_src_is_elsewhere(l) ? elsewhere_blob(s, l, f->e->reach, f->e->cancel, on_bytes, f, err) : blob_from_peers(f, err);
+	if (!is_here)
+		src_transfer_end(s, from, r < 0 ? 0 : l->blob.size);
 	if (r < 0)
 		return r;
 	snprintf(what, sizeof(what), "extracting %s", bxc_digest_str(&l->blob.digest, d));

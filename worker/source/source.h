@@ -50,6 +50,16 @@ BXC_MUST_CHECK int bxc_src_new(bxc_content *content, bxc_snap *snap, const char 
 void bxc_src_free(bxc_src *s);
 BXC_DEFINE_CLEANUP(bxc_src, bxc_src_free);
 
+typedef enum bxc_src_from {
+	BXC_SRC_FROM_PEER = 0,
+	BXC_SRC_FROM_REGISTRY,
+	BXC_SRC_FROM_CLIENT,         /* images in its layouts, by way of the coordinator */
+	BXC_SRC_N_FROM,
+} bxc_src_from;
+/* Bytes that came within duration_ns. Called on the threads that bring them, never for a few. Set before the first use. */
+typedef void (*bxc_src_transferred)(bxc_src_from from, uint64_t bytes, int64_t duration_ns, void *ud);
+void bxc_src_on_transfer(bxc_src *s, bxc_src_transferred fn, void *ud);
+
 /* Progress of one layer: "sha256:..." done/total, then extracting. Called from several threads. */
 typedef struct bxc_src_progress {
 	void (*fn)(const bxc_src_layer *l, const char *what, uint64_t current, uint64_t total, bool done, void *ud);

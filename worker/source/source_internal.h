@@ -6,6 +6,19 @@
 #include "common/base/map.h"
 #include "worker/source/source.h"
 
+/*
+ * Bytes that come from one kind of place. What runs side by side shares the link: what is measured is
+ * the time in which at least one transfer runs.
+ */
+typedef struct src_meter {
+	size_t n_running;
+	int64_t since_ns;            /* when the first of those began, or what it had brought was told */
+	uint64_t bytes;
+} src_meter;
+void src_meter_begin(src_meter *m, int64_t now_ns);
+/* One has ended: true when there is enough to be told of, which begins anew then. */
+bool src_meter_end(src_meter *m, int64_t now_ns, uint64_t bytes, uint64_t *ret_bytes, int64_t *ret_ns);
+
 struct bxc_src {
 	bxc_content *content;
 	bxc_snap *snap;
@@ -14,7 +27,14 @@ struct bxc_src {
 	pthread_mutex_t lock;        /* protects busy and the counters of ensure(); leaf */
 	pthread_cond_t changed;
 	bxc_map *busy;               /* layers that are being fetched or packed */
+	src_meter meters[BXC_SRC_N_FROM];    /* under lock */
+	bxc_src_transferred on_transfer;     /* NULL: nobody asks */
+	void *transfer_ud;
 };
+
+/* Around what brings bytes, any thread. */
+void src_transfer_begin(bxc_src *s, bxc_src_from from);
+void src_transfer_end(bxc_src *s, bxc_src_from from, uint64_t bytes);
 
 /* One at a time for each key; blocks. */
 void src_claim(bxc_src *s, const char *key);
