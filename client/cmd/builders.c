@@ -117,7 +117,7 @@ static int workers_of(const bxc_builder *b, bxc_json **ret, bxc_err **err)
 	return r < 0 ? r : bxc_capi_call(http, b, "GET", "/v1/workers", NULL, ret, err);
 }
 
-static char *join_json(const bxc_json *arr)
+char *cmd_join(const bxc_json *arr)
 {
 	BXC_AUTOSTRV char **v = NULL;
 	BXC_JSON_FOREACH (s, arr)
@@ -175,7 +175,7 @@ int cmd_ls(const bxc_cli *cli, void *ud)
 		BXC_JSON_FOREACH (w, bxc_json_get(o, "workers"))
 			BXC_JSON_FOREACH (p, bxc_json_get(w, "platforms"))
 				bxc_json_push_str(plats, bxc_json_string(p));
-		BXC_AUTOFREE char *platforms = join_json(plats);
+		BXC_AUTOFREE char *platforms = cmd_join(plats);
 		BXC_AUTOFREE char *name = bxc_str_fmt("%s%s", bxc_json_get_str(o, "name", ""), bxc_json_get_bool(o, "current", false) ? "*" : "");
 		printf("%-20s %-36s %-12s %-8zu %s\n", name, bxc_json_get_str(o, "endpoint", ""), bxc_json_get_str(o, "status", ""),
 			bxc_json_len(bxc_json_get(o, "workers")), platforms);
@@ -207,8 +207,8 @@ int cmd_inspect(const bxc_cli *cli, void *ud)
 		return cmd_fail(err);
 	printf("Status:    running\n");
 	BXC_JSON_FOREACH (o, bxc_json_get(w, "workers")) {
-		BXC_AUTOFREE char *p = join_json(bxc_json_get(o, "platforms"));
-		BXC_AUTOFREE char *e = join_json(bxc_json_get(o, "emulated"));
+		BXC_AUTOFREE char *p = cmd_join(bxc_json_get(o, "platforms"));
+		BXC_AUTOFREE char *e = cmd_join(bxc_json_get(o, "emulated"));
 		printf("\nWorker:    %s\nState:     %s\nVersion:   %s\nPlatforms: %s%s%s\nSlots:     %llu (%llu in use)\n", bxc_json_get_str(o, "name", ""),
 			bxc_json_get_str(o, "state", ""), bxc_json_get_str(o, "version", ""), p, *e ? ", emulated: " : "", e,
 			(unsigned long long)bxc_json_get_u64(o, "slots", 0), (unsigned long long)bxc_json_get_u64(o, "running", 0));

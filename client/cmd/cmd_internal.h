@@ -28,11 +28,19 @@ int cmd_use(const bxc_cli *cli, void *ud);
 int cmd_ls(const bxc_cli *cli, void *ud);
 int cmd_inspect(const bxc_cli *cli, void *ud);
 int cmd_rm(const bxc_cli *cli, void *ud);
+int cmd_worker_ls(const bxc_cli *cli, void *ud);
+int cmd_worker_inspect(const bxc_cli *cli, void *ud);
+int cmd_worker_drain(const bxc_cli *cli, void *ud);
 int cmd_version(const bxc_cli *cli, void *ud);
 int cmd_completion(const bxc_cli *cli, void *ud);
 
 /* Prints "ERROR: <text>" and gives the exit code for it. */
 int cmd_fail(const bxc_err *err);
+/* Text of others on one line, "-" for none; owned. And "KEY   text" with it, to standard output. */
+char *cmd_shown(const char *text);
+void cmd_line(const char *key, const char *value);
+/* The strings of an array, each once, with commas between; owned (builders.c). */
+char *cmd_join(const bxc_json *arr);
 /* Errors of usage end with an exit code of their own: a new one, and one (code r) that others found. Both return the code. */
 int cmd_usage(bxc_err **err, const char *fmt, ...) BXC_PRINTF(2, 3);
 int cmd_usage_mark(bxc_err **err, int r);
@@ -48,6 +56,8 @@ typedef struct known_build {
 	char *id;
 	bxc_json *record;            /* what the coordinator knows of it */
 } known_build;
+/* Only the way to the coordinator: builder and http. UNAVAILABLE when the embedded cluster is chosen and does not run. */
+int known_connect(const bxc_cli *cli, known_build *ret, bxc_err **err);
 /* The build that the line names, or the latest. UNAVAILABLE when the embedded cluster is chosen and does not run. */
 int known_build_open(const bxc_cli *cli, known_build *ret, bxc_err **err);
 /* What is asked of the build itself: `below` its path, "/cancel". */

@@ -18,7 +18,7 @@ void known_build_done(known_build *k)
 	*k = (known_build){0};
 }
 
-static int connect_to(const bxc_cli *cli, known_build *k, bxc_err **err)
+int known_connect(const bxc_cli *cli, known_build *k, bxc_err **err)
 {
 	int r = cmd_builder(cli, &k->builder, err);
 	if (r >= 0 && k->builder->embedded && bxc_embedded_probe(k->builder, NULL) <= 0)
@@ -90,7 +90,7 @@ static int find_build(known_build *k, const char *ref, bxc_err **err)
 
 int known_build_open(const bxc_cli *cli, known_build *k, bxc_err **err)
 {
-	int r = connect_to(cli, k, err);
+	int r = known_connect(cli, k, err);
 	if (r >= 0)
 		r = find_build(k, bxc_cli_n_args(cli) ? bxc_cli_arg(cli, 0) : "^0", err);
 	return r < 0 ? r : known_build_call(k, "GET", "", &k->record, err);
@@ -110,8 +110,7 @@ static char *age(int64_t ns)
 	return bxc_str_fmt("%lldd", (long long)(s / 86400));
 }
 
-/* Names come from other people's command lines. */
-static char *shown(const char *text)
+char *cmd_shown(const char *text)
 {
 	return bxc_str_one_line(bxc_strdup(*text ? text : "-"));
 }
@@ -123,7 +122,7 @@ static int print_list(const bxc_cli *cli, bool running_only)
 	BXC_AUTOJSON bxc_json *all = NULL;
 	bool json = bxc_str_eq(bxc_cli_str(cli, "format"), "json");
 	int64_t now = bxc_clock_wall_ns();
-	int r = connect_to(cli, &k, &err);
+	int r = known_connect(cli, &k, &err);
 	if (r >= 0)
 		r = call(&k, "GET", "/v1/builds", &all, &err);
 	if (r < 0)
@@ -142,7 +141,7 @@ static int print_list(const bxc_cli *cli, bool running_only)
 		int64_t created = bxc_json_get_i64(o, "created_ns", now), completed = bxc_json_get_i64(o, "completed_ns", now);
 		BXC_AUTOFREE char *since = age(BXC_MAX(now - created, 0));
 		BXC_AUTOFREE char *took = age(BXC_MAX(completed - created, 0));
-		BXC_AUTOFREE char *name = shown(bxc_json_get_str(o, "name", ""));
+		BXC_AUTOFREE char *name = cmd_shown(bxc_json_get_str(o, "name", ""));
 		printf("%-20s %-9s %-9s %-9s %s\n", bxc_json_get_str(o, "id", ""), status, since, took, name);
 	}
 	return BXC_EXIT_OK;
@@ -182,7 +181,7 @@ int cmd_history_rm(const bxc_cli *cli, void *ud)
 	AUTO_KNOWN_BUILD known_build k = {0};
 	BXC_AUTOERR bxc_err *first = NULL;
 	(void)ud;
-	if (connect_to(cli, &k, &first) < 0)
+	if (known_connect(cli, &k, &first) < 0)
 		return cmd_fail(first);
 	int code = BXC_EXIT_OK;
 	for (size_t i = 0; i < bxc_cli_n_args(cli); i++) {
@@ -199,9 +198,9 @@ int cmd_history_rm(const bxc_cli *cli, void *ud)
 	return code;
 }
 
-static void line(const char *key, const char *value)
+void cmd_line(const char *key, const char *value)
 {
-	BXC_AUTOFREE char *v = shown(value);
+	BXC_AUTOFREE char *v = cmd_shown(value);
 	printf("%-11s %s\n", key, v);
 }
 
@@ -211,7 +210,7 @@ static void time_line(const char *key, const bxc_json *build, const char *name)
 	if (!ns)
 		return;
 	BXC_AUTOFREE char *t = bxc_clock_rfc3339(ns);
-	line(key, t);
+	cmd_line(key, t);
 }
 
 int cmd_history_inspect(const bxc_cli *cli, void *ud)
@@ -228,22 +227,22 @@ int cmd_history_inspect(const bxc_cli *cli, void *ud)
 		return BXC_EXIT_OK;
 	}
 	const bxc_json *q = bxc_json_get(build, "request");
-	line("Name:", bxc_json_get_str(build, "name", ""));
-	line("Build ID:", k.id);
-	line("Status:", bxc_json_get_str(build, "status", ""));
+	cmd_line("Name:", bxc_json_get_str(build, "name", ""));
+	cmd_line("Build ID:", k.id);
+	cmd_line("Status:", bxc_json_get_str(build, "status", ""));
 	time_line("Created:", build, "created_ns");
 	time_line("Completed:", build, "completed_ns");
 	if (bxc_json_get(build, "error"))
-		line("Error:", bxc_json_get_str(bxc_json_get(build, "error"), "message", ""));
-	line("Dockerfile:", bxc_json_get_str(bxc_json_get(q, "dockerfile"), "name", ""));
+		cmd_line("Error:", bxc_json_get_str(bxc_json_get(build, "error"), "message", ""));
+	cmd_line("Dockerfile:", bxc_json_get_str(bxc_json_get(q, "dockerfile"), "name", ""));
 	if (!bxc_str_empty(bxc_json_get_str(q, "target", NULL)))
-		line("Target:", bxc_json_get_str(q, "target", ""));
+		cmd_line("Target:", bxc_json_get_str(q, "target", ""));
 	BXC_JSON_FOREACH (p, bxc_json_get(q, "platforms"))
-		line("Platform:", bxc_json_string(p) ? bxc_json_string(p) : "");
+		cmd_line("Platform:", bxc_json_string(p) ? bxc_json_string(p) : "");
 	BXC_JSON_FOREACH (e, bxc_json_get(bxc_json_get(build, "result"), "exports")) {
 		const char *digest = bxc_json_get_str(bxc_json_get(e, "response"), "containerimage.digest", NULL);
 		BXC_AUTOFREE char *text = bxc_str_fmt("%s%s%s", bxc_json_get_str(e, "type", ""), digest ? " " : "", digest ? digest : "");
-		line("Output:", text);
+		cmd_line("Output:", text);
 	}
 	return BXC_EXIT_OK;
 }

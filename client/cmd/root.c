@@ -75,6 +75,17 @@ static const bxc_cli_verb history_verbs[] = {
 	{.name = "rm", .args = "BUILD...", .summary = "remove records of builds", .min_args = 1, .max_args = BXC_CLI_ANY, .run = cmd_history_rm},
 };
 
+static const bxc_cli_opt drain_opts[] = {
+	{"undo", 0, BXC_CLI_FLAG, NULL, "let it get steps again"},
+};
+static const bxc_cli_verb worker_verbs[] = {
+	{.name = "ls", .summary = "list workers", .opts = ls_opts, .n_opts = BXC_ARRAY_SIZE(ls_opts), .run = cmd_worker_ls},
+	{.name = "inspect", .args = "NAME", .summary = "show a worker", .opts = history_inspect_opts,
+		.n_opts = BXC_ARRAY_SIZE(history_inspect_opts), .min_args = 1, .max_args = 1, .run = cmd_worker_inspect},
+	{.name = "drain", .args = "NAME", .summary = "give a worker nothing new; it ends what it runs", .opts = drain_opts,
+		.n_opts = BXC_ARRAY_SIZE(drain_opts), .min_args = 1, .max_args = 1, .run = cmd_worker_drain},
+};
+
 static const bxc_cli_verb verbs[] = {
 	{.name = "build", .args = "CONTEXT", .summary = "build an image from a Dockerfile", .opts = cmd_build_opts, .n_opts = CMD_BUILD_N_OPTS,
 		.min_args = 1, .max_args = 1,
@@ -93,6 +104,7 @@ static const bxc_cli_verb verbs[] = {
 	{.name = "inspect", .args = "[NAME]", .summary = "show a builder", .opts = inspect_opts, .n_opts = BXC_ARRAY_SIZE(inspect_opts),
 		.max_args = 1, .run = cmd_inspect},
 	{.name = "rm", .args = "NAME", .summary = "forget a builder", .min_args = 1, .max_args = 1, .run = cmd_rm},
+	{.name = "worker", .summary = "the workers of the cluster", .verbs = worker_verbs, .n_verbs = BXC_ARRAY_SIZE(worker_verbs)},
 	{.name = "version", .summary = "show the version", .run = cmd_version},
 	{.name = "completion", .args = "SHELL", .summary = "print completions for bash, zsh or fish", .min_args = 1, .max_args = 1,
 		.run = cmd_completion},

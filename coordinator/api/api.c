@@ -357,7 +357,57 @@ static void workers_on_loop(void *ud)
 {
 	struct call *c = ud;
 	c->answer = bxc_wrk_to_json(c->api->c.workers);
+	bxc_json_set_strv(c->answer, "drained", bxc_build_drained_workers(c->api->c.build));
 	reply(c, 200);
+}
+
+static void worker_on_loop(void *ud)
+{
+	struct call *c = ud;
+	const bxc_wrk_worker *w = bxc_wrk_by_name(c->api->c.workers, c->id);
+	if (w)
+		c->answer = bxc_wrk_one_to_json(c->api->c.workers, w);
+	else
+		bxc_ignore(bxc_err_set(&c->err, BXC_NOT_FOUND, "no worker '%.256s' is connected", c->id));
+	reply(c, 200);
+}
+
+static void get_worker(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, worker_on_loop, c);
+}
+
+static void drained(bxc_err *err_take, void *ud)
+{
+	struct call *c = ud;
+	c->err = err_take;
+	c->answer = bxc_json_object();
+	reply(c, 200);
+}
+
+static void drain_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_build_worker_drain(c->api->c.build, c->id, true, drained, c);
+}
+
+static void undrain_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_build_worker_drain(c->api->c.build, c->id, false, drained, c);
+}
+
+static void drain_worker(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, drain_on_loop, c);
+}
+
+static void undrain_worker(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, undrain_on_loop, c);
 }
 
 static void get_workers(bxc_httpd_req *req, void *ud)
@@ -416,6 +466,9 @@ static const bxc_httpd_route routes[] = {
 	{"GET", "/v1/builds/{id}/why", get_why, 0, BXC_AUTH_READ},
 	{"POST", "/v1/builds/{id}/cancel", cancel_build, 4096, BXC_AUTH_BUILD},
 	{"GET", "/v1/workers", get_workers, 0, BXC_AUTH_READ},
+	{"GET", "/v1/workers/{id}", get_worker, 0, BXC_AUTH_READ},
+	{"POST", "/v1/workers/{id}/drain", drain_worker, 4096, BXC_AUTH_BUILD},
+	{"POST", "/v1/workers/{id}/undrain", undrain_worker, 4096, BXC_AUTH_BUILD},
 	{"GET", "/v1/info", get_info, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},
 	{"GET", "/v1/blobs/{digest}", get_blob, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},
 	{"GET", "/healthz", healthz, 0, 0},

@@ -78,6 +78,15 @@ void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *he
 void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w);
 /* Any task.* or layer.* message. INVALID_ARGUMENT: the worker speaks nonsense. */
 BXC_MUST_CHECK int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err);
+/*
+ * An operator wants the worker to get no more tasks, or the contrary. Remembered by its name, over
+ * restarts of either; `done` comes on the loop once that is recorded. NOT_FOUND: no worker of this
+ * name is connected or drained.
+ */
+typedef void (*bxc_build_drained)(bxc_err *err_take, void *ud);
+void bxc_build_worker_drain(bxc_build *e, const char *name, bool drain, bxc_build_drained done, void *ud);
+/* Names of drained workers, connected or not; borrowed strv, NULL: none. */
+char *const *bxc_build_drained_workers(const bxc_build *e);
 void bxc_build_session_left(bxc_build *e, const char *session);
 /* The client of a build of an earlier run is back with this session; no-op when the build has another one. */
 void bxc_build_session_back(bxc_build *e, const char *id, const char *session);

@@ -344,6 +344,7 @@ struct bxc_build {
 	bxc_map *runs;               /* "run" -> run_log */
 	bxc_map *attempts;           /* task -> attempt; of an earlier run, not taken yet */
 	char **awaited;              /* names of workers that had joined then and have not come back */
+	char **drained;              /* names of workers that an operator has drained; NULL: none */
 	size_t n_resumed;            /* builds of an earlier run that have not ended */
 	bool is_settled;             /* nothing is awaited any more */
 	bool is_stopping;
@@ -530,6 +531,12 @@ void caches_prepare(build *b, void (*then)(build *b));
 void caches_worker_joined(bxc_build *e, const bxc_wrk_worker *w);
 void caches_placed(bxc_build *e, const task *t);                 /* homes may have moved */
 uint64_t cache_generation(bxc_build *e, const bxc_op_mount *m);
+
+/* drain.c */
+BXC_MUST_CHECK int drained_load(bxc_build *e, bxc_state *st, bxc_err **err);
+void worker_to_scheduler(bxc_build *e, bxc_wrk_worker *w);          /* it joined, or is drained no more */
+void worker_leaves(bxc_build *e, bxc_wrk_worker *w);                /* it said so */
+void leavers_release(bxc_build *e);                                 /* those that nobody needs any more may go */
 
 /* durations.c */
 BXC_MUST_CHECK int durations_load(bxc_build *e, bxc_state *st, bxc_err **err);

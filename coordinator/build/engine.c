@@ -158,6 +158,13 @@ static void assign(bxc_build *e, uint64_t id, uint64_t worker)
 		task_dispatch(e, t, worker);
 }
 
+static void told_drained(const bxc_build *e, uint64_t worker)
+{
+	const bxc_wrk_worker *w = bxc_wrk_get(e->c.workers, worker);
+	if (w)
+		bxc_log(BXC_LOG_NOTICE, "worker.drained", "worker", w->name, NULL);
+}
+
 void pump(bxc_build *e)
 {
 	/* Answers given while an action is being carried out queue more actions; the outer call takes them. */
@@ -179,6 +186,8 @@ void pump(bxc_build *e)
 				assign(e, s.task, s.worker);
 			else if (s.kind == BXC_SCHED_LOST)
 				task_lost(e, s.task);
+			else if (s.kind == BXC_SCHED_DRAINED)
+				told_drained(e, s.worker);
 		}
 	}
 	e->pumping = false;
@@ -206,12 +215,15 @@ static void on_tick(void *ud)
 		BXC_AUTOFREE char *want = bxc_platform_str(&t->platform);
 		bxc_sched_unservable(e->sched, t->id, &have);
 		bxc_err *err = NULL;
-		bxc_ignore(bxc_err_set(&err, BXC_FAILED_PRECONDITION, "no worker serves %s (there is: %s)", want,
-			bxc_str_empty(have) ? "no worker at all" : have));
+		bool is_draining = bxc_sched_waiting_reason(e->sched, t->id) == BXC_SCHED_WAIT_DRAINING;
+		bxc_ignore(bxc_err_set(&err, BXC_FAILED_PRECONDITION, "no worker serves %s (there is: %s%s)", want,
+			bxc_str_empty(have) ? is_draining ? "none" : "no worker at all" : have,
+			is_draining ? "; those that serve it are drained" : ""));
 		task_fail(e, t, err, false);
 	}
 	bxc_arr_done(&stuck);
 	pump(e);
+	leavers_release(e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);
 }
 
@@ -281,6 +293,7 @@ void bxc_build_free(bxc_build *e)
 	bxc_map_free(e->cache_mounts);
 	bxc_map_free(e->attempts);
 	bxc_strv_free(e->awaited);
+	bxc_strv_free(e->drained);
 	bxc_map_free(e->pins);
 	bxc_learn_free(e->learned);
 	free(e);
@@ -319,15 +332,8 @@ bxc_sess_ref *bxc_build_session(bxc_build *e, const char *id, const char *task_n
 
 void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *hello)
 {
-	bxc_sched_worker facts = {
-		.id = w->id,
-		.native = w->platforms.v,
-		.n_native = w->platforms.n,
-		.emulated = w->emulated.v,
-		.n_emulated = w->emulated.n,
-		.slots = w->slots,
-	};
-	bxc_sched_worker_add(e->sched, &facts);
+	w->is_drained = bxc_strv_has(e->drained, w->name);
+	worker_to_scheduler(e, w);
 	BXC_MAP_FOREACH (it, w->layers)
 		bxc_sched_layer_at(e->sched, w->id, it.key);
 	caches_worker_joined(e, w);
@@ -384,6 +390,10 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 		}
 		layers_vanished(e);
 		pump(e);
+		return 0;
+	}
+	if (bxc_str_eq(type, "leaving")) {
+		worker_leaves(e, w);
 		return 0;
 	}
 	if (bxc_str_eq(type, "transfer"))

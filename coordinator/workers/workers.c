@@ -76,6 +76,7 @@ static int read_hello(const bxc_json *hello, bxc_wrk_worker *w, bxc_err **err)
 	w->slots = (uint32_t)BXC_MAX(slots, (uint64_t)1);
 	w->version = bxc_strdup(bxc_json_get_str(hello, "version", ""));
 	w->peer_url = bxc_strdup(bxc_json_get_str(hello, "peer_url", NULL));
+	w->is_leaving = bxc_json_get_bool(hello, "leaving", false);
 	const bxc_json *layers = bxc_json_get(hello, "layers");
 	if (bxc_json_len(layers) > MAX_LAYERS)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "layers: more than %u", MAX_LAYERS);
@@ -212,26 +213,74 @@ static void add_platforms(bxc_json *o, const char *key, const bxc_wrk_platforms 
 	}
 }
 
+bool bxc_wrk_is_only_at(const bxc_wrk *t, const bxc_wrk_worker *w, const char *layer)
+{
+	if (!bxc_wrk_has_layer(w, layer))
+		return false;
+	BXC_ARR_FOREACH (p, &t->all)
+		if (*p != w && bxc_wrk_has_layer(*p, layer))
+			return false;
+	return true;
+}
+
+void bxc_wrk_only_here(const bxc_wrk *t, const bxc_wrk_worker *w, size_t *ret_layers, uint64_t *ret_bytes)
+{
+	*ret_layers = 0;
+	*ret_bytes = 0;
+	BXC_MAP_FOREACH (it, w->layers) {
+		/* Layers of images can be pulled again. */
+		if (bxc_str_has_prefix(it.key, "sha256:") || !bxc_wrk_is_only_at(t, w, it.key))
+			continue;
+		++*ret_layers;
+		*ret_bytes += *(const uint64_t *)it.value;
+	}
+}
+
+static const char *state_of(const bxc_wrk_worker *w)
+{
+	if (!w->is_up)
+		return "unreachable";
+	if (!w->is_drained && !w->is_leaving)
+		return "up";
+	return w->running ? "draining" : "drained";
+}
+
+static void to_json(const bxc_wrk_worker *w, bxc_json *o)
+{
+	bxc_json_set_str(o, "name", w->name);
+	add_platforms(o, "platforms", &w->platforms);
+	add_platforms(o, "emulated", &w->emulated);
+	bxc_json_set_u64(o, "slots", w->slots);
+	bxc_json_set_u64(o, "running", w->running);
+	bxc_json_set_str(o, "state", state_of(w));
+	bxc_json_set_str(o, "version", w->version);
+	bxc_json_set_str(o, "peer_url", w->peer_url);
+	bxc_json_set_str(o, "address", w->peer);
+	bxc_json_set_u64(o, "layers", bxc_map_len(w->layers));
+	bxc_json *rates = bxc_json_add_object(o, "bandwidth");
+	for (size_t i = 0; i < BXC_WRK_N_FROM; i++)
+		if (w->bandwidth[i])
+			bxc_json_set_u64(rates, from_names[i], w->bandwidth[i]);
+}
+
+bxc_json *bxc_wrk_one_to_json(const bxc_wrk *t, const bxc_wrk_worker *w)
+{
+	size_t n = 0;
+	uint64_t bytes = 0;
+	bxc_json *j = bxc_json_object();
+	to_json(w, j);
+	bxc_wrk_only_here(t, w, &n, &bytes);
+	bxc_json *only = bxc_json_add_object(j, "only_here");
+	bxc_json_set_u64(only, "layers", n);
+	bxc_json_set_u64(only, "bytes", bytes);
+	return j;
+}
+
 bxc_json *bxc_wrk_to_json(const bxc_wrk *w)
 {
 	bxc_json *j = bxc_json_object();
 	bxc_json *a = bxc_json_add_array(j, "workers");
-	BXC_ARR_FOREACH (p, &w->all) {
-		bxc_json *o = bxc_json_push_object(a);
-		bxc_json_set_str(o, "name", (*p)->name);
-		add_platforms(o, "platforms", &(*p)->platforms);
-		add_platforms(o, "emulated", &(*p)->emulated);
-		bxc_json_set_u64(o, "slots", (*p)->slots);
-		bxc_json_set_u64(o, "running", (*p)->running);
-		bxc_json_set_str(o, "state", (*p)->is_up ? "up" : "unreachable");
-		bxc_json_set_str(o, "version", (*p)->version);
-		bxc_json_set_str(o, "peer_url", (*p)->peer_url);
-		bxc_json_set_str(o, "address", (*p)->peer);
-		bxc_json_set_u64(o, "layers", bxc_map_len((*p)->layers));
-		bxc_json *rates = bxc_json_add_object(o, "bandwidth");
-		for (size_t i = 0; i < BXC_WRK_N_FROM; i++)
-			if ((*p)->bandwidth[i])
-				bxc_json_set_u64(rates, from_names[i], (*p)->bandwidth[i]);
-	}
+	BXC_ARR_FOREACH (p, &w->all)
+		to_json(*p, bxc_json_push_object(a));
 	return j;
 }

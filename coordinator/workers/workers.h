@@ -32,6 +32,9 @@ typedef struct bxc_wrk_worker {
 	uint64_t bandwidth[BXC_WRK_N_FROM];    /* bytes/s towards it, as it measures them; 0: not yet */
 	uint32_t running;            /* tasks, kept by the engine */
 	bool is_up;                  /* the connection stands */
+	bool is_drained;             /* an operator wants it to get nothing new */
+	bool is_leaving;             /* it said that it is about to stop: the same */
+	bool is_released;            /* was told that nobody needs it any more */
 	bxc_chan *chan;              /* borrowed from the link; NULL in tests */
 	bxc_map *layers;             /* layer id -> uint64_t * size */
 } bxc_wrk_worker;
@@ -63,5 +66,10 @@ BXC_MUST_CHECK int bxc_wrk_transfer(bxc_wrk_worker *w, const char *from, uint64_
 /* What placement saves is transfers between workers: bytes/s from peers, else from registries; 0: not known. */
 uint64_t bxc_wrk_bandwidth(const bxc_wrk_worker *w);
 
-/* {"workers": [...]} of the API. Owned. */
+bool bxc_wrk_is_only_at(const bxc_wrk *t, const bxc_wrk_worker *w, const char *layer);
+/* What would go with it: layers that no other worker holds and no registry has. Looks at every layer. */
+void bxc_wrk_only_here(const bxc_wrk *t, const bxc_wrk_worker *w, size_t *ret_layers, uint64_t *ret_bytes);
+
+/* {"workers": [...]} of the API; one of them, with what is only there. Owned. */
 bxc_json *bxc_wrk_to_json(const bxc_wrk *w);
+bxc_json *bxc_wrk_one_to_json(const bxc_wrk *t, const bxc_wrk_worker *w);

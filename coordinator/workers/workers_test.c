@@ -37,6 +37,50 @@ static void bandwidth_follows_what_is_measured(void **state)
 	assert_int_equal(w->bandwidth[BXC_WRK_FROM_CLIENT], UINT64_C(1000000000000));
 }
 
+static const char *state_of(bxc_wrk *t, size_t i)
+{
+	static char out[32];
+	BXC_AUTOJSON bxc_json *j = bxc_wrk_one_to_json(t, bxc_wrk_at(t, i));
+	snprintf(out, sizeof(out), "%s", bxc_json_get_str(j, "state", ""));
+	return out;
+}
+
+static void the_state_says_what_becomes_of_it(void **state)
+{
+	(void)state;
+	BXC_CLEANUP(bxc_wrk_freep) bxc_wrk *t = bxc_wrk_new();
+	bxc_wrk_worker *w = join(t, "a");
+	assert_string_equal(state_of(t, 0), "up");
+	w->running = 1;
+	w->is_drained = true;
+	assert_string_equal(state_of(t, 0), "draining");
+	w->running = 0;
+	assert_string_equal(state_of(t, 0), "drained");
+	w->is_drained = false;
+	w->is_leaving = true;
+	assert_string_equal(state_of(t, 0), "drained");
+	w->is_up = false;
+	assert_string_equal(state_of(t, 0), "unreachable");
+}
+
+static void what_only_one_worker_holds_is_counted(void **state)
+{
+	(void)state;
+	BXC_CLEANUP(bxc_wrk_freep) bxc_wrk *t = bxc_wrk_new();
+	bxc_wrk_worker *a = join(t, "a"), *b = join(t, "b");
+	size_t n = 9;
+	uint64_t bytes = 9;
+	bxc_wrk_only_here(t, a, &n, &bytes);
+	assert_int_equal(n, 0);
+	assert_int_equal(bytes, 0);
+	bxc_wrk_layer_gone(b, "l-1");
+	bxc_wrk_layer_at(a, "l-2", 5);
+	bxc_wrk_layer_at(a, "sha256:of-an-image", 1000);
+	bxc_wrk_only_here(t, a, &n, &bytes);
+	assert_int_equal(n, 2);
+	assert_int_equal(bytes, 12);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	(void)state;
@@ -56,6 +100,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bandwidth_follows_what_is_measured),
+		cmocka_unit_test(the_state_says_what_becomes_of_it),
+		cmocka_unit_test(what_only_one_worker_holds_is_counted),
 		cmocka_unit_test(nonsense_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,10 @@
 """What the scheduler learns, and what it does with it."""
+import json
+import signal
+import time
+
 from harness import procs
+from harness.follow import read_until
 
 
 def starts(c):
@@ -38,3 +43,80 @@ def test_how_fast_layers_come_is_measured(fresh, reg, ctx):
     c.build("-o", "type=cacheonly", where)
     assert len(set(c.workers_of().values())) == 2, c.workers_of()
     procs.wait_for("a transfer is told of", lambda: [w for w in c.api("/v1/workers")["workers"] if w["bandwidth"].get("peer", 0) > 0])
+
+
+def state(c, name):
+    return {w["name"]: w["state"] for w in c.api("/v1/workers")["workers"]}.get(name)
+
+
+def busy(c):
+    return [w["name"] for w in c.api("/v1/workers")["workers"] if w["running"]]
+
+
+def test_a_drained_worker_ends_its_step_and_gets_nothing_new_also_after_a_restart(fresh, reg, ctx, tmp_path):
+    c = fresh(workers=2)
+    base = reg.ref("base:latest")
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM %s\nRUN echo started; sleep 4; echo ended > /done\n" % base))
+    read_until(p, r"\d started\n")
+    name, = busy(c)
+    other = ({"worker-1", "worker-2"} - {name}).pop()
+    r = c.bxc("--builder=cluster", "worker", "drain", name, check=True)
+    assert r.out == name + "\n"
+    assert state(c, name) == "draining"
+    # Whatever there is to be done is done by the other one.
+    c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN echo 1 > /a\nRUN echo 2 > /b\nRUN echo 3 > /c\n" % base))
+    assert set(c.workers_of().values()) == {other}, c.workers_of()
+    out = p.communicate(timeout=60)[0].decode()
+    assert p.returncode == 0 and (tmp_path / "o/done").read_text() == "ended\n", out
+    procs.wait_for("it is drained", lambda: state(c, name) == "drained")
+    rows = [json.loads(line) for line in c.bxc("--builder=cluster", "worker", "ls", "--format", "json", check=True).out.splitlines()]
+    assert {r["name"]: r["state"] for r in rows} == {name: "drained", other: "up"}
+    look = c.bxc("--builder=cluster", "worker", "inspect", name, check=True).out
+    assert "State:      drained" in look and "Only here:" in look, look
+    restart(c)
+    assert state(c, name) == "drained"
+    # A worker that comes back under its name is drained still, and listed while it is away.
+    c.workers[name].stop()
+    procs.wait_for("it is gone", lambda: state(c, name) is None)
+    assert "absent" in c.bxc("--builder=cluster", "worker", "ls", check=True).out
+    c.add_worker(name)
+    procs.wait_for("it is back", lambda: state(c, name) == "drained")
+    c.bxc("--builder=cluster", "worker", "drain", "--undo", name, check=True)
+    assert state(c, name) == "up"
+    c.bxc("--builder=cluster", "worker", "drain", other, check=True)
+    c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN echo another\n" % base))
+    assert set(c.workers_of().values()) == {name}
+    c.bxc("--builder=cluster", "worker", "drain", "nobody").fails(1, "no worker 'nobody' is connected")
+    c.bxc("--builder=cluster", "worker", "drain", "a/b").fails(2, "is no name of a worker")
+
+
+def test_steps_wait_for_workers_that_are_drained_and_are_told_so(fresh, reg, ctx):
+    c = fresh(workers=1)
+    c.bxc("--builder=cluster", "worker", "drain", "worker-1", check=True)
+    r = c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN true\n" % reg.ref("base:latest")), check=False)
+    r.fails(1, "no worker serves", "those that serve it are drained")
+
+
+def test_a_terminated_worker_ends_its_step_first(fresh, reg, ctx, tmp_path):
+    c = fresh(workers=1)
+    p = c.popen("-o", "type=local,dest=%s" % (tmp_path / "o"), ctx("FROM %s\nRUN echo started; sleep 3; echo ended > /done\n" % reg.ref("base:latest")))
+    read_until(p, r"\d started\n")
+    c.workers["worker-1"].p.send_signal(signal.SIGTERM)
+    # Who comes meanwhile makes the output.
+    c.add_worker("worker-2")
+    out = p.communicate(timeout=60)[0].decode()
+    assert "was lost" not in out, out
+    assert c.workers["worker-1"].p.wait(timeout=30) == 0
+    assert [e for e in c.events() if e["type"] == "vertex" and "echo ended" in e["name"]][-1].get("error") is None
+
+
+def test_a_terminated_worker_does_not_wait_for_ever(fresh, reg, ctx):
+    c = fresh(workers=1, worker_args=["--drain-timeout", "1s"])
+    p = c.popen("-o", "type=cacheonly", ctx("FROM %s\nRUN echo started; sleep 600\n" % reg.ref("base:latest")))
+    read_until(p, r"\d started\n")
+    begun = time.monotonic()
+    c.workers["worker-1"].p.send_signal(signal.SIGTERM)
+    assert c.workers["worker-1"].p.wait(timeout=30) == 0
+    assert 1 <= time.monotonic() - begun < 20
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=30)

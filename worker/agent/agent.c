@@ -102,6 +102,15 @@ void bxc_agent_stop(bxc_agent *a)
 	free(a);
 }
 
+void bxc_agent_leave(bxc_agent *a, bxc_post_fn idle, void *ud)
+{
+	a->on_idle = idle;
+	a->idle_ud = ud;
+	bxc_json *j = bxc_json_object();
+	bxc_json_set_str(j, "type", "leaving");
+	send_json(a, j, NULL);
+}
+
 bxc_json *bxc_agent_hello(bxc_agent *a)
 {
 	bxc_json *j = bxc_json_object();
@@ -111,6 +120,7 @@ bxc_json *bxc_agent_hello(bxc_agent *a)
 	bxc_json_set_strv(j, "emulated", a->c.emulated);
 	bxc_json_set_u64(j, "slots", a->c.slots);
 	bxc_json_set_str(j, "peer_url", a->c.host);
+	bxc_json_set_bool(j, "leaving", a->on_idle != NULL);
 	bxc_json_add_object(j, "labels");
 	bxc_json *layers = bxc_json_add_array(j, "layers");
 	BXC_AUTOSNAPLIST bxc_snap_list list = {0};
@@ -298,12 +308,20 @@ static void work(void *ud)
 		spool_add(j, done_message(j), false);
 }
 
+static void go_if_idle(bxc_agent *a)
+{
+	if (a->on_idle && a->is_released && bxc_map_len(a->jobs) == 0)
+		a->on_idle(a->idle_ud);
+}
+
 static void free_if_over(job *j)
 {
+	bxc_agent *a = j->a;
 	if (!j->is_ended || !j->is_forgotten || j->flushes)
 		return;
-	bxc_map_del(j->a->jobs, j->name);
+	bxc_map_del(a->jobs, j->name);
 	job_free(j);
+	go_if_idle(a);
 }
 
 static void done(void *ud)
@@ -402,6 +420,11 @@ int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_e
 {
 	if (bxc_str_eq(type, "task.run"))
 		return start(a, msg, err);
+	if (bxc_str_eq(type, "released")) {
+		a->is_released = true;
+		go_if_idle(a);
+		return 0;
+	}
 	job *j = bxc_map_get(a->jobs, bxc_json_get_str(msg, "task", ""));
 	if (bxc_str_eq(type, "task.cancel") || bxc_str_eq(type, "task.forget")) {
 		if (!j)

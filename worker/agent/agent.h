@@ -37,6 +37,10 @@ void bxc_agent_set_port(bxc_agent *a, const bxc_agent_port *port);   /* copied; 
 /* Cancels what runs, waits for it, frees. Loop. */
 void bxc_agent_stop(bxc_agent *a);
 
+/* The coordinator is told to send nothing more; `idle` comes on the loop once nothing is left to be done, results are
+ * recorded, and no live build needs a layer that only this worker could give. */
+void bxc_agent_leave(bxc_agent *a, bxc_post_fn idle, void *ud);
+
 /* The hello message, owned. Loop. */
 bxc_json *bxc_agent_hello(bxc_agent *a);
 /* A message of the coordinator; INVALID_ARGUMENT for nonsense. Loop. */

@@ -52,6 +52,9 @@ struct bxc_agent {
 	bxc_pool *pool;
 	bxc_map *jobs;               /* name -> job; the loop's */
 	bool stopping;
+	bxc_post_fn on_idle;         /* NULL: it stays */
+	bool is_released;            /* the coordinator says that nobody needs its layers */
+	void *idle_ud;
 };
 
 /* Any thread. */

@@ -45,6 +45,8 @@ static const bxc_cfg_key keys[] = {
 	{"space.keep", "BXC_SPACE_KEEP", "space-keep", BXC_CFG_DURATION, "10m", "what was used within this time is kept"},
 	{"space.interval", "BXC_SPACE_INTERVAL", "space-interval", BXC_CFG_DURATION, "1m", "time between looks at the space", NULL,
 		BXC_NS_PER_S / 10},
+	{"drain_timeout", "BXC_DRAIN_TIMEOUT", "drain-timeout", BXC_CFG_DURATION, "30s",
+		"how long a worker that is terminated goes on with what it runs (0: not at all)"},
 	{"embedded", NULL, "embedded", BXC_CFG_BOOL, "false", "part of one person's cluster: sockets below the state folder, no ports"},
 };
 
@@ -64,6 +66,7 @@ struct worker {
 	char **platforms;
 	bxc_pool *gc_pool;
 	bxc_loop_timer *gc_timer;
+	bxc_loop_timer *drain;       /* until it runs out, what runs may end; NULL: nothing ends it */
 	bxc_gc_limits limits;
 	bxc_gc_result gc;
 	bxc_err *gc_err;
@@ -73,11 +76,27 @@ struct worker {
 	bool told_ready;
 };
 
+static void quit(void *ud)
+{
+	struct worker *w = ud;
+	bxc_loop_quit(w->loop);
+}
+
+/* SIGTERM lets it end what it runs, for a time; a second one, or SIGINT, does not wait. One person's cluster has no
+ * other worker to go on with. */
 static void on_signal(int signo, void *ud)
 {
 	struct worker *w = ud;
-	bxc_log(BXC_LOG_NOTICE, "worker.stopping", "signal", signo == SIGINT ? "INT" : "TERM", NULL);
-	bxc_loop_quit(w->loop);
+	int64_t timeout_ns = bxc_cfg_duration_ns(w->cfg, "drain_timeout");
+	bool wait = signo == SIGTERM && !w->drain && timeout_ns && w->told_ready && !bxc_cfg_bool(w->cfg, "embedded");
+	bxc_log(BXC_LOG_NOTICE, wait ? "worker.leaving" : "worker.stopping", "signal", signo == SIGINT ? "INT" : "TERM", NULL);
+	if (!wait) {
+		quit(w);
+		return;
+	}
+	w->drain = bxc_loop_timer_new(w->loop, quit, w);
+	bxc_loop_timer_arm(w->drain, timeout_ns);
+	bxc_agent_leave(w->agent, quit, w);
 }
 
 static void on_up(void *ud)
@@ -360,6 +379,7 @@ static int start(struct worker *w, bxc_err **err)
 static void stop(struct worker *w)
 {
 	bxc_loop_timer_free(w->gc_timer);
+	bxc_loop_timer_free(w->drain);
 	bxc_pool_free(w->gc_pool);
 	bxc_gc_result_done(&w->gc);
 	bxc_err_free(w->gc_err);
