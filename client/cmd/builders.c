@@ -8,6 +8,7 @@
 #include "common/base/mem.h"
 #include "common/base/rand.h"
 #include "common/base/str.h"
+#include "common/cli/table.h"
 #include "common/os/fs.h"
 
 #define TOKEN_MAX 514u
@@ -169,7 +170,8 @@ int cmd_ls(const bxc_cli *cli, void *ud)
 		}
 		return BXC_EXIT_OK;
 	}
-	printf("%-20s %-36s %-12s %-8s %s\n", "NAME", "ENDPOINT", "STATUS", "WORKERS", "PLATFORMS");
+	static const char *const headers[] = {"NAME", "ENDPOINT", "STATUS", ">WORKERS", "PLATFORMS", NULL};
+	BXC_CLEANUP(bxc_table_freep) bxc_table *table = bxc_table_new(headers);
 	BXC_JSON_FOREACH (o, all) {
 		BXC_AUTOJSON bxc_json *plats = bxc_json_array();
 		BXC_JSON_FOREACH (w, bxc_json_get(o, "workers"))
@@ -177,9 +179,11 @@ int cmd_ls(const bxc_cli *cli, void *ud)
 				bxc_json_push_str(plats, bxc_json_string(p));
 		BXC_AUTOFREE char *platforms = cmd_join(plats);
 		BXC_AUTOFREE char *name = bxc_str_fmt("%s%s", bxc_json_get_str(o, "name", ""), bxc_json_get_bool(o, "current", false) ? "*" : "");
-		printf("%-20s %-36s %-12s %-8zu %s\n", name, bxc_json_get_str(o, "endpoint", ""), bxc_json_get_str(o, "status", ""),
-			bxc_json_len(bxc_json_get(o, "workers")), platforms);
+		BXC_AUTOFREE char *n_workers = bxc_str_fmt("%zu", bxc_json_len(bxc_json_get(o, "workers")));
+		bxc_table_add_row(table, (const char *const[]){name, bxc_json_get_str(o, "endpoint", ""),
+			bxc_json_get_str(o, "status", ""), n_workers, platforms});
 	}
+	bxc_table_print(table, stdout);
 	return BXC_EXIT_OK;
 }
 

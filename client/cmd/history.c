@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/cli/table.h"
 
 void known_build_done(known_build *k)
 {
@@ -98,7 +99,7 @@ int known_build_open(const bxc_cli *cli, known_build *k, bxc_err **err)
 
 /* ---- lists ---- */
 
-static char *age(int64_t ns)
+static char *duration(int64_t ns)
 {
 	int64_t s = ns / BXC_NS_PER_S;
 	if (s < 60)
@@ -127,8 +128,8 @@ static int print_list(const bxc_cli *cli, bool running_only)
 		r = call(&k, "GET", "/v1/builds", &all, &err);
 	if (r < 0)
 		return cmd_fail(err);
-	if (!json)
-		printf("%-20s %-9s %-9s %-9s %s\n", "BUILD ID", "STATUS", "CREATED", "DURATION", "NAME");
+	static const char *const headers[] = {"BUILD ID", "STATUS", "CREATED", "DURATION", "NAME", NULL};
+	BXC_CLEANUP(bxc_table_freep) bxc_table *table = bxc_table_new(headers);
 	BXC_JSON_FOREACH (o, bxc_json_get(all, "builds")) {
 		const char *status = bxc_json_get_str(o, "status", "");
 		if (running_only && !bxc_str_eq(status, "running"))
@@ -139,11 +140,13 @@ static int print_list(const bxc_cli *cli, bool running_only)
 			continue;
 		}
 		int64_t created = bxc_json_get_i64(o, "created_ns", now), completed = bxc_json_get_i64(o, "completed_ns", now);
-		BXC_AUTOFREE char *since = age(BXC_MAX(now - created, 0));
-		BXC_AUTOFREE char *took = age(BXC_MAX(completed - created, 0));
-		BXC_AUTOFREE char *name = cmd_shown(bxc_json_get_str(o, "name", ""));
-		printf("%-20s %-9s %-9s %-9s %s\n", bxc_json_get_str(o, "id", ""), status, since, took, name);
+		BXC_AUTOFREE char *since = bxc_table_age(now - created);
+		BXC_AUTOFREE char *took = duration(BXC_MAX(completed - created, 0));
+		const char *name = bxc_json_get_str(o, "name", "");
+		bxc_table_add_row(table, (const char *const[]){bxc_json_get_str(o, "id", ""), status, since, took, *name ? name : NULL});
 	}
+	if (!json)
+		bxc_table_print(table, stdout);
 	return BXC_EXIT_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "client/cmd/cmd_internal.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/cli/table.h"
 
 static int call(
 	const known_build *k, const char *method, const char *path, bxc_json **ret, bxc_err **err)
@@ -25,17 +26,16 @@ static int worker_path(const bxc_cli *cli, const char *below, char **ret, bxc_er
 	return 0;
 }
 
-static void print_row(const bxc_json *w)
+static void add_row(bxc_table *table, const bxc_json *w)
 {
-	BXC_AUTOFREE char *name = cmd_shown(bxc_json_get_str(w, "name", ""));
 	BXC_AUTOFREE char *p = cmd_join(bxc_json_get(w, "platforms"));
 	BXC_AUTOFREE char *e = cmd_join(bxc_json_get(w, "emulated"));
 	BXC_AUTOFREE char *slots = bxc_str_fmt("%" PRIu64 "/%" PRIu64,
 		bxc_json_get_u64(w, "running", 0), bxc_json_get_u64(w, "slots", 0));
 	BXC_AUTOFREE char *platforms =
 		bxc_str_fmt("%s%s%s%s", p, *e ? " (emulated: " : "", e, *e ? ")" : "");
-	printf("%-24s %-12s %-9s %-12s %s\n", name, bxc_json_get_str(w, "state", ""), slots,
-		bxc_json_get_str(w, "version", ""), platforms);
+	bxc_table_add_row(table, (const char *const[]){bxc_json_get_str(w, "name", ""),
+		bxc_json_get_str(w, "state", ""), slots, bxc_json_get_str(w, "version", ""), platforms});
 }
 
 static bool is_listed(const bxc_json *workers, const char *name)
@@ -67,16 +67,17 @@ int cmd_worker_ls(const bxc_cli *cli, void *ud)
 		bxc_json_set_str(o, "name", bxc_json_string(n));
 		bxc_json_set_str(o, "state", "absent");
 	}
-	if (!json)
-		printf("%-24s %-12s %-9s %-12s %s\n", "NAME", "STATE", "IN USE", "VERSION",
-			"PLATFORMS");
+	static const char *const headers[] = {"NAME", "STATE", "IN USE", "VERSION", "PLATFORMS", NULL};
+	BXC_CLEANUP(bxc_table_freep) bxc_table *table = bxc_table_new(headers);
 	BXC_JSON_FOREACH (w, rows) {
 		BXC_AUTOFREE char *text = json ? bxc_json_print(w) : NULL;
 		if (text)
 			printf("%s\n", text);
 		else
-			print_row(w);
+			add_row(table, w);
 	}
+	if (!json)
+		bxc_table_print(table, stdout);
 	return BXC_EXIT_OK;
 }
 
