@@ -227,7 +227,8 @@ static bool is_scp(const char *s)
 		return false;
 	const char *host = s + user + 1;
 	size_t n = strspn(host, ALNUM "-.");
-	return n && *host != '-' && host[n] == ':' && host[n + 1] && host[n + 1] != '-';
+	/* The path is not empty: what follows it is none. */
+	return n && *host != '-' && host[n] == ':' && !strchr("-?#", host[n + 1]);
 }
 
 static int check_by_commit(const bxc_git_ref *g, bxc_err **err)

@@ -44,7 +44,7 @@ static void other_texts_are_no_repositories(void **state)
 	(void)state;
 	static const char *const other[] = {"", ".", "./r.git", "/r.git", "dir", "https://h/r",
 		"https://h/f.tar?x=r.git", "http://h/r.git/info", "ftp://h/r.git", "h:r.git",
-		"a b@h:r", "git@-oProxyCommand=x:r", "file:///r.git", "ext::sh -c x"};
+		"a b@h:r", "git@h:", "git@h:#v1", "git@h:?ref=v1", "git@-oProxyCommand=x:r", "file:///r.git", "ext::sh -c x"};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(other); i++) {
 		BXC_AUTOGITREF bxc_git_ref g = {0};
 		assert_int_equal(bxc_git_ref_parse(other[i], true, &g, NULL), 0);
