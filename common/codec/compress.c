@@ -93,7 +93,8 @@ static int gzip_setup(bxc_compressor *c, int level, bxc_err **err)
 	c->isal_level = level <= 3 ? 1 : level <= 6 ? 2 : 3;
 	c->level_buf_size = sizes[c->isal_level];
 	c->level_buf = bxc_malloc(c->level_buf_size);
-	c->isal = bxc_malloc(sizeof(*c->isal));
+	/* Zeroed: the library's init leaves parts that it reads later. */
+	c->isal = bxc_calloc(1, sizeof(*c->isal));
 	c->in = bxc_malloc(GZIP_CHUNK);
 	c->out_cap = GZIP_OUT;
 	return 0;
