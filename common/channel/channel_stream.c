@@ -50,7 +50,7 @@ bxc_chan_stream *stream_new(bxc_chan *c, uint32_t id, bool bulk)
 	s->bulk = bulk;
 	s->tx_credit = s->rx_credit = WINDOW_BYTES;
 	bxc_buf_init(&s->tx, WINDOW_BYTES);
-	bxc_buf_init(&s->rx, 2 * WINDOW_BYTES);
+	bxc_buf_init(&s->rx, (size_t)2 * WINDOW_BYTES);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	return s;

@@ -11,7 +11,7 @@
 /* A message goes whole after what a batch holds already; the rest is for frames around it and answers. */
 #define OUT_MAX       (BXC_LIMIT_MESSAGE + BATCH_BYTES + 2 * ANSWERS_MAX)
 #define IN_MAX        (4u << 20)
-#define CIPHER_MAX    (2 * OUT_MAX)
+#define CIPHER_MAX    ((size_t)2 * OUT_MAX)
 #define HELLO_NS      (10 * BXC_NS_PER_S)    /* from connecting to WELCOME */
 #define FLUSH_NS      (5 * BXC_NS_PER_S)     /* for the last words of a connection */
 #define DEAD_BEATS    3

@@ -126,7 +126,7 @@ char *bxc_table_age(int64_t age_ns)
 		return bxc_str_fmt("%ds", (int)s);
 	if (s < 3600)
 		return bxc_str_fmt("%dm", (int)(s / 60));
-	if (s < 2 * 86400)
+	if (s < 2L * 86400)
 		return bxc_str_fmt("%dh", (int)(s / 3600));
 	return bxc_str_fmt("%lldd", (long long)(s / 86400));
 }

@@ -47,7 +47,7 @@ static size_t find_at(const bxc_tree *t, const bxc_buf *path)
 static int lookup(const bxc_tree *t, const char *path, bool follow, size_t *ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *rest = bxc_strdup(path);
-	BXC_AUTOBUF bxc_buf at = BXC_BUF_INIT(2 * BXC_LIMIT_PATH);
+	BXC_AUTOBUF bxc_buf at = BXC_BUF_INIT((size_t)2 * BXC_LIMIT_PATH);
 	unsigned links = 0;
 	const char *p = rest;
 	*ret = FSYNC_NONE;

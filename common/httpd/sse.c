@@ -90,7 +90,7 @@ bxc_httpd_sse *bxc_httpd_reply_sse(bxc_httpd_req *r)
 	atomic_init(&s->refs, 2);
 	bxc_check(pthread_mutex_init(&s->lock, NULL) == 0);
 	/* Twice the bound, as what was taken stays in front of it for a while. */
-	bxc_buf_init(&s->pending, 2 * PENDING_MAX);
+	bxc_buf_init(&s->pending, (size_t)2 * PENDING_MAX);
 	struct MHD_Response *response = MHD_create_response_from_callback(
 		MHD_SIZE_UNKNOWN, BLOCK, on_pull, s, on_response_free);
 	bxc_check(response != NULL);

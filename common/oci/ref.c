@@ -264,7 +264,7 @@ char *bxc_ref_purl(const bxc_ref *r, const bxc_platform *p)
 	BXC_AUTOFREE char *name = path ? bxc_strdup(path) : bxc_ref_repo(r);
 	BXC_AUTOFREE char *platform = p ? bxc_platform_str(p) : NULL;
 	BXC_AUTOSTRV char **parts = platform ? bxc_strv_split(platform, '/') : NULL;
-	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(4u * REF_MAX_BYTES);
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT((size_t)4 * REF_MAX_BYTES);
 	bxc_buf_addf(&b, "pkg:docker/%s", name);
 	if (r->tag)
 		bxc_buf_addf(&b, "@%s", r->tag);

@@ -388,7 +388,7 @@ char *bxc_df_excerpt(bxc_slice text, const char *name, uint32_t line, uint32_t l
 			pad++;
 		}
 	}
-	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BXC_LIMIT_DOCKERFILE * 8);
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT((size_t)8 * BXC_LIMIT_DOCKERFILE);
 	bxc_buf_addf(&b, "%s:%" PRIu32 "\n%s", name, line, rule);
 	for (uint32_t i = 1; i <= end; i++) {
 		bxc_slice s = cut_line(&text);

@@ -407,7 +407,7 @@ static int migrate(sq_state *q, bxc_err **err)
 	for (int64_t v = version; v < known; v++) {
 		BXC_AUTOFREE char *stamp =
 			bxc_str_fmt("PRAGMA application_id=%d; PRAGMA user_version=%lld",
-				APPLICATION_ID, (long long)(v + 1));
+				APPLICATION_ID, (long long)v + 1);
 		r = run_sql(q, migrations[v], err, "bring schema up to date");
 		if (r >= 0)
 			r = run_sql(q, stamp, err, "bring schema up to date");

@@ -198,9 +198,10 @@ static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds,
 		qsort(w->latencies.v, w->latencies.n, sizeof(*w->latencies.v), by_value);
 	printf("%s: %" PRIu64 " workers of %u slots, %" PRIu64 " builds of %u vertices\n", layered ? "layered" : "wide", n_workers, slots, n_builds, per_build);
 	printf("  decisions          %12.0f /s\n", (double)w->n_assigned * 1e9 / (double)w->spent_ns);
+	size_t median = w->latencies.n / 2, p99 = w->latencies.n * 99 / 100;
 	if (w->latencies.n)
-		printf("  event to decisions %12.1f us median, %.1f us p99\n", (double)w->latencies.v[w->latencies.n / 2] / 1e3,
-			(double)w->latencies.v[w->latencies.n * 99 / 100] / 1e3);
+		printf("  event to decisions %12.1f us median, %.1f us p99\n", (double)w->latencies.v[median] / 1e3,
+			(double)w->latencies.v[p99] / 1e3);
 	printf("  memory             %12zu bytes per vertex at the start, workers included\n", bytes);
 	printf("  makespan           %12.3f x the bound (%.1f s; path %.1f s, work per slot %.1f s)\n", (double)w->now / (double)bound, (double)w->now / 1e9,
 		(double)w->path_ns / 1e9, (double)share / 1e9);

@@ -186,7 +186,7 @@ static void connect_agent(const char *id, int fd_take, void *ud)
 	BXC_AUTOERR bxc_err *err = NULL;
 	bxc_chan_stream *s = NULL;
 	pthread_mutex_lock(&c->lock);
-	bool is_full = c->n >= 2 * MAX_CONNECTIONS;
+	bool is_full = c->n >= (size_t)2 * MAX_CONNECTIONS;
 	if (!is_full)
 		c->n += 2;
 	pthread_mutex_unlock(&c->lock);

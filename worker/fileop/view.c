@@ -149,7 +149,7 @@ static int tree_resolve(
 			if (++links > BXC_FSOP__MAX_LINKS)
 				return bxc_err_errno(err, ELOOP, "open '%s'", path);
 			const char *target = child->link ? child->link : "";
-			if (strlen(target) + strlen(p) >= 2 * BXC_LIMIT_PATH)
+			if (strlen(target) + strlen(p) >= (size_t)2 * BXC_LIMIT_PATH)
 				return bxc_err_errno(err, ENAMETOOLONG, "open '%s'", path);
 			char *more = bxc_str_fmt("%s/%s", target, p);
 			/* Without what follows, a last link must not turn into one with a slash
