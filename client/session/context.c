@@ -80,6 +80,7 @@ static int walk(bxc_csess *s, const bxc_csess_dir *d, char *const *include, stru
 		.exclude = d->ignore,
 		.hash = true,
 		.reset_owner = true,
+		.want_xattrs = true,
 		.sockets_as_files = true,
 		.known = c->known,
 		.ids = &c->ids,

@@ -63,6 +63,9 @@ struct bxc_tree_xattr {
 	uint8_t *value;
 	size_t len;
 };
+/* Attributes of users and capabilities of files. Others belong to the machine that they are on:
+ * walks leave them out, and nobody may set them from afar. */
+bool bxc_tree_xattr_travels(const char *name);
 
 /* Entries sorted so that a parent precedes its children, by path components. */
 typedef struct bxc_tree {

@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/filesync/walk_internal.h"
 
-#define MAGIC	  "BXCINDX1"
+#define MAGIC	  "BXCINDX2"
 #define MAGIC_LEN 8u
 #define ID_BYTES  24u
 /* Times of files have the resolution of their file system's clock, at worst two seconds (FAT). A
@@ -60,7 +60,7 @@ int bxc_tree_index_decode(bxc_slice in, bxc_tree_index **ret, bxc_err **err)
 	fsync_dec d = {.in = in};
 	const uint8_t *magic = fsync_get(&d, MAGIC_LEN);
 	if (!magic || memcmp(magic, MAGIC, MAGIC_LEN) != 0)
-		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "not an index of version 1");
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "not an index of version 2");
 	fsync_get_digest(&d, &x->digest);
 	uint64_t n = fsync_get_int(&d, 4);
 	if (d.bad || n > BXC_LIMIT_TREE_ENTRIES || n > d.in.n / ID_BYTES)
@@ -93,7 +93,7 @@ bxc_tree_file_id index_id(const struct stat *st, int64_t now_ns)
 		.dev = st->st_dev, .ino = st->st_ino, .ctime_ns = fsync_ctime_ns(st)};
 }
 
-const bxc_digest *index_find(
+const bxc_tree_entry *index_find(
 	const bxc_tree_index *x, size_t *next, const char *path, const struct stat *st)
 {
 	const bxc_tree *t = x->tree;
@@ -108,5 +108,5 @@ const bxc_digest *index_find(
 		       id->ctime_ns == fsync_ctime_ns(st) && S_ISREG(e->mode) && !e->is_hardlink &&
 		       bxc_digest_is_set(&e->digest) && e->size == (uint64_t)st->st_size &&
 		       e->mtime_ns == fsync_mtime_ns(st);
-	return is_same ? &e->digest : NULL;
+	return is_same ? e : NULL;
 }

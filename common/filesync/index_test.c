@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "common/filesync/filesync.h"
+#include "common/os/xattr.h"
 #include "common/testing/testing.h"
 
 #define BUF_MAX (1u << 20)
@@ -123,6 +124,13 @@ static bxc_tree_file_id id_of(const struct folder *f, const char *name)
 		st.st_dev, st.st_ino, st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec};
 }
 
+static void set_attribute(const struct folder *f, const char *name, const char *attribute)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOCLOSE int fd = openat(f->fd, name, O_RDONLY | O_CLOEXEC);
+	assert_ok(bxc_xattr_set(fd, attribute, "n", 1, &err), err);
+}
+
 static void files_that_are_known_are_not_read_again(void **state)
 {
 	(void)state;
@@ -134,8 +142,10 @@ static void files_that_are_known_are_not_read_again(void **state)
 	write_in(&f, "grown", "1");
 	write_in(&f, "kept", "1");
 	write_in(&f, "other", "1");
+	set_attribute(&f, "kept", "user.note");
+	set_attribute(&f, "kept", "trusted.note");
 	bxc_tree_index known = {0};
-	bxc_tree_walk_opts o = {.hash = true, .ids = &known.ids};
+	bxc_tree_walk_opts o = {.hash = true, .want_xattrs = true, .ids = &known.ids};
 	assert_ok(bxc_tree_walk(f.fd, &o, NULL, &known.tree, &err), err);
 	assert_int_equal(known.ids.n, known.tree->entries.n);
 	/* They are so young that one more change could go unseen. */
@@ -156,14 +166,19 @@ static void files_that_are_known_are_not_read_again(void **state)
 	known.ids.v[1].ctime_ns--; /* the write may have come within the same tick of the clock */
 	assert_int_equal(utimensat(f.fd, "changed", times, 0), 0);
 	write_in(&f, "grown", "12");
+	set_attribute(&f, "other", "user.note");
 	known.ids.v[4].ino++;
-	o = (bxc_tree_walk_opts){.hash = true, .known = &known};
+	o = (bxc_tree_walk_opts){.hash = true, .want_xattrs = true, .known = &known};
 	BXC_CLEANUP(bxc_tree_freep) bxc_tree *t = NULL;
 	assert_ok(bxc_tree_walk(f.fd, &o, NULL, &t, &err), err);
 	static const char *const want[] = {"2", "12", NULL, "1"};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(want); i++) {
 		bxc_digest d = want[i] ? bxc_digest_of_str(want[i]) : mark;
 		assert_true(bxc_digest_eq(&t->entries.v[i + 1].digest, &d));
+		/* Attributes are known with the content; what is of the machine stays there. */
+		assert_int_equal(t->entries.v[i + 1].xattrs.n, i >= 2);
+		if (i >= 2)
+			assert_string_equal(t->entries.v[i + 1].xattrs.v[0].name, "user.note");
 	}
 	bxc_tree_free(known.tree);
 	bxc_arr_done(&known.ids);

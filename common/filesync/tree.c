@@ -28,6 +28,12 @@ bxc_tree *bxc_tree_new(void)
 	return bxc_calloc(1, sizeof(bxc_tree));
 }
 
+bool bxc_tree_xattr_travels(const char *name)
+{
+	return (bxc_str_has_prefix(name, "user.") && !bxc_str_has_prefix(name, "user.overlay.")) ||
+	       strcmp(name, "security.capability") == 0;
+}
+
 void fsync_entry_done(bxc_tree_entry *e)
 {
 	free(e->path);

@@ -115,6 +115,8 @@ static int read_xattrs(int fd, bxc_tree_entry *e, bxc_err **err)
 		return bxc_err_wrap(err, r, "'%s'", e->path);
 	for (char **n = names; n && *n; n++) {
 		BXC_AUTOERR bxc_err *why = NULL;
+		if (!bxc_tree_xattr_travels(*n))
+			continue;
 		r = bxc_xattr_get(fd, *n, &value, &why);
 		if (r == -BXC_NOT_FOUND)
 			continue;
@@ -164,10 +166,11 @@ static int hash_fd(walker *w, int fd, const char *path, uint64_t *ret_size, bxc_
 	return 0;
 }
 
-/* 1 when hashed (st is what it was then), 0 when it is no file any more. */
-static int hash_file(walker *w, int dir_fd, const char *name, const char *path, struct stat *st,
-	bxc_digest *ret, bxc_err **err)
+/* 1 when hashed, with its attributes (st is what it was then), 0 when it is no file any more. */
+static int read_file(
+	walker *w, int dir_fd, const char *name, struct stat *st, bxc_tree_entry *e, bxc_err **err)
 {
+	const char *path = e->path;
 	BXC_AUTOCLOSE int fd =
 		openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
@@ -192,8 +195,9 @@ static int hash_file(walker *w, int dir_fd, const char *name, const char *path, 
 			return bxc_err_errno(err, errno, "stat '%s'", path);
 		if (after.st_size == st->st_size && (uint64_t)after.st_size == size &&
 			fsync_mtime_ns(&after) == fsync_mtime_ns(st)) {
-			*ret = d;
-			return 1;
+			e->digest = d;
+			r = w->o->want_xattrs ? read_xattrs(fd, e, err) : 0;
+			return r < 0 ? r : 1;
 		}
 	}
 	return bxc_err_set(err, BXC_ABORTED, "'%s' changes while it is being read", path + 1);
@@ -252,6 +256,17 @@ static bool links_to_listed(const walker *w, const struct stat *st, bxc_tree_ent
 	return true;
 }
 
+/* Attributes can't change without ctime, which the index looked at. */
+static void same_as(bxc_tree_entry *e, const bxc_tree_entry *known)
+{
+	e->digest = known->digest;
+	for (size_t i = 0; i < known->xattrs.n; i++) {
+		const struct bxc_tree_xattr *x = &known->xattrs.v[i];
+		*bxc_arr_push(&e->xattrs) = (struct bxc_tree_xattr){
+			bxc_strdup(x->name), bxc_memdup(x->value, x->len), x->len};
+	}
+}
+
 /* 1 when the entry is filled, 0 when there is none after all. */
 static int fill_file(
 	walker *w, int dir_fd, const char *name, struct stat *st, bxc_tree_entry *e, bxc_err **err)
@@ -272,14 +287,15 @@ static int fill_file(
 		if (w->o->hash)
 			e->digest = bxc_digest_of("", 0);
 	} else if (S_ISREG(st->st_mode) && !links_to_listed(w, st, e) && w->o->hash) {
-		const bxc_digest *known =
+		const bxc_tree_entry *known =
 			w->o->known ? index_find(w->o->known, &w->next_known, e->path, st) : NULL;
 		if (known)
-			e->digest = *known;
+			same_as(e, known);
 		else
-			r = hash_file(w, dir_fd, name, e->path, st, &e->digest, err);
-		if (r <= 0)
-			return r;
+			r = read_file(w, dir_fd, name, st, e, err);
+		if (r > 0)
+			fill(w, st, e);
+		return r;
 	}
 	fill(w, st, e);
 	r = read_xattrs_at(w, dir_fd, name, e, err);

@@ -10,9 +10,9 @@ BXC_MUST_CHECK int walk_list(int dir_fd, const char *path, size_t max, char ***r
 /* What tells the file apart later (index.c); nothing when it may change without its times doing so.
  */
 bxc_tree_file_id index_id(const struct stat *st, int64_t now_ns);
-/* The digest of the file if the index knows it as it is; borrowed. Paths are asked for in the order
+/* The file if the index knows it as it is; borrowed. Paths are asked for in the order
  * of trees; *next is 0 at first. */
-const bxc_digest *index_find(
+const bxc_tree_entry *index_find(
 	const bxc_tree_index *x, size_t *next, const char *path, const struct stat *st);
 
 /* What an include list means in one folder: every pattern and link in it looked up. */

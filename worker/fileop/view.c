@@ -303,7 +303,7 @@ void bxc_fsop__view_copy_xattrs(bxc_fsop__view *v, const bxc_fsop__node *n, int 
 	if (!is_folder(v)) {
 		for (size_t i = 0; n->entry && i < n->entry->xattrs.n; i++) {
 			const struct bxc_tree_xattr *x = &n->entry->xattrs.v[i];
-			if (!bxc_str_has_prefix(x->name, "trusted."))
+			if (bxc_tree_xattr_travels(x->name))
 				bxc_ignore(bxc_xattr_set(out_fd, x->name, x->value, x->len, NULL));
 		}
 		return;
