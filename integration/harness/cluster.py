@@ -103,7 +103,7 @@ class Cluster:
 
     def popen(self, *args):
         return subprocess.Popen([procs.program("bxc"), "--builder=cluster", "build", "--progress", "plain"] + [str(a) for a in args],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.env())
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.env(), bufsize=0)
 
     # ---- API
 

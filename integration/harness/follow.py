@@ -1,5 +1,6 @@
 """Running builds, followed by their events or by what their client prints."""
 import base64
+import io
 import json
 import re
 import urllib.request
@@ -36,7 +37,8 @@ def busy(c):
 
 
 def read_until(p, pattern):
-    """Lines of a running build until one matches; returns what was read."""
+    """Lines of a running build until one matches; returns what was read. The pipe has no buffer: what comes behind is still in it."""
+    assert isinstance(p.stdout, io.RawIOBase)
     seen = ""
     for line in p.stdout:
         seen += line.decode(errors="replace")

@@ -2,6 +2,7 @@
 import http.server
 import os
 import subprocess
+import sys
 import threading
 import urllib.parse
 
@@ -49,10 +50,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
                    QUERY_STRING=query, REQUEST_METHOD=self.command, CONTENT_TYPE=self.headers.get("Content-Type", ""),
                    CONTENT_LENGTH=str(len(body)), GIT_PROTOCOL=self.headers.get("Git-Protocol", ""),
                    HTTP_CONTENT_ENCODING=self.headers.get("Content-Encoding", ""), REMOTE_ADDR="127.0.0.1")
-        out = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True).stdout
-        head, _, data = out.partition(b"\r\n\r\n")
+        p = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True)
+        head, _, data = p.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
-        return self.reply(int(headers.pop("Status", "200").split()[0]), headers, data)
+        status = int(headers.pop("Status", "200").split()[0])
+        if status != 200:
+            print("%s %s: %d: %s" % (self.command, self.path, status, p.stderr.decode()), file=sys.stderr)
+        return self.reply(status, headers, data)
 
 
 class Web:

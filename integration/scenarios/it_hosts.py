@@ -187,7 +187,7 @@ def test_a_client_that_is_cut_off_for_a_while_misses_nothing(hosts, tmp_path):
     env = procs.path_env({"BXC_CONFIG": hosts.path("config"), "HOME": hosts.path("home")})
     out = tmp_path / "o"
     p = subprocess.Popen(procs.inside(hosts.net.ns("client"), [procs.program("bxc"), "build", "--progress", "plain", "-o", "type=local,dest=%s" % out, ctx]),
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, bufsize=0)
     text = ""
     # Each cut is as long as it is; the step goes on meanwhile, and is still running after the second.
     for seconds in (5, 40):
