@@ -12,7 +12,6 @@
 #include "common/os/fs.h"
 
 #define REQUEST_MAX (4u << 20)
-#define TREE_MAX    (1u << 30)
 
 struct out {
 	bxc_csess *s;
@@ -133,7 +132,7 @@ static void keep_index(bxc_csess *s, struct scan *c)
 		return;
 	struct saving *v = bxc_calloc(1, sizeof(*v));
 	v->name = BXC_TAKE(c->index_name);
-	bxc_buf_init(&v->index, TREE_MAX);
+	bxc_buf_init(&v->index, BXC_TREE_BYTES_MAX);
 	if (bxc_tree_index_encode(bxc_buf_slice(&c->text), &c->digest, &c->ids, &v->index, NULL) >= 0 &&
 		bxc_pool_submit(s->pool, save_work, NULL, NULL, v, NULL) >= 0)
 		return;
@@ -149,7 +148,7 @@ int serve_scan(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err 
 	BXC_AUTOJSON bxc_json *q = NULL;
 	BXC_AUTOSTRV char **include = NULL;
 	const bxc_csess_dir *dir = NULL;
-	BXC_CLEANUP(scan_done) struct scan c = {.text = BXC_BUF_INIT(TREE_MAX)};
+	BXC_CLEANUP(scan_done) struct scan c = {.text = BXC_BUF_INIT(BXC_TREE_BYTES_MAX)};
 	BXC_CLEANUP(bxc_compressor_freep) bxc_compressor *z = NULL;
 	struct out o = {s, st};
 	bxc_slice text = {0};

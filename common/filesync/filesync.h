@@ -77,6 +77,7 @@ BXC_DEFINE_CLEANUP(bxc_tree, bxc_tree_free);
 const bxc_tree_entry *bxc_tree_find(
 	const bxc_tree *t, const char *path); /* binary search; NULL: absent */
 
+#define BXC_TREE_BYTES_MAX (1u << 30) /* of an encoded tree; what peers take */
 /* Versioned binary form (magic, bounded, canonical). `located` also carries pack and pack_off. */
 BXC_MUST_CHECK int bxc_tree_encode(const bxc_tree *t, bool located, bxc_buf *out, bxc_err **err);
 BXC_MUST_CHECK int bxc_tree_decode(bxc_slice in, bxc_tree **ret, bxc_err **err);

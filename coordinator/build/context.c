@@ -13,7 +13,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-#define TREE_MAX (1u << 30)
 
 static void keep(build *b, context *c)
 {
@@ -464,7 +463,7 @@ static int write_located(struct fetch *f, bxc_err **err)
 	for (size_t i = 0; i < all->entries.n; i++)
 		if (f->taken[i] || (all->entries.v[i].mode & S_IFMT) != S_IFREG)
 			*bxc_arr_push(&part.entries) = all->entries.v[i];
-	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(TREE_MAX);
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(BXC_TREE_BYTES_MAX);
 	int r = bxc_tree_encode(&part, true, &text, err);
 	bxc_arr_done(&part.entries);
 	if (r < 0)

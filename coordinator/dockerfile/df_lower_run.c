@@ -120,12 +120,28 @@ static int expand_value(const char *word, char **ret, void *ud, bxc_err **err)
 	return df_expand(rn->lw, rn->s, word, ret, err);
 }
 
-static int refuse_kind(const df_mount *m, bxc_err **err)
+#define CACHE_DIR "/cache"
+
+/* A stage with a folder in it that has the owner and mode: in the reference that is what such a
+ * cache mount starts from, and the source is not looked at. */
+static int cache_folder(run *rn, run_mount *m, bxc_err **err)
 {
-	if (m->kind == BXC_MOUNT_CACHE && m->from && (m->has_mode || m->has_uid || m->has_gid))
-		return df_unsupported(
-			"RUN --mount=type=cache with both from and mode, uid or gid", err);
-	return 0;
+	bxc_def_vertex *v = bxc_def_vertex_new(BXC_OP_FILE);
+	uint32_t target = df_out_input(v, m->vertex);
+	bxc_file_action *a = bxc_def_add_action(v, BXC_FILE_MKDIR);
+	a->target = target;
+	a->dest = bxc_strdup(CACHE_DIR);
+	a->mode = m->m.has_mode ? (int32_t)m->m.mode : 0755;
+	a->owner = (bxc_def_owner){
+		.is_set = true, .uid = m->m.uid, .gid = m->m.gid, .has_gid = true};
+	if (rn->lw->res->has_epoch)
+		a->timestamp_ns = rn->lw->res->epoch_ns;
+	v->meta.name = bxc_strdup("[internal] setting cache mount permissions");
+	df_step_meta(v, rn->lw, rn->s, rn->c->line, rn->c->line_end);
+	v->meta.internal = true;
+	free(m->selector);
+	m->selector = bxc_strdup(CACHE_DIR);
+	return df_out_add(rn->lw, v, &m->vertex, err);
 }
 
 static int mount_input(run *rn, size_t stage, run_mount *m, bxc_err **err)
@@ -143,7 +159,11 @@ static int mount_input(run *rn, size_t stage, run_mount *m, bxc_err **err)
 				"cannot mount from stage \"%s\" to \"%s\", stage needs to be "
 				"defined before current command",
 				m->m.from, m->dest);
-		return df_out_stage(rn->lw, stage, source, &m->vertex, err);
+		int r = df_out_stage(rn->lw, stage, source, &m->vertex, err);
+		bool is_owned = m->m.has_mode || m->m.has_uid || m->m.has_gid;
+		return r == 0 && m->m.kind == BXC_MOUNT_CACHE && is_owned
+			       ? cache_folder(rn, m, err)
+			       : r;
 	}
 	return m->m.kind == BXC_MOUNT_CACHE ? 0 : df_out_context(rn->lw, source, &m->vertex, err);
 }
@@ -224,8 +244,6 @@ static int add_mount(run *rn, const char *text, size_t stage, bxc_err **err)
 	int r = df_mount_parse(text, expand_value, rn, &m->m, err);
 	if (r == 0)
 		df_outline_mount(rn->lw, rn->s, &m->m);
-	if (r == 0)
-		r = refuse_kind(&m->m, err);
 	if (r < 0)
 		return r;
 	if (m->m.kind == BXC_MOUNT_SECRET)

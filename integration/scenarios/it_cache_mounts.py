@@ -76,3 +76,19 @@ def test_home_is_known_after_a_restart(fresh, reg, ctx):
     r = c.build("-o", "type=cacheonly", ctx(text % (reg.ref("base:latest"), 2)))
     assert said(r, "lines=") == ["lines=2"], r.text
     assert [w for n, w in c.workers_of().items() if "type=cache" in n] == home
+
+
+def test_a_mount_starts_from_a_stage(two, reg, ctx):
+    c = unique()
+    text = ("FROM {0} AS seed\nRUN mkdir /s && echo {1} > /s/f && chown -R 7:8 /s\nFROM {0}\n"
+            "RUN --mount=type=cache,target=/c,id={1},from=seed,source=/s echo {2} >> /c/f; echo seen=$(stat -c %u:%g /c) $(wc -l < /c/f)\n"
+            "RUN --mount=type=cache,target=/c,id={1} echo other={2} $(ls /c | wc -l)\n"
+            "RUN --mount=type=cache,target=/c,id={1},from=seed,source=/s,mode=0701,uid=5 echo {2}; echo owned=$(stat -c %a:%u:%g /c) $(ls /c | wc -l)\n")
+    for i in range(2):
+        r = two.build("-o", "type=cacheonly", ctx(text.format(reg.ref("base:latest"), c, i)))
+        # It starts from the stage once, is none of those that start empty; an owner or mode means a new folder, as in the reference.
+        assert said(r, "seen=") == ["seen=7:8 %d" % (i + 2)], r.text
+        assert said(r, "other=") == ["other=%d 0" % i]
+        assert said(r, "owned=") == ["owned=701:5:0 0"]
+    r = two.build("-o", "type=cacheonly", ctx("FROM {0} AS seed\nFROM {0}\nRUN --mount=type=cache,target=/c,from=seed,source=/none true\n".format(reg.ref("base:latest"))), check=False)
+    r.fails(1, '"/none": not found', "Dockerfile:3")

@@ -138,20 +138,43 @@ static uint64_t *cache_generations(const job *j, const bxc_op_exec *op)
 	return list;
 }
 
+/* A cache mount that starts from a context is another one when the context is. */
+static int identify(const step *s, uint32_t index, char **ret, bxc_err **err)
+{
+	bool is_asked = false;
+	BXC_ARR_FOREACH (m, &s->v->op.exec.mounts)
+		is_asked |= m->kind == BXC_MOUNT_CACHE && m->input == index;
+	if (!is_asked)
+		return 0;
+	BXC_AUTOBUF bxc_buf b = BXC_BUF_INIT(BXC_TREE_BYTES_MAX);
+	int r = bxc_tree_encode(s->inputs[index].tree, false, &b, err);
+	if (r < 0)
+		return r;
+	char text[BXC_DIGEST_STR_MAX];
+	bxc_digest d = bxc_digest_of(b.data, b.len);
+	*ret = bxc_strdup(bxc_digest_str(&d, text));
+	return 0;
+}
+
 int run_exec(job *j, bxc_err **err)
 {
 	step s = {0};
 	struct packs packs = {.j = j};
 	int r = step_open(j, BXC_OP_EXEC, &s, err);
 	BXC_AUTOFREE bxc_exec_input *in = bxc_calloc(s.n, sizeof(*in));
+	BXC_AUTOFREE char **ids = bxc_calloc(s.n, sizeof(*ids));
 	BXC_AUTOFREE bxc_snap_staging **scratch = bxc_calloc(s.n, sizeof(bxc_snap_staging *));
 	for (size_t i = 0; r >= 0 && i < s.n; i++) {
-		in[i] = (bxc_exec_input){(const char *const *)s.inputs[i].ids, s.inputs[i].n_ids, -1};
+		in[i] = (bxc_exec_input){(const char *const *)s.inputs[i].ids, s.inputs[i].n_ids, -1, NULL};
 		if (!s.inputs[i].tree)
 			continue;
 		r = materialize(j, s.inputs[i].tree, &scratch[i], &packs, err);
 		if (r >= 0)
-			in[i].tree_fd = bxc_snap_staging_fd(scratch[i]);
+			r = identify(&s, (uint32_t)i, &ids[i], err);
+		if (r < 0)
+			break;
+		in[i].tree_fd = bxc_snap_staging_fd(scratch[i]);
+		in[i].tree_id = ids[i];
 	}
 	if (r >= 0) {
 		BXC_AUTOFREE uint64_t *generations = cache_generations(j, &s.v->op.exec);
@@ -175,8 +198,10 @@ int run_exec(job *j, bxc_err **err)
 		if (r >= 0)
 			j->result = step_result(s.output, res.size_bytes, res.duration_ns);
 	}
-	for (size_t i = 0; i < s.n; i++)
+	for (size_t i = 0; i < s.n; i++) {
 		bxc_snap_abort(scratch[i]);
+		free(ids[i]);
+	}
 	packs_done(&packs);
 	step_close(j, &s);
 	return r;

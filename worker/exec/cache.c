@@ -25,13 +25,15 @@ struct cache_use {
 };
 
 /* "<id and owner>[-<generation>][.<further folder of private ones>]" */
-static char *base_name(const bxc_op_mount *m, uint64_t generation)
+static char *base_name(const bxc_op_mount *m, const bxc_exec__seed *seed, uint64_t generation)
 {
 	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();
 	bxc_hasher_update_str(h, m->cache_id ? m->cache_id : m->dest);
 	bxc_hasher_update_u64(h, m->uid);
 	bxc_hasher_update_u64(h, m->gid);
 	bxc_hasher_update_u64(h, m->mode);
+	if (seed)
+		bxc_exec__seed_identify(seed, h);
 	bxc_digest d = bxc_hasher_final(h);
 	char text[BXC_DIGEST_STR_MAX];
 	const char *hex = bxc_digest_str(&d, text) + strlen("sha256:");
@@ -96,8 +98,24 @@ static int take_use(bxc_exec *x, const bxc_op_mount *m, const char *base, bxc_ca
 	return r;
 }
 
-/* Made aside and renamed, so that a folder with the right name has the right owner. */
-static int make_folder(bxc_exec *x, const char *name, const bxc_op_mount *m, bxc_err **err)
+/* `temporary` is there, and of root. */
+static int fill_folder(bxc_exec *x, const char *temporary, const bxc_op_mount *m,
+	const bxc_exec__seed *seed, bxc_err **err)
+{
+	if (seed) {
+		BXC_AUTOCLOSE int fd = -1;
+		int r = bxc_fs_open_dir(x->caches_fd, temporary, &fd, err);
+		return r < 0 ? r : bxc_exec__seed_copy(seed, fd, err);
+	}
+	if (fchownat(x->caches_fd, temporary, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchmodat(x->caches_fd, temporary, m->mode & 07777, 0) < 0)
+		return bxc_err_errno(err, errno, "make a cache mount");
+	return 0;
+}
+
+/* Made aside and renamed, so that a folder with the right name has the right owner and content. */
+static int make_folder(bxc_exec *x, const char *name, const bxc_op_mount *m,
+	const bxc_exec__seed *seed, bxc_err **err)
 {
 	struct stat st;
 	int r = bxc_fs_lstat_opt(x->caches_fd, name, &st, err);
@@ -108,13 +126,11 @@ static int make_folder(bxc_exec *x, const char *name, const bxc_op_mount *m, bxc
 	if (mkdirat(x->caches_fd, temporary, 0700) < 0)
 		return bxc_err_errno(err, errno, "make a cache mount");
 	BXC_AUTOERR bxc_err *why = NULL;
-	if (fchownat(x->caches_fd, temporary, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		fchmodat(x->caches_fd, temporary, m->mode & 07777, 0) < 0)
-		r = bxc_err_errno(&why, errno, "make a cache mount");
+	r = fill_folder(x, temporary, m, seed, &why);
 	if (r == 0)
 		r = bxc_fs_rename(x->caches_fd, temporary, x->caches_fd, name, true, &why);
 	if (r < 0)
-		(void)unlinkat(x->caches_fd, temporary, AT_REMOVEDIR);
+		bxc_ignore(bxc_fs_rmtree(x->caches_fd, temporary, NULL));
 	if (r == -BXC_ALREADY_EXISTS)
 		return 0;
 	return r < 0 ? bxc_err_move(err, BXC_TAKE(why)) : 0;
@@ -163,10 +179,10 @@ static void remove_older(bxc_exec *x, const char *base, uint64_t generation)
 	}
 }
 
-int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, uint64_t generation,
-	bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err)
+int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, const bxc_exec__seed *seed,
+	uint64_t generation, bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err)
 {
-	BXC_AUTOFREE char *base = base_name(m, generation);
+	BXC_AUTOFREE char *base = base_name(m, seed, generation);
 	/* Mounted twice by one step: the same folder, which must not wait for itself. */
 	BXC_ARR_FOREACH (c, held)
 		if (m->sharing != BXC_CACHE_PRIVATE && bxc_str_eq(*c, base)) {
@@ -180,7 +196,7 @@ int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, uint64_t generation
 	*bxc_arr_push(held) = name;
 	if (generation)
 		remove_older(x, base, generation);
-	r = make_folder(x, name, m, err);
+	r = make_folder(x, name, m, seed, err);
 	if (r == 0)
 		*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, name);
 	return r;

@@ -179,20 +179,7 @@ static int check_mount(const bxc_exec_job *job, const bxc_op_mount *m, bool is_r
 	if (!is_root && m->output >= 0)
 		return bxc_err_set(err, BXC_UNIMPLEMENTED,
 			"results of mounts other than the root are not supported: '%s'", m->dest);
-	switch (m->kind) {
-	case BXC_MOUNT_CACHE:
-		if (m->input != BXC_DEF_NO_INPUT)
-			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"cache mounts that start from an input are not supported: '%s'",
-				m->dest);
-		return 0;
-	case BXC_MOUNT_BIND:
-	case BXC_MOUNT_TMPFS:
-	case BXC_MOUNT_SECRET:
-	case BXC_MOUNT_SSH:
-	default:
-		return 0;
-	}
+	return 0;
 }
 
 static int check_job(const bxc_exec_job *job, bxc_err **err)
@@ -375,6 +362,7 @@ static int prepare_mount(step *s, size_t i, bool *ret_is_dir, bxc_err **err)
 		return prepare_private(s, m, i, err);
 	}
 	bxc_exec__mount *out = bxc_arr_push(&s->mounts);
+	const bxc_exec__seed seed = {s->x->snap, input_of(s, m), m->selector, s->job->cancel};
 	out->dest = m->dest;
 	*ret_is_dir = true;
 	switch (m->kind) {
@@ -382,7 +370,7 @@ static int prepare_mount(step *s, size_t i, bool *ret_is_dir, bxc_err **err)
 		return prepare_bind(s, m, i, out, ret_is_dir, err);
 	case BXC_MOUNT_CACHE:
 		set_bind(out, m->readonly);
-		return bxc_exec__cache_take(s->x, m,
+		return bxc_exec__cache_take(s->x, m, m->input == BXC_DEF_NO_INPUT ? NULL : &seed,
 			s->job->cache_generations ? s->job->cache_generations[i] : 0,
 			s->job->cancel, &s->caches, &out->source, err);
 	case BXC_MOUNT_TMPFS:

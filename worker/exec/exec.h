@@ -41,6 +41,7 @@ typedef struct bxc_exec_input {
 	const char *const *layers; /* bottom first; pinned by the caller */
 	size_t n_layers;
 	int tree_fd; /* -1: `layers` count; else a folder with the content, only bound read-only */
+	const char *tree_id; /* tells it apart from other contents; NULL without tree_fd */
 } bxc_exec_input;
 
 #define BXC_EXEC_SECRET_MAX (500u << 10) /* bytes of one secret */

@@ -55,11 +55,22 @@ BXC_MUST_CHECK int bxc_exec__stub_make(
 BXC_MUST_CHECK int bxc_exec__stubs_remove(int root_fd, bxc_exec__stubs *stubs, bxc_err **err);
 void bxc_exec__stubs_done(bxc_exec__stubs *s);
 
+/* ---- seed.c: what cache mounts hold at first ---- */
+typedef struct bxc_exec__seed {
+	bxc_snap *snap;
+	const bxc_exec_input *in;
+	const char *selector; /* the folder of the input; NULL: all */
+	bxc_cancel *cancel;
+} bxc_exec__seed;
+/* Cache mounts that start from something else are others, whatever their ids. */
+void bxc_exec__seed_identify(const bxc_exec__seed *s, bxc_hasher *h);
+BXC_MUST_CHECK int bxc_exec__seed_copy(const bxc_exec__seed *s, int dir_fd, bxc_err **err);
+
 /* ---- cache.c: cache mounts ---- */
 typedef BXC_ARR(char *) bxc_exec__caches; /* folders in caches_dir */
 /* Finds or makes the folder of a cache mount and takes it for this job, waiting for a locked one.
- * The path is owned by the caller. */
-BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m,
+ * `seed`: what a new one starts from; NULL: it is empty. The path is owned by the caller. */
+BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, const bxc_exec__seed *seed,
 	uint64_t generation, bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err);
 void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held);
 

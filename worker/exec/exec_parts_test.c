@@ -266,7 +266,7 @@ typedef struct waiter {
 static void *take_it(void *ud)
 {
 	waiter *w = ud;
-	w->r = bxc_exec__cache_take(w->x, w->m, 0, w->cancel, &w->held, &w->path, NULL);
+	w->r = bxc_exec__cache_take(w->x, w->m, NULL, 0, w->cancel, &w->held, &w->path, NULL);
 	return NULL;
 }
 
@@ -295,8 +295,8 @@ static void cache_mounts_share_lock_or_part(void **state)
 	bxc_exec__caches one = {0}, two = {0};
 	BXC_AUTOFREE char *p1 = NULL;
 	BXC_AUTOFREE char *p2 = NULL;
-	assert_ok(bxc_exec__cache_take(&x, &m, 0, NULL, &one, &p1, &err), err);
-	assert_ok(bxc_exec__cache_take(&x, &m, 0, NULL, &two, &p2, &err), err);
+	assert_ok(bxc_exec__cache_take(&x, &m, NULL, 0, NULL, &one, &p1, &err), err);
+	assert_ok(bxc_exec__cache_take(&x, &m, NULL, 0, NULL, &two, &p2, &err), err);
 	assert_string_equal(p1, p2);
 	struct stat st;
 	assert_int_equal(stat(p1, &st), 0);
@@ -309,7 +309,7 @@ static void cache_mounts_share_lock_or_part(void **state)
 	bxc_op_mount priv = m;
 	priv.sharing = BXC_CACHE_PRIVATE;
 	BXC_AUTOFREE char *p3 = NULL;
-	assert_ok(bxc_exec__cache_take(&x, &priv, 0, NULL, &two, &p3, &err), err);
+	assert_ok(bxc_exec__cache_take(&x, &priv, NULL, 0, NULL, &two, &p3, &err), err);
 	assert_string_not_equal(p1, p3);
 	bxc_exec__caches_release(&x, &two);
 
@@ -331,7 +331,7 @@ static void cache_mounts_share_lock_or_part(void **state)
 	assert_string_equal(w.path, p1);
 	/* Twice in one step is no deadlock. */
 	BXC_AUTOFREE char *p4 = NULL;
-	assert_ok(bxc_exec__cache_take(&x, &locked, 0, NULL, &w.held, &p4, &err), err);
+	assert_ok(bxc_exec__cache_take(&x, &locked, NULL, 0, NULL, &w.held, &p4, &err), err);
 	assert_string_equal(p4, p1);
 	bxc_exec__caches_release(&x, &w.held);
 	free(w.path);

@@ -214,6 +214,45 @@ static void caches_and_tmpfs_stay_out_of_the_layer(void **state)
 	assert_string_equal(got, "");
 }
 
+/* Once: later steps find what the first has left. From something else it is another one. */
+static void a_cache_mount_starts_from_an_input(void **state)
+{
+	world *w = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	static const char *const base[] = {"l-base"};
+	AUTOVERTEX bxc_def_vertex *make =
+		shell("mkdir /s && chmod 710 /s && chown 3:4 /s && echo a > /s/f && ln /s/f /s/g; "
+		      "ln -s /etc/passwd /out; touch /file");
+	assert_ok(run(w, make, "l-seed", &err), err);
+	static const char *const seed[] = {"l-base", "l-seed"};
+	const bxc_exec_input in[] = {{.layers = base, .n_layers = 1, .tree_fd = -1},
+		{.layers = seed, .n_layers = 2, .tree_fd = -1}};
+	AUTOVERTEX bxc_def_vertex *v =
+		shell("stat -c %a:%u:%g /c; cat /c/f; stat -c %h /c/g; echo b >> /c/f");
+	bxc_op_mount *m = bxc_def_add_mount(v, BXC_MOUNT_CACHE, "/c");
+	m->input = 1;
+	m->output = BXC_DEF_NO_OUTPUT;
+	m->selector = bxc_strdup("/s");
+	assert_ok(run_with(w, v, in, 2, "l-seeded1", &err), err);
+	assert_string_equal(out(w), "710:3:4\na\n2\n");
+	assert_ok(run_with(w, v, in, 2, "l-seeded2", &err), err);
+	assert_string_equal(out(w), "710:3:4\na\nb\n2\n");
+	/* The input is as it was. */
+	AUTOVERTEX bxc_def_vertex *look = shell("cat /s/f");
+	assert_ok(run_with(w, look, &in[1], 1, NULL, &err), err);
+	assert_string_equal(out(w), "a\n");
+	static const char *const bad[] = {"/none", "/file", "/out"};
+	static const char *const told[] = {"\"/none\": not found", "it is no directory",
+		"it is no directory"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(bad); i++) {
+		free(m->selector);
+		m->selector = bxc_strdup(bad[i]);
+		bxc_err_free(BXC_TAKE(err));
+		assert_true(run_with(w, v, in, 2, NULL, &err) < 0);
+		assert_non_null(strstr(bxc_err_text(err), told[i]));
+	}
+}
+
 static void a_new_generation_of_a_cache_mount_is_empty(void **state)
 {
 	world *w = *state;
@@ -475,6 +514,7 @@ int main(int argc, char **argv)
 		T(no_network_means_loopback_only),
 		T(binds_show_inputs_and_lose_writes),
 		T(caches_and_tmpfs_stay_out_of_the_layer),
+		T(a_cache_mount_starts_from_an_input),
 		T(a_new_generation_of_a_cache_mount_is_empty),
 		T(what_is_not_supported_says_so),
 		T(a_cancel_kills_everything),
