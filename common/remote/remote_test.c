@@ -143,6 +143,10 @@ static void names_come_from_urls(void **state)
 	}
 	BXC_AUTOFREE char *shown = bxc_remote_redact("https://u:p@h/x");
 	assert_string_equal(shown, "https://xxxxx:xxxxx@h/x");
+	BXC_AUTOFREE char *user = bxc_remote_redact("ssh://git@h/x");
+	assert_string_equal(user, "ssh://git@h/x");
+	BXC_AUTOFREE char *both = bxc_remote_redact("ssh://git:p@h/x");
+	assert_string_equal(both, "ssh://git:xxxxx@h/x");
 	BXC_AUTOFREE char *host = bxc_remote_host("git@h.example:o/r");
 	assert_string_equal(host, "h.example");
 	BXC_AUTOERR bxc_err *err = NULL;

@@ -100,12 +100,16 @@ char *bxc_remote_redact(const char *url)
 {
 	size_t n = scheme_len(url);
 	const char *s = url + n, *at = NULL;
-	/* In user@host:path the user is no secret. */
+	/* In user@host:path and ssh://user@host/path the user is no secret. */
 	for (const char *p = s; n && *p && !strchr("/?#", *p); p++)
 		if (*p == '@')
 			at = p;
 	if (!at)
 		return bxc_strdup(url);
-	bool password = memchr(s, ':', (size_t)(at - s)) != NULL;
-	return bxc_str_fmt("%.*sxxxxx%s%s", (int)n, url, password ? ":xxxxx" : "", at);
+	const char *colon = memchr(s, ':', (size_t)(at - s));
+	bool is_ssh = n == strlen("ssh://") && strncasecmp(url, "ssh", 3) == 0;
+	if (is_ssh)
+		return bxc_str_fmt("%.*s%s%s", (int)(colon ? colon - url : at - url), url,
+			colon ? ":xxxxx" : "", at);
+	return bxc_str_fmt("%.*sxxxxx%s%s", (int)n, url, colon ? ":xxxxx" : "", at);
 }

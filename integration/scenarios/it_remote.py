@@ -1,8 +1,10 @@
 """Sources that lie elsewhere: files of web servers and git repositories."""
+import contextlib
 import hashlib
 import io
 import json
 import os
+import socket
 import stat
 import subprocess
 import tarfile
@@ -138,8 +140,75 @@ def test_git_protocol_and_long_names(build, web):
         os.killpg(daemon.pid, 9)
         daemon.wait()
     assert (out / "x/f").read_text() == "sha256" and (out / "y/.git").is_dir()
-    build("ADD git@127.0.0.1:r.git /x\n", check=False)
-    build.result.fails(1, "git over ssh (git@127.0.0.1:r.git) is not supported")
+
+
+class Sshd:
+    """A server of ssh that lets in whoever has the key."""
+
+    def __init__(self, folder, key):
+        self.folder, self.key, self.port, self.p = folder, key, registry.free_port(), None
+        self.made = not os.path.isdir("/run/sshd")
+        os.makedirs("/run/sshd", exist_ok=True)
+
+    def start(self, host):
+        """With a host key of its own for each name."""
+        path = self.folder / host
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+        opts = ["Port=%d" % self.port, "ListenAddress=127.0.0.1", "HostKey=%s" % path, "AuthorizedKeysFile=%s.pub" % self.key, "StrictModes=no", "UsePAM=no",
+                "PermitRootLogin=prohibit-password", "PasswordAuthentication=no", "PidFile=none"]
+        self.p = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null"] + [x for o in opts for x in ("-o", o)],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        procs.wait_for("sshd answers", self.answers)
+
+    def answers(self):
+        assert self.p.poll() is None
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as s:
+            return s.recv(4) == b"SSH-"
+
+    def stop(self):
+        if self.p:
+            os.killpg(self.p.pid, 9)
+            self.p.wait()
+            self.p = None
+
+    def close(self):
+        self.stop()
+        if self.made:
+            os.rmdir("/run/sshd")
+
+
+@pytest.fixture
+def sshd(tmp_path):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    s = Sshd(tmp_path, key)
+    try:
+        yield s
+    finally:
+        s.close()
+
+
+def test_git_over_ssh(fresh, repo, web, ctx, sshd, tmp_path):
+    cluster = fresh(workers=1)
+    sshd.start("one")
+    url = "ssh://root@127.0.0.1:%d%s/r.git" % (sshd.port, web.git_root)
+    c = ctx("FROM scratch\nADD %s#v1 /x\nADD --keep-git-dir %s /y\n" % (url, url))
+    cluster.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--ssh", "default=%s" % sshd.key, c)
+    assert (tmp_path / "o/x/README").read_text() == "one" and (tmp_path / "o/y/README").read_text() == "two"
+    assert url in (tmp_path / "o/y/.git/config").read_text()
+    # As a context, too.
+    cluster.build("-o", "type=local,dest=%s" % (tmp_path / "o2"), "--ssh", "default=%s" % sshd.key, "-f", "-", url + "#dev:sub", stdin=b"FROM scratch\nCOPY . /\n")
+    assert tree(tmp_path / "o2") == ["f", "g"]
+    # Nobody else has been let in, and no socket is left.
+    cluster.build("-o", "type=cacheonly", "--no-cache", c, check=False).fails(1, 'no SSH key "default" forwarded from the client: build with --ssh default', "Dockerfile:")
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    cluster.build("-o", "type=cacheonly", "--no-cache", "--ssh", "default=%s" % other, c, check=False).fails(1, "Permission denied", "Dockerfile:")
+    assert not [n for d, _, names in os.walk(cluster.states["worker-1"]) for n in names if n.startswith(".agent.")]
+    # A server that is suddenly another one is not trusted.
+    sshd.stop()
+    sshd.start("two")
+    cluster.build("-o", "type=cacheonly", "--no-cache", "--ssh", "default=%s" % sshd.key, c, check=False).fails(1, "Host key verification failed", "Dockerfile:")
 
 
 def test_a_commit_is_the_same_by_any_name(two, build, repo):

@@ -292,6 +292,8 @@ static void work(void *ud)
 	if (r >= 0)
 		r = i < BXC_ARRAY_SIZE(kinds) ? kinds[i].run(j, &j->err)
 					      : bxc_err_set(&j->err, BXC_UNIMPLEMENTED, "unknown kind of task '%.64s'", j->kind);
+	if (j->services)
+		client_close(BXC_TAKE(j->services));
 	if (r < 0 && !j->err)
 		bxc_ignore(bxc_err_set(&j->err, (bxc_code)-r, "the task failed"));
 	const char *lost = bxc_err_get_detail(j->err, "lost_layer");

@@ -21,6 +21,7 @@ typedef struct spool {
 	bool is_started;
 } spool;
 
+typedef struct client client;        /* client.c */
 typedef struct job {
 	bxc_agent *a;
 	char *name, *build, *kind;
@@ -31,6 +32,7 @@ typedef struct job {
 	bxc_reg *reg;
 	bxc_src_client client;
 	bxc_src_reach reach;
+	client *services;            /* of a source that has asked for an agent; NULL: none has */
 	char **lost;                 /* layers that no source could give */
 	bxc_json *result;
 	bxc_err *err;
@@ -91,7 +93,6 @@ int open_client_stream(job *j, const char *kind, bxc_json *name_take, bxc_chan_s
 void input_close(job *j, input *in);
 
 /* What a step asks the client for (client.c). Made and closed on the thread that runs the step. */
-typedef struct client client;
 client *client_open(job *j);
 const bxc_exec_services *client_services(const client *c);
 void client_close(client *c);        /* ends the connections to agents and waits for their threads */

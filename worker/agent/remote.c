@@ -100,9 +100,31 @@ static int ask_cache(const char *session, uint64_t cache, const bxc_digest *d, b
 	return ask_bytes(j, "cache.blob", q, sink, sink_ud, err);
 }
 
+/* Only git behind ssh asks for an agent. */
+static const bxc_exec_services *services_of(job *j)
+{
+	if (!j->services)
+		j->services = client_open(j);
+	return client_services(j->services);
+}
+
+static int ask_agent(const char *id, void *ud, bxc_err **err)
+{
+	const bxc_exec_services *s = services_of(ud);
+	return s->agent_check(id, s->ud, err);
+}
+
+static void connect_agent(const char *id, int fd_take, void *ud)
+{
+	const bxc_exec_services *s = services_of(ud);
+	s->agent_connect(id, fd_take, s->ud);
+}
+
 bxc_src_client client_of(job *j)
 {
 	return (bxc_src_client){.secret = ask_secret,
+		.agent_check = ask_agent,
+		.agent_connect = connect_agent,
 		.layout = ask_layout,
 		.cache = ask_cache,
 		.upload = ask_upload,

@@ -27,20 +27,18 @@ static int git_open(
 	int r = bxc_git_ref_from_source(op->identifier, op->attrs, &g->ref, err);
 	if (r < 0)
 		return r;
-	if (!bxc_remote_is_http(g->ref.remote) && !bxc_str_has_prefix(g->ref.remote, "git://"))
-		return bxc_err_set(err, BXC_UNIMPLEMENTED,
-			"git over ssh (%s) is not supported by this version of bxc: use https and "
-			"the secret GIT_AUTH_TOKEN",
-			g->ref.remote);
 	char digest[BXC_DIGEST_STR_MAX];
 	bxc_digest d = bxc_digest_of(g->ref.remote, strlen(g->ref.remote));
 	g->bare = bxc_str_fmt("%s/%.32s.git", s->dir, strchr(bxc_digest_str(&d, digest), ':') + 1);
 	g->shown = bxc_remote_redact(g->ref.remote);
-	return 0;
+	bool is_ssh = !bxc_remote_is_http(g->ref.remote) &&
+		      !bxc_str_has_prefix(g->ref.remote, "git://");
+	return is_ssh ? git_agent_open(g, &g->agent, err) : 0;
 }
 
 static void git_close(git *g)
 {
+	git_agent_free(g->agent);
 	bxc_git_ref_done(&g->ref);
 	bxc_secret_free(g->auth);
 	free(g->bare);

@@ -6,6 +6,7 @@
 #include "common/remote/remote.h"
 #include "worker/source/source_internal.h"
 
+typedef struct git_agent git_agent; /* git_ssh.c: the client's SSH agent, while git is used */
 typedef struct git {
 	bxc_src *s;
 	const bxc_src_client *client;
@@ -14,7 +15,13 @@ typedef struct git {
 	char *bare;	  /* our copy of the repository */
 	bxc_secret *auth; /* value of an Authorization header; NULL: none */
 	bool asked_auth;
+	git_agent *agent; /* NULL: the remote is not behind ssh */
 } git;
+
+BXC_MUST_CHECK int git_agent_open(const git *g, git_agent **ret, bxc_err **err);
+void git_agent_free(git_agent *a);
+BXC_DEFINE_CLEANUP(git_agent, git_agent_free);
+void git_agent_env(const git_agent *a, char ***env);
 
 /* One run of git in a clean environment: neither the host's configuration nor hooks, prompts or
  * helpers count. */

@@ -71,8 +71,12 @@ static char **environment(const git *g, const git_run *r)
 	bxc_strv_push(&env, "GIT_TERMINAL_PROMPT=0");
 	bxc_strv_push(&env, "GIT_ASKPASS=/bin/false");
 	bxc_strv_push(&env, "GIT_PROTOCOL=version=2");
-	bxc_strv_push(
-		&env, r->local ? "GIT_ALLOW_PROTOCOL=file" : "GIT_ALLOW_PROTOCOL=http:https:git");
+	/* Submodules behind ssh can be had by who has shown an agent for the repository itself. */
+	bxc_strv_push(&env, r->local	? "GIT_ALLOW_PROTOCOL=file"
+			    : g->agent	? "GIT_ALLOW_PROTOCOL=http:https:git:ssh"
+					: "GIT_ALLOW_PROTOCOL=http:https:git");
+	if (g->agent && !r->local)
+		git_agent_env(g->agent, &env);
 	unsigned n = 0;
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(config); i++)
 		set_config(&env, &n, config[i][0], config[i][1]);

@@ -74,6 +74,9 @@ typedef struct bxc_src_client {
 	int (*layout)(const char *build, const char *store, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
 	int (*cache)(const char *session, uint64_t cache, const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
 	int (*upload)(const bxc_digest *d, bxc_sink_fn sink, void *sink_ud, void *ud, bxc_err **err);
+	/* Does the client forward this SSH agent? NOT_FOUND: no. Connects a socket, which is taken, to it. */
+	int (*agent_check)(const char *id, void *ud, bxc_err **err);
+	void (*agent_connect)(const char *id, int fd_take, void *ud);
 	void *ud;
 	bxc_cancel *cancel;
 } bxc_src_client;
