@@ -62,9 +62,18 @@ void json_put_string(bxc_buf *out, const char *s, size_t n, bool go_escapes)
 	const char *end = s + n;
 	uint8_t mask = go_escapes ? 3 : 1;
 	bxc_check(bxc_buf_reserve(out, n + 2, NULL) == 0);
+	const char *stop = run_end(s, end, mask);
+	if (stop == end) {
+		uint8_t *p = out->data + out->len;
+		*p++ = '"';
+		p = mempcpy(p, s, n);
+		*p++ = '"';
+		*p = 0;
+		out->len += n + 2;
+		return;
+	}
 	bxc_buf_addc(out, '"');
-	for (;;) {
-		const char *stop = run_end(s, end, mask);
+	for (;; stop = run_end(s, end, mask)) {
 		bxc_buf_add(out, s, (size_t)(stop - s));
 		if (stop == end)
 			break;

@@ -35,18 +35,21 @@ static void lead_in(bxc_json_writer *w, const char *key)
 		return;
 	size_t n = key ? strlen(key) : 0;
 	bxc_check(bxc_buf_reserve(&w->out, n + 4, NULL) == 0);
+	uint8_t *p = w->out.data + w->out.len;
 	if (w->level[w->depth - 1].has_any)
-		bxc_buf_addc(&w->out, ',');
+		*p++ = ',';
 	w->level[w->depth - 1].has_any = true;
-	if (!key)
-		return;
-	const char *last = w->level[w->depth - 1].key;
-	bxc_check(!last || strcmp(last, key) < 0);
-	w->level[w->depth - 1].key = key;
-	bxc_buf_addc(&w->out, '"');
-	bxc_buf_add(&w->out, key, n);
-	bxc_buf_addc(&w->out, '"');
-	bxc_buf_addc(&w->out, ':');
+	if (key) {
+		const char *last = w->level[w->depth - 1].key;
+		bxc_check(!last || strcmp(last, key) < 0);
+		w->level[w->depth - 1].key = key;
+		*p++ = '"';
+		p = mempcpy(p, key, n);
+		*p++ = '"';
+		*p++ = ':';
+	}
+	w->out.len = (size_t)(p - w->out.data);
+	*p = 0;
 }
 
 static void begin(bxc_json_writer *w, const char *key, bool is_array)
@@ -83,6 +86,12 @@ void bxc_json_writer_str(bxc_json_writer *w, const char *key, const char *value)
 	size_t n = strlen(value);
 	BXC_AUTOFREE char *fixed = json_repaired(value, n);
 	json_put_string(&w->out, fixed ? fixed : value, fixed ? strlen(fixed) : n, false);
+}
+
+void bxc_json_writer_raw(bxc_json_writer *w, const char *key, bxc_slice text)
+{
+	lead_in(w, key);
+	bxc_buf_add(&w->out, text.p, text.n);
 }
 
 void bxc_json_writer_bool(bxc_json_writer *w, const char *key, bool value)

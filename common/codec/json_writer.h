@@ -33,6 +33,8 @@ void bxc_json_writer_begin_array(bxc_json_writer *w, const char *key);
 void bxc_json_writer_end(bxc_json_writer *w); /* of the innermost one */
 /* Invalid UTF-8 is replaced by U+FFFD, as in trees. */
 void bxc_json_writer_str(bxc_json_writer *w, const char *key, const char *value);
+/* A value as it was written before: a part of such a text. */
+void bxc_json_writer_raw(bxc_json_writer *w, const char *key, bxc_slice text);
 void bxc_json_writer_bool(bxc_json_writer *w, const char *key, bool value);
 /* Beyond 2^53 as strings, as in trees. */
 void bxc_json_writer_i64(bxc_json_writer *w, const char *key, int64_t value);

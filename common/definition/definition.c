@@ -5,15 +5,12 @@
 #include <string.h>
 
 #include "common/base/limits.h"
-#include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/definition/definition_internal.h"
 
 bxc_def *bxc_def_new(void)
 {
-	bxc_def *d = bxc_calloc(1, sizeof(*d));
-	d->by_digest_ = bxc_map_new(NULL);
-	return d;
+	return bxc_calloc(1, sizeof(bxc_def));
 }
 
 void bxc_def_free(bxc_def *d)
@@ -23,7 +20,7 @@ void bxc_def_free(bxc_def *d)
 	BXC_ARR_FOREACH (v, &d->vertices)
 		bxc_def_vertex_free(*v);
 	bxc_arr_done(&d->vertices);
-	bxc_map_free(d->by_digest_);
+	def_places_free(d->by_digest_);
 	def_encoder_free(d->encoder_);
 	free(d);
 }
@@ -94,6 +91,12 @@ int bxc_def_env_new(char **env_take, bxc_def_env **ret, bxc_err **err)
 	return 0;
 }
 
+bxc_def_env *bxc_def_env_ref(bxc_def_env *e)
+{
+	__atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
+	return e;
+}
+
 void bxc_def_env_unref(bxc_def_env *e)
 {
 	if (!e || __atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL))
@@ -105,8 +108,7 @@ void bxc_def_env_unref(bxc_def_env *e)
 void bxc_def_share_env(bxc_def_vertex *v, bxc_def_env *e)
 {
 	bxc_check(v->kind == BXC_OP_EXEC && !v->op.exec.env && !v->op.exec.shared_env);
-	__atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
-	v->op.exec.shared_env = e;
+	v->op.exec.shared_env = bxc_def_env_ref(e);
 	v->op.exec.env = e->env;
 }
 
@@ -210,21 +212,16 @@ int bxc_def_append(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_
 static uint32_t add_checked(bxc_def *d, bxc_def_vertex *vertex)
 {
 	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = vertex;
-	char key[BXC_DIGEST_STR_MAX];
 	if (!d->encoder_)
 		d->encoder_ = def_encoder_new();
 	v->digest = def_vertex_digest(d, v, d->encoder_);
-	bxc_digest_str(&v->digest, key);
-	uintptr_t next = d->vertices.n + 1;
-	uintptr_t found = (uintptr_t)bxc_map_add(d->by_digest_, key, (void *)next);
-	if (found) {
+	uint32_t place = def_place_of(d, &v->digest);
+	if (place < d->vertices.n)
 		/* Whoever asked for a fresh run of it gets one. */
-		bxc_def_vertex *first = d->vertices.v[found - 1];
-		first->meta.ignore_cache |= v->meta.ignore_cache;
-		return (uint32_t)(found - 1);
-	}
-	*bxc_arr_push(&d->vertices) = BXC_TAKE(v);
-	return (uint32_t)(d->vertices.n - 1);
+		d->vertices.v[place]->meta.ignore_cache |= v->meta.ignore_cache;
+	else
+		*bxc_arr_push(&d->vertices) = BXC_TAKE(v);
+	return place;
 }
 
 int bxc_def_add(bxc_def *d, bxc_def_vertex *vertex, uint32_t *ret_index, bxc_err **err)

@@ -190,7 +190,7 @@ typedef struct bxc_def_vertex {
 
 typedef struct bxc_def {
 	BXC_ARR(bxc_def_vertex *) vertices;
-	struct bxc_map *by_digest_;  /* private: digest text to index + 1 */
+	struct def_places *by_digest_;  /* private; NULL: empty */
 	struct def_encoder *encoder_;   /* private; NULL until a digest is made */
 } bxc_def;
 
@@ -207,6 +207,7 @@ bxc_op_mount *bxc_def_add_mount(bxc_def_vertex *v, bxc_mount_kind kind, const ch
  * threads. Released by each vertex and by the maker.
  */
 BXC_MUST_CHECK int bxc_def_env_new(char **env_take, bxc_def_env **ret, bxc_err **err);
+bxc_def_env *bxc_def_env_ref(bxc_def_env *e);
 void bxc_def_env_unref(bxc_def_env *e);
 BXC_DEFINE_CLEANUP(bxc_def_env, bxc_def_env_unref);
 void bxc_def_share_env(bxc_def_vertex *v, bxc_def_env *e);       /* v, an exec, has no env yet */

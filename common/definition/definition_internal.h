@@ -25,11 +25,19 @@ typedef enum def_form {
 typedef struct def_encoder {
 	bxc_json_writer text;
 	bxc_hasher *hasher;
+	bxc_def_env *env; /* counted: the one that was written last; NULL: none */
+	bxc_buf env_text;
 } def_encoder;
 def_encoder *def_encoder_new(void);
 void def_encoder_free(def_encoder *e);
 BXC_DEFINE_CLEANUP(def_encoder, def_encoder_free);
 bxc_digest def_vertex_digest(const bxc_def *d, const bxc_def_vertex *v, def_encoder *e);
+
+/* places.c: the place of the vertex with this digest; of a new one the next, where the caller puts
+ * it. Vertices that were only appended are not known here. */
+typedef struct def_places def_places;
+uint32_t def_place_of(bxc_def *d, const bxc_digest *digest);
+void def_places_free(def_places *p);
 
 /* Everything about `v` that can be known without the other vertices. */
 BXC_MUST_CHECK int def_check_vertex(const bxc_def_vertex *v, bxc_err **err);

@@ -62,6 +62,7 @@ const char *bxc_def_file_kind_name(unsigned k)
 typedef struct sink {
 	bxc_json *tree; /* object or array; NULL: text */
 	bxc_json_writer *text;
+	def_encoder *encoder; /* of the text */
 } sink;
 
 static sink open_object(sink s, const char *key)
@@ -210,6 +211,28 @@ static void put_host_names(sink s, char *const *hosts)
 	close_it(names);
 }
 
+/* Steps in a row have the same environment, which may be most of their text. */
+static void put_env(sink s, const bxc_op_exec *op)
+{
+	def_encoder *e = s.encoder;
+	if (!e || !op->shared_env || !op->env[0]) {
+		put_strv(s, "env", op->env);
+		return;
+	}
+	if (e->env == op->shared_env) {
+		bxc_json_writer_raw(s.text, "env", bxc_buf_slice(&e->env_text));
+		return;
+	}
+	size_t before = s.text->out.len;
+	put_strv(s, "env", op->env);
+	const char *list = memchr(s.text->out.data + before, '[', s.text->out.len - before);
+	size_t n = (size_t)((const char *)s.text->out.data + s.text->out.len - list);
+	bxc_buf_clear(&e->env_text);
+	bxc_buf_add(&e->env_text, list, n);
+	bxc_def_env_unref(e->env);
+	e->env = bxc_def_env_ref(op->shared_env);
+}
+
 static void put_exec(sink s, const bxc_def_vertex *v, def_form form)
 {
 	const bxc_op_exec *e = &v->op.exec;
@@ -217,7 +240,7 @@ static void put_exec(sink s, const bxc_def_vertex *v, def_form form)
 	put_strv(s, "args", e->args);
 	put_str(s, "cgroup_parent", e->cgroup_parent);
 	put_str(s, "cwd", e->cwd);
-	put_strv(s, "env", e->env);
+	put_env(s, e);
 	if (full)
 		put_strv(s, "extra_hosts", e->extra_hosts);
 	else
@@ -368,6 +391,7 @@ def_encoder *def_encoder_new(void)
 	def_encoder *e = bxc_calloc(1, sizeof(*e));
 	e->hasher = bxc_hasher_new();
 	bxc_json_writer_init(&e->text);
+	bxc_buf_init(&e->env_text, SIZE_MAX / 4);
 	return e;
 }
 
@@ -377,6 +401,8 @@ void def_encoder_free(def_encoder *e)
 		return;
 	bxc_hasher_free(e->hasher);
 	bxc_json_writer_done(&e->text);
+	bxc_buf_done(&e->env_text);
+	bxc_def_env_unref(e->env);
 	free(e);
 }
 
@@ -392,13 +418,16 @@ static bxc_digest finish(def_encoder *e, const char *kind)
 
 bxc_digest def_vertex_digest(const bxc_def *d, const bxc_def_vertex *v, def_encoder *e)
 {
-	sink s = open_object((sink){.text = &e->text}, NULL);
+	sink s = open_object((sink){.text = &e->text, .encoder = e}, NULL);
 	sink inputs = open_array(s, "inputs");
 	BXC_ARR_FOREACH (in, &v->inputs) {
-		char digest[BXC_DIGEST_STR_MAX];
+		char digest[BXC_DIGEST_STR_MAX + 1];
 		sink i = open_object(inputs, NULL);
 		set_u64(i, "output", in->output);
-		set_str(i, "vertex", bxc_digest_str(&d->vertices.v[in->vertex]->digest, digest));
+		digest[0] = '"';
+		bxc_digest_str(&d->vertices.v[in->vertex]->digest, digest + 1);
+		digest[BXC_DIGEST_STR_MAX] = '"'; /* in place of the NUL */
+		bxc_json_writer_raw(i.text, "vertex", bxc_slice_of(digest, sizeof(digest)));
 		close_it(i);
 	}
 	close_it(inputs);
@@ -411,7 +440,7 @@ bxc_digest def_vertex_digest(const bxc_def *d, const bxc_def_vertex *v, def_enco
 static bxc_digest op_digest(const bxc_def_vertex *v, def_form form, const char *kind)
 {
 	BXC_CLEANUP(def_encoder_freep) def_encoder *e = def_encoder_new();
-	sink s = open_object((sink){.text = &e->text}, NULL);
+	sink s = open_object((sink){.text = &e->text, .encoder = e}, NULL);
 	put_op(s, v, form);
 	close_it(s);
 	return finish(e, kind);

@@ -7,21 +7,32 @@
 
 /* ---- rules about single instructions ---- */
 
+static bool has_any(const char *s, size_t n, char first, char last)
+{
+	for (size_t i = 0; i < n; i++)
+		if (s[i] >= first && s[i] <= last)
+			return true;
+	return false;
+}
+
 static bool is_lower(const char *s)
 {
-	BXC_AUTOFREE char *lower = bxc_str_lower(bxc_strdup(s));
-	return bxc_str_eq(s, lower);
+	return !has_any(s, strlen(s), 'A', 'Z');
 }
 
 static bool is_upper(const char *s)
 {
-	BXC_AUTOFREE char *upper = bxc_str_upper(bxc_strdup(s));
-	return bxc_str_eq(s, upper);
+	return !has_any(s, strlen(s), 'a', 'z');
+}
+
+static size_t word_len(const df_instr *i)
+{
+	return strcspn(i->text, "\t\v\f\r ");
 }
 
 char *df_instr_word(const df_instr *i)
 {
-	return bxc_strndup(i->text, strcspn(i->text, "\t\v\f\r "));
+	return bxc_strndup(i->text, word_len(i));
 }
 
 static void check_from(df_lower *lw, const df_instr *i)
@@ -124,16 +135,18 @@ static void check_casing(df_lower *lw)
 	const bxc_df_ast *a = lw->ast;
 	size_t lower = 0, upper = 0;
 	for (size_t k = a->n_meta; k < a->instrs.n; k++) {
-		BXC_AUTOFREE char *word = df_instr_word(a->instrs.v[k]);
-		if (is_lower(word))
+		const df_instr *i = a->instrs.v[k];
+		if (!has_any(i->text, word_len(i), 'A', 'Z'))
 			lower++;
-		else if (is_upper(word))
+		else if (!has_any(i->text, word_len(i), 'a', 'z'))
 			upper++;
 	}
+	const char *others = lower > upper ? "AZ" : "az";
 	for (size_t k = a->n_meta; k < a->instrs.n; k++) {
-		BXC_AUTOFREE char *word = df_instr_word(a->instrs.v[k]);
-		if (lower > upper ? is_lower(word) : is_upper(word))
+		const df_instr *i = a->instrs.v[k];
+		if (!has_any(i->text, word_len(i), others[0], others[1]))
 			continue;
+		BXC_AUTOFREE char *word = df_instr_word(i);
 		df_warn_instr(lw, DF_RULE_CONSISTENT_INSTRUCTION_CASING, a->instrs.v[k],
 			"Command '%s' should match the case of the command majority (%s)", word,
 			lower > upper ? "lowercase" : "uppercase");

@@ -408,10 +408,19 @@ static int expand(const char *text, const df_env *env, const df_word_opts *o, ou
 
 int df_word(const char *text, const df_env *env, const df_word_opts *o, char **ret, bxc_err **err)
 {
+	const char special[] = {'$', '\'', '"', o->escape, 0};
+	size_t n = strcspn(text, special);
+	/* Most words mean nothing but themselves. */
+	if (!text[n] && n <= DF_MAX_WORD) {
+		int r = df_charge(o->work, n, err);
+		if (r == 0)
+			*ret = bxc_strndup(text, n);
+		return r < 0 ? bxc_err_wrap(err, r, "failed to process \"%.64s\"", text) : 0;
+	}
 	BXC_CLEANUP(out_done) out t = OUT_INIT;
 	int r = expand(text, env, o, &t, err);
 	if (r == 0)
-		*ret = bxc_strdup(bxc_buf_text(&t.text));
+		*ret = bxc_buf_steal(&t.text);
 	return r;
 }
 
