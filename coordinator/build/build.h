@@ -34,6 +34,7 @@ typedef struct bxc_build_config {
 	int64_t peer_grace_ns;       /* how long workers and clients of an earlier run are awaited */
 	char *const *entitlements;   /* strv: what a build may be granted; NULL: nothing */
 	const char *cluster;         /* its name, kept in the store; NULL: none */
+	int64_t quarantine_ns;       /* how long no build may run a step that took workers down */
 	int64_t no_worker_grace_ns;  /* how long a step waits for a worker of its platform to appear */
 } bxc_build_config;
 

@@ -136,6 +136,9 @@ typedef struct task {
 	bxc_digest key;              /* TASK_RUN: by which equal work is recognised */
 	bool is_fresh;               /* TASK_RUN: whatever the cache knows */
 	bool is_recorded;            /* TASK_RUN: the store knows of the attempt */
+	bool is_command;             /* TASK_RUN: of an exec */
+	bool is_started;             /* its worker said so: inputs are there, the op runs */
+	char *title;                 /* TASK_RUN: name of the step; NULL: none */
 	bool is_adopted;             /* TASK_RUN: it was begun by an earlier run of the coordinator */
 	BXC_ARR(layer *) adopted_base; /* of the tree that it continues */
 	uint64_t log_n;              /* TASK_RUN: number of the last log message */
@@ -344,6 +347,7 @@ struct bxc_build {
 	bxc_map *runs;               /* "run" -> run_log */
 	bxc_map *attempts;           /* task -> attempt; of an earlier run, not taken yet */
 	char **awaited;              /* names of workers that had joined then and have not come back */
+	bxc_map *suspects;           /* key -> suspect: steps that took workers down; bounded */
 	char **drained;              /* names of workers that an operator has drained; NULL: none */
 	size_t n_resumed;            /* builds of an earlier run that have not ended */
 	bool is_settled;             /* nothing is awaited any more */
@@ -531,6 +535,14 @@ void caches_prepare(build *b, void (*then)(build *b));
 void caches_worker_joined(bxc_build *e, const bxc_wrk_worker *w);
 void caches_placed(bxc_build *e, const task *t);                 /* homes may have moved */
 uint64_t cache_generation(bxc_build *e, const bxc_op_mount *m);
+
+/* suspects.c */
+void suspect_free(void *p);
+BXC_MUST_CHECK int suspects_load(bxc_build *e, bxc_state *st, bxc_err **err);
+void suspects_worker_left(bxc_build *e, const bxc_wrk_worker *w);   /* what it ran is suspected */
+bool quarantine_refuses(bxc_build *e, const bxc_solve_action *a);   /* a RUN; true: it was failed */
+bxc_err *quarantine_error(bxc_build *e, const bxc_digest *key);     /* owned; NULL: it is not in quarantine */
+void suspect_clear(bxc_build *e, const task *t);                    /* it succeeded */
 
 /* drain.c */
 BXC_MUST_CHECK int drained_load(bxc_build *e, bxc_state *st, bxc_err **err);

@@ -131,7 +131,7 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 			run_source(e, a);
 		else if (a->def->kind == BXC_OP_MERGE)
 			merge_run(e, a);
-		else if (!attempt_take(e, a))
+		else if (!attempt_take(e, a) && !quarantine_refuses(e, a))
 			task_run(e, a);
 		break;
 	case BXC_SOLVE_CANCEL_RUN:
@@ -246,6 +246,7 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	e->images = bxc_map_new(image_free);
 	e->cache_mounts = bxc_map_new(cache_mount_free);
 	e->attempts = bxc_map_new(attempt_free);
+	e->suspects = bxc_map_new(suspect_free);
 	e->grace = bxc_loop_timer_new(c->loop, resume_grace_over, e);
 	e->pins = source_pins_new();
 	e->learned = bxc_learn_new(BXC_LEARN_KEYS);
@@ -292,6 +293,7 @@ void bxc_build_free(bxc_build *e)
 	bxc_map_free(e->images);
 	bxc_map_free(e->cache_mounts);
 	bxc_map_free(e->attempts);
+	bxc_map_free(e->suspects);
 	bxc_strv_free(e->awaited);
 	bxc_strv_free(e->drained);
 	bxc_map_free(e->pins);
@@ -348,6 +350,7 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 	if (e->is_stopping)
 		return;
 	attempts_worker_left(e, w);
+	suspects_worker_left(e, w);
 	/* First what it held, so that its tasks are not placed again with inputs that are gone. */
 	bxc_map_clear(w->layers);
 	bxc_sched_worker_remove(e->sched, w->id);
@@ -422,11 +425,13 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 	}
 	if (bxc_str_eq(type, "task.adopted")) {
 		t->log_n = bxc_json_get_u64(msg, "first", 1) - 1;
-		if (bxc_json_get_bool(msg, "started", false))
+		t->is_started = bxc_json_get_bool(msg, "started", false);
+		if (t->is_started)
 			report_task_started(e, t, w->name);
 		return 0;
 	}
 	if (bxc_str_eq(type, "task.started")) {
+		t->is_started = true;
 		report_task_started(e, t, w->name);
 	} else if (bxc_str_eq(type, "task.log") || bxc_str_eq(type, "task.status")) {
 		report_task_event(e, t, bxc_json_dup(msg));

@@ -355,6 +355,8 @@ int bxc_build_recover(bxc_build *e, bxc_err **err)
 		r = durations_load(e, st, err);
 	if (r >= 0)
 		r = drained_load(e, st, err);
+	if (r >= 0)
+		r = suspects_load(e, st, err);
 	BXC_ARR_FOREACH (row, &list.items)
 		if (r >= 0)
 			r = resume(e, st, row, err);

@@ -34,6 +34,7 @@ void task_free(void *p)
 	free(t->name);
 	free(t->vertex_digest);
 	free(t->output_layer);
+	free(t->title);
 	free(t);
 }
 
@@ -269,6 +270,8 @@ void task_of_run(bxc_build *e, task *t, const bxc_solve_action *a)
 	if (a->kind != BXC_SOLVE_RUN)
 		return;
 	duration_expect(e, t, a);
+	t->title = bxc_strdup(a->def->meta.name);
+	t->is_command = a->def->kind == BXC_OP_EXEC;
 	t->key = a->key;
 	t->is_fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
 	if (a->def->kind == BXC_OP_EXEC)
@@ -404,6 +407,12 @@ void task_lost(bxc_build *e, uint64_t id)
 	bxc_ignore(bxc_err_set(&err, BXC_UNAVAILABLE, "the worker that ran it was lost"));
 	bxc_log(BXC_LOG_WARN, "task.lost", "task", t->name, NULL);
 	t->worker = 0;
+	bxc_err *quarantined = t->is_command ? quarantine_error(e, &t->key) : NULL;
+	if (quarantined) {
+		bxc_err_free(err);
+		task_fail(e, t, quarantined, false);
+		return;
+	}
 	task_fail(e, t, err, true);
 }
 
@@ -644,6 +653,7 @@ static int run_done(bxc_build *e, bxc_wrk_worker *w, task *t, const bxc_json *re
 	uint64_t ticket = t->ticket;
 	int64_t took_ns = bxc_json_get_i64(result, "duration_ns", 0);
 	duration_learn(e, t, w, took_ns);
+	suspect_clear(e, t);
 	bxc_state_attempt ended = attempt_row(t, w->name);
 	t->is_recorded = false;
 	task_drop(e, t);

@@ -46,6 +46,8 @@ static const bxc_cfg_key keys[] = {
 		"what builds may be granted when they ask for it: network.host, security.insecure"},
 	{"no_worker_grace", "BXC_NO_WORKER_GRACE", "no-worker-grace", BXC_CFG_DURATION, "30s",
 		"how long a step waits for a worker of its platform"},
+	{"quarantine", "BXC_QUARANTINE", "quarantine", BXC_CFG_DURATION, "1h",
+		"how long no build may run a step that took three workers down"},
 	{"peer_grace", "BXC_PEER_GRACE", "peer-grace", BXC_CFG_DURATION, "20s",
 		"how long a silent worker or client is waited for, from its last sign of life", NULL, 500 * BXC_NS_PER_MS},
 	{"peer_heartbeat", "BXC_PEER_HEARTBEAT", "peer-heartbeat", BXC_CFG_DURATION, "0s",
@@ -225,6 +227,7 @@ static int start_build(struct coordinator *c, bxc_err **err)
 		.peer_grace_ns = bxc_cfg_duration_ns(c->cfg, "peer_grace"),
 		.entitlements = bxc_cfg_bool(c->cfg, "embedded") ? all : bxc_cfg_list(c->cfg, "entitlements"),
 		.cluster = c->cluster,
+		.quarantine_ns = bxc_cfg_duration_ns(c->cfg, "quarantine"),
 		.no_worker_grace_ns = bxc_cfg_duration_ns(c->cfg, "no_worker_grace"),
 	};
 	c->build = bxc_build_new(&bc);

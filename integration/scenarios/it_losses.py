@@ -6,7 +6,7 @@ import subprocess
 import threading
 
 from harness import procs
-from harness.follow import busy, says, started, until
+from harness.follow import busy, read_until, says, started, until
 
 
 def finish(client, timeout=120):
@@ -235,3 +235,28 @@ def test_layers_of_equal_content_travel(two, reg, ctx, tmp_path):
     ran = {w for n, w in two.workers_of().items() if "--mount=type=cache" in n}
     assert ran == {"worker-1", "worker-2"}, ran
     assert len([e for e in two.events() if e["type"] == "vertex" and "RUN echo a" in e["name"] and e.get("completed_ns")]) == 1
+
+
+def test_a_step_that_takes_workers_down_is_stopped_and_kept_from_other_builds(fresh, reg, ctx, tmp_path):
+    c = fresh(workers=3, grace="1s")
+    base = reg.ref("base:latest")
+    where = ctx("FROM %s\nRUN echo started; sleep 300\n" % base)
+    p = c.popen("-o", "type=cacheonly", where)
+    killed = []
+    for _ in range(3):
+        read_until(p, r"\d started\n")
+        name = procs.wait_for("a worker runs it", lambda: [w for w in busy(c) if w not in killed])[0]
+        c.workers[name].kill()
+        killed.append(name)
+    out = p.communicate(timeout=60)[0].decode()
+    assert p.returncode == 1, out
+    assert "took down 3 workers while it ran (%s)" % ", ".join(killed) in out, out
+    # Neither another build nor another coordinator runs it; what is another step runs.
+    c.add_worker("worker-4")
+    c.build("--no-cache", "-o", "type=cacheonly", where, check=False).fails(1, "it is in quarantine until")
+    chan, http = c.api("/v1/info")["channel"][0], c.http
+    c.coordinator.kill()
+    c.start_coordinator(listen=http, channel=chan)
+    procs.wait_for("the worker is back", lambda: c.api("/v1/workers")["workers"])
+    c.build("-o", "type=cacheonly", where, check=False).fails(1, "it is in quarantine until")
+    c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN echo started\n" % base))
