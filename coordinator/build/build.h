@@ -35,6 +35,7 @@ typedef struct bxc_build_config {
 	char *const *entitlements;   /* strv: what a build may be granted; NULL: nothing */
 	const char *cluster;         /* its name, kept in the store; NULL: none */
 	int64_t quarantine_ns;       /* how long no build may run a step that took workers down */
+	int64_t step_timeout_ns;     /* how long the command of a step may run; 0: for ever */
 	int64_t no_worker_grace_ns;  /* how long a step waits for a worker of its platform to appear */
 } bxc_build_config;
 

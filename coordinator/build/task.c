@@ -274,8 +274,10 @@ void task_of_run(bxc_build *e, task *t, const bxc_solve_action *a)
 	t->is_command = a->def->kind == BXC_OP_EXEC;
 	t->key = a->key;
 	t->is_fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
-	if (a->def->kind == BXC_OP_EXEC)
+	if (t->is_command)
 		name_caches(e, t, &a->def->op.exec);
+	if (t->is_command && e->c.step_timeout_ns > 0)
+		bxc_json_set_ns(t->body, "timeout_ns", e->c.step_timeout_ns);
 	run_starts_over(e, a->vertex, a->run);
 }
 

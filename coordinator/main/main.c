@@ -44,6 +44,8 @@ static const bxc_cfg_key keys[] = {
 		"registries spoken to without TLS or without verifying it"},
 	{"entitlements", "BXC_ENTITLEMENTS", "allow-insecure-entitlement", BXC_CFG_LIST, NULL,
 		"what builds may be granted when they ask for it: network.host, security.insecure"},
+	{"step_timeout", "BXC_STEP_TIMEOUT", "step-timeout", BXC_CFG_DURATION, "0s",
+		"how long the command of a RUN step may run, without the time that its inputs take; 0s: for ever"},
 	{"no_worker_grace", "BXC_NO_WORKER_GRACE", "no-worker-grace", BXC_CFG_DURATION, "30s",
 		"how long a step waits for a worker of its platform"},
 	{"quarantine", "BXC_QUARANTINE", "quarantine", BXC_CFG_DURATION, "1h",
@@ -228,6 +230,7 @@ static int start_build(struct coordinator *c, bxc_err **err)
 		.entitlements = bxc_cfg_bool(c->cfg, "embedded") ? all : bxc_cfg_list(c->cfg, "entitlements"),
 		.cluster = c->cluster,
 		.quarantine_ns = bxc_cfg_duration_ns(c->cfg, "quarantine"),
+		.step_timeout_ns = bxc_cfg_duration_ns(c->cfg, "step_timeout"),
 		.no_worker_grace_ns = bxc_cfg_duration_ns(c->cfg, "no_worker_grace"),
 	};
 	c->build = bxc_build_new(&bc);

@@ -1,5 +1,6 @@
 """What is lost in the middle of a build: a layer, a client, an answer, all workers."""
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -260,3 +261,14 @@ def test_a_step_that_takes_workers_down_is_stopped_and_kept_from_other_builds(fr
     procs.wait_for("the worker is back", lambda: c.api("/v1/workers")["workers"])
     c.build("-o", "type=cacheonly", where, check=False).fails(1, "it is in quarantine until")
     c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN echo started\n" % base))
+
+
+def test_a_step_that_runs_for_too_long_fails(fresh, reg, ctx):
+    c = fresh(workers=1, coordinator_args=["--step-timeout", "1500ms"])
+    secs = unique()
+    base = reg.ref("base:latest")
+    r = c.build("-o", "type=cacheonly", ctx("FROM %s\nRUN sleep 0.1\nRUN echo begun; sleep %s\n" % (base, secs)), check=False)
+    r.fails(1, "begun", "did not complete successfully: it ran for longer than 1.5s, the limit of this cluster", "Dockerfile:3")
+    no_process(secs)
+    # It is the step's own failure: nobody tried again.
+    assert len(re.findall(r"^#\d+ [0-9.]+ begun$", r.text, re.M)) == 1, r.text

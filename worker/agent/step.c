@@ -189,6 +189,7 @@ int run_exec(job *j, bxc_err **err)
 			.on_output = on_output,
 			.on_start = on_start,
 			.ud = j,
+			.timeout_ns = BXC_MAX(bxc_json_get_i64(j->msg, "timeout_ns", 0), INT64_C(0)),
 			.services = client_services(cl),
 			.cancel = j->cancel,
 		};

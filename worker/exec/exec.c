@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/str.h"
@@ -562,7 +563,15 @@ static int judge(const step *s, const bxc_exec__outcome *o, bxc_err **err)
 		return bxc_err_set(err, BXC_INTERNAL, "crun: %s", complaint);
 	}
 	bool is_oom = o->oom_kills > 0;
-	int r = failed_with_code(s, o->exit_code, is_oom ? "cannot allocate memory" : NULL, err);
+	BXC_AUTOFREE char *late =
+		o->is_timed_out ? bxc_str_fmt("it ran for longer than %.10gs, the limit of this "
+					      "cluster",
+					  (double)s->job->timeout_ns / (double)BXC_NS_PER_S)
+				: NULL;
+	int r = failed_with_code(
+		s, o->exit_code, late ? late : is_oom ? "cannot allocate memory" : NULL, err);
+	if (err && late)
+		bxc_err_detail(*err, "timeout", "true");
 	if (err && o->exit_code > 128)
 		bxc_err_detail(*err, "signal", "%d", o->exit_code - 128);
 	if (err && is_oom)

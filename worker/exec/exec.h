@@ -73,6 +73,7 @@ typedef struct bxc_exec_job {
 	/* The command is about to run; may be NULL. */
 	void (*on_start)(void *ud);
 	void *ud;
+	int64_t timeout_ns; /* the command may run for so long; 0: as long as it likes */
 	const bxc_exec_services *services; /* NULL: there are no secrets and no agents */
 	bxc_cancel *cancel; /* may be NULL; fired: everything is killed, BXC_CANCELED */
 } bxc_exec_job;
@@ -85,7 +86,7 @@ typedef struct bxc_exec_result {
 /*
  * Blocks until the command has ended. A command that failed is BXC_UNKNOWN
  *     process "/bin/sh -c exit 3" did not complete successfully: exit code: 3
- * with the detail "exit_code", and "signal" or "oom" where they apply; nothing is committed then.
+ * with the detail "exit_code", and "signal", "oom" or "timeout" where they apply; nothing is committed then.
  * Problems of this worker have other codes and the detail "infra".
  */
 BXC_MUST_CHECK int bxc_exec_run(

@@ -151,6 +151,7 @@ typedef struct bxc_exec__outcome {
 	int exit_code;
 	int64_t duration_ns;
 	uint64_t oom_kills;
+	bool is_timed_out; /* it was killed for that, or about to be */
 } bxc_exec__outcome;
 typedef struct bxc_exec__launch {
 	bxc_exec *x;

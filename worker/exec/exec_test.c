@@ -280,6 +280,24 @@ static void a_new_generation_of_a_cache_mount_is_empty(void **state)
 	assert_int_equal(bxc_strv_len(after), bxc_strv_len(before) + 1);
 }
 
+static void a_command_has_as_much_time_as_it_is_given(void **state)
+{
+	world *w = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	w->timeout_ns = 300 * BXC_NS_PER_MS;
+	AUTOVERTEX bxc_def_vertex *slow = shell("trap '' TERM; echo begun; sleep 60 & wait; sleep 60");
+	assert_int_equal(run(w, slow, "l-late", &err), -BXC_UNKNOWN);
+	assert_non_null(strstr(bxc_err_text(err), "it ran for longer than 0.3s, the limit of this cluster"));
+	assert_string_equal(bxc_err_get_detail(err, "timeout"), "true");
+	assert_string_equal(out(w), "begun\n");
+	assert_false(bxc_snap_has(w->snap, "l-late"));
+	bxc_err_free(BXC_TAKE(err));
+	w->timeout_ns = 60 * BXC_NS_PER_S;
+	AUTOVERTEX bxc_def_vertex *quick = shell("true");
+	assert_ok(run(w, quick, NULL, &err), err);
+	w->timeout_ns = 0;
+}
+
 static void what_is_not_supported_says_so(void **state)
 {
 	world *w = *state;
@@ -516,6 +534,7 @@ int main(int argc, char **argv)
 		T(caches_and_tmpfs_stay_out_of_the_layer),
 		T(a_cache_mount_starts_from_an_input),
 		T(a_new_generation_of_a_cache_mount_is_empty),
+		T(a_command_has_as_much_time_as_it_is_given),
 		T(what_is_not_supported_says_so),
 		T(a_cancel_kills_everything),
 		T(processes_left_in_the_background_end_with_the_command),

@@ -28,6 +28,7 @@ typedef struct world {
 	bool cancel_on_output, was_started, echo;
 	bxc_exec_result result;
 	const uint64_t *generations;
+	int64_t timeout_ns;
 	unsigned n_steps;
 	const bxc_exec_services *services;
 } world;
@@ -174,6 +175,7 @@ static BXC_UNUSED int run_with(world *w, bxc_def_vertex *v, const bxc_exec_input
 		.on_start = on_start,
 		.ud = w,
 		.services = w->services,
+		.timeout_ns = w->timeout_ns,
 		.cancel = w->cancel,
 	};
 	return bxc_exec_run(w->x, &job, &w->result, err);

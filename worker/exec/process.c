@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -178,6 +179,7 @@ typedef struct running {
 	uint8_t *chunk;
 	bxc_exec__mask *mask[2]; /* NULL: no secrets */
 	bool is_started, is_killed;
+	bool is_timed_out;
 	int64_t started_ns, kill_deadline_ns;
 } running;
 
@@ -261,6 +263,17 @@ static int kill_step(running *p, bxc_err **err)
 	return r;
 }
 
+/* What ends the wait for the step if nothing else does; INT64_MAX: nothing. */
+static int64_t deadline_ns(const running *p)
+{
+	int64_t limit = p->l->job->timeout_ns;
+	if (p->is_killed)
+		return p->kill_deadline_ns;
+	/* Before its command runs, its time does not. */
+	return limit > 0 && p->is_started ? p->started_ns + BXC_MIN(limit, INT64_MAX / 2)
+					  : INT64_MAX;
+}
+
 #define FIXED_FDS 5u
 
 static void accept_all(const running *p, const bxc_exec__agent *a)
@@ -291,9 +304,10 @@ static int watch(running *p, bxc_err **err)
 			fds[FIXED_FDS + i] =
 				(struct pollfd){.fd = priv->agents.v[i].fd, .events = POLLIN};
 		int timeout_ms = -1;
-		if (p->is_killed) {
-			int64_t left = p->kill_deadline_ns - bxc_clock_mono_ns();
-			timeout_ms = left <= 0 ? 0 : (int)(left / BXC_NS_PER_MS) + 1;
+		int64_t deadline = deadline_ns(p);
+		if (deadline != INT64_MAX) {
+			int64_t left = BXC_MAX(deadline - bxc_clock_mono_ns(), (int64_t)0);
+			timeout_ms = (int)BXC_MIN(left / BXC_NS_PER_MS + 1, (int64_t)INT_MAX);
 		}
 		int n = poll(fds, FIXED_FDS + priv->agents.n, timeout_ms);
 		if (n < 0 && errno != EINTR)
@@ -308,9 +322,10 @@ static int watch(running *p, bxc_err **err)
 				accept_all(p, &priv->agents.v[i]);
 		if (n > 0 && fds[3].revents)
 			return 0;
-		bool late = p->is_killed && bxc_clock_mono_ns() >= p->kill_deadline_ns;
+		bool late = bxc_clock_mono_ns() >= deadline;
 		if ((n > 0 && fds[4].revents) || late) {
-			if (late && ++kills > 1)
+			p->is_timed_out |= late && !p->is_killed;
+			if (late && p->is_killed && ++kills > 1)
 				return bxc_err_set(err, BXC_INTERNAL, "the step cannot be killed");
 			int r = kill_step(p, err);
 			if (r < 0)
@@ -357,6 +372,7 @@ static int finish(running *p, bxc_exec__outcome *ret, bxc_err **err)
 			"container",
 			status.exit_code);
 	ret->exit_code = status.exit_code;
+	ret->is_timed_out = p->is_timed_out;
 	ret->duration_ns = bxc_clock_mono_ns() - p->started_ns;
 	return 0;
 }
