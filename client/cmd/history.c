@@ -242,6 +242,12 @@ int cmd_history_inspect(const bxc_cli *cli, void *ud)
 		cmd_line("Target:", bxc_json_get_str(q, "target", ""));
 	BXC_JSON_FOREACH (p, bxc_json_get(q, "platforms"))
 		cmd_line("Platform:", bxc_json_string(p) ? bxc_json_string(p) : "");
+	BXC_JSON_FOREACH (w, bxc_json_get(build, "waiting")) {
+		int64_t since = bxc_clock_wall_ns() - bxc_json_get_i64(w, "since_ns", 0);
+		BXC_AUTOFREE char *age = duration(BXC_MAX(since, (int64_t)0));
+		BXC_AUTOFREE char *text = bxc_str_fmt("%s: %s (%s)", bxc_json_get_str(w, "name", ""), bxc_json_get_str(w, "reason", ""), age);
+		cmd_line("Waiting:", text);
+	}
 	BXC_JSON_FOREACH (e, bxc_json_get(bxc_json_get(build, "result"), "exports")) {
 		const char *digest = bxc_json_get_str(bxc_json_get(e, "response"), "containerimage.digest", NULL);
 		BXC_AUTOFREE char *text = bxc_str_fmt("%s%s%s", bxc_json_get_str(e, "type", ""), digest ? " " : "", digest ? digest : "");

@@ -15,7 +15,7 @@
 static bool has_output(const vertex *v)
 {
 	if (!v->started_ns)
-		return false;
+		return v->waits && v->pending.n;
 	/* A warning may come after the end. */
 	if (v->final_printed)
 		return v->pending.n > 0;
@@ -92,6 +92,11 @@ static void print_vertex(bxc_prog *p, vertex *v, int64_t now_ns)
 		free(*l);
 	}
 	v->pending.n = 0;
+	/* Others that run go before one that waits. */
+	if (!v->started_ns) {
+		fprintf(p->c.out, "#%u ...\n\n", v->number);
+		p->current = NULL;
+	}
 	if (v->completed_ns) {
 		if (v->final_printed)
 			fputc('\n', p->c.out);

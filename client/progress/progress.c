@@ -18,6 +18,7 @@ static void vertex_free(vertex *v)
 	free(v->digest);
 	free(v->name);
 	free(v->worker);
+	free(v->waits);
 	free(v->error);
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(v->partial); i++)
 		bxc_buf_done(&v->partial[i]);
@@ -178,8 +179,11 @@ static void on_vertex(bxc_prog *p, const bxc_json *ev)
 	int64_t started = bxc_json_get_i64(ev, "started_ns", 0), completed = bxc_json_get_i64(ev, "completed_ns", 0);
 	set_text(&v->name, bxc_json_get_str(ev, "name", NULL));
 	set_text(&v->worker, bxc_json_get_str(ev, "worker", NULL));
-	if (started)
+	if (started) {
 		v->started_ns = started;
+		free(v->waits);
+		v->waits = NULL;
+	}
 	/* A step whose result was lost runs again. */
 	if (started && !completed && v->completed_ns) {
 		v->completed_ns = 0;
@@ -216,6 +220,16 @@ static void on_status(bxc_prog *p, const bxc_json *ev)
 	s->dirty = true;
 }
 
+static void on_waiting(bxc_prog *p, const bxc_json *ev)
+{
+	vertex *v = vertex_get(p, bxc_json_get_str(ev, "vertex", ""));
+	set_text(&v->name, bxc_json_get_str(ev, "name", NULL));
+	set_text(&v->waits, bxc_json_get_str(ev, "reason", ""));
+	v->waits_since_ns = bxc_json_get_i64(ev, "since_ns", 0);
+	if (p->c.mode == BXC_PROG_PLAIN)
+		*bxc_arr_push(&v->pending) = bxc_str_fmt("waiting: %s", v->waits);
+}
+
 static void on_warning(bxc_prog *p, const bxc_json *ev)
 {
 	const char *digest = bxc_json_get_str(ev, "vertex", NULL);
@@ -245,6 +259,8 @@ void bxc_prog_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns)
 		on_status(p, ev);
 	else if (bxc_str_eq(type, "log"))
 		add_log(vertex_get(p, bxc_json_get_str(ev, "vertex", "")), ev);
+	else if (bxc_str_eq(type, "waiting"))
+		on_waiting(p, ev);
 	else if (bxc_str_eq(type, "warning"))
 		on_warning(p, ev);
 	else if (bxc_str_eq(type, "dockerfile"))

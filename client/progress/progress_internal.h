@@ -24,6 +24,8 @@ typedef struct vertex {
 	char *error;
 	int64_t started_ns, completed_ns;    /* 0: not yet */
 	bool cached, canceled;
+	char *waits;                 /* why it does not run yet; NULL: it has not waited for long */
+	int64_t waits_since_ns;
 	unsigned number;             /* 0: nothing was printed */
 	bool final_printed;
 	bxc_buf partial[3];          /* incomplete lines, by stream */

@@ -98,6 +98,35 @@ static void steps_side_by_side_take_turns(void **state)
 	free(s.text);
 }
 
+static void a_step_that_waits_says_why(void **state)
+{
+	(void)state;
+	static const char *const events[] = {
+		"{\"type\":\"vertex\",\"digest\":\"d1\",\"name\":\"[a] RUN one\",\"started_ns\":\"1000000000\"}",
+		"{\"type\":\"waiting\",\"vertex\":\"d2\",\"name\":\"[b] RUN two\",\"reason\":\"all workers are busy\",\"since_ns\":\"1000000000\"}",
+		"{\"type\":\"vertex\",\"digest\":\"d1\",\"name\":\"[a] RUN one\",\"started_ns\":\"1000000000\",\"completed_ns\":\"8000000000\"}",
+		"{\"type\":\"vertex\",\"digest\":\"d2\",\"name\":\"[b] RUN two\",\"started_ns\":\"8000000000\"}",
+		"{\"type\":\"vertex\",\"digest\":\"d2\",\"name\":\"[b] RUN two\",\"started_ns\":\"8000000000\",\"completed_ns\":\"9000000000\"}"};
+	static const int64_t at[] = {1, 7, 8, 8, 9};
+	struct shown s;
+	begin(&s, BXC_PROG_PLAIN);
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(events); i++)
+		feed(&s, at[i] * S, events[i]);
+	finish(&s, NULL);
+	assert_string_equal(s.text, "#0 building with \"b\" instance using bxc driver\n\n"
+				    "#1 [a] RUN one\n#1 ...\n\n#2 [b] RUN two\n#2 waiting: all workers are busy\n#2 ...\n\n"
+				    "#1 [a] RUN one\n#1 DONE 7.0s\n\n#2 [b] RUN two\n#2 DONE 1.0s\n\n");
+	free(s.text);
+	begin(&s, BXC_PROG_TTY);
+	for (size_t i = 0; i < 2; i++)
+		feed(&s, at[i] * S, events[i]);
+	bxc_prog_tick(s.p, 7 * S);
+	fflush(s.f);
+	assert_non_null(strstr(s.text, " => [b] RUN two: waiting, all workers are busy"));
+	finish(&s, NULL);
+	free(s.text);
+}
+
 static void what_has_ended_is_told_at_once(void **state)
 {
 	(void)state;
@@ -444,6 +473,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_is_as_buildkit_writes_it),
 		cmocka_unit_test(steps_side_by_side_take_turns),
+		cmocka_unit_test(a_step_that_waits_says_why),
 		cmocka_unit_test(what_has_ended_is_told_at_once),
 		cmocka_unit_test(a_cancelled_and_a_failed_step_are_named),
 		cmocka_unit_test(two_hundred_at_once_leave_the_terminal_calm),

@@ -86,6 +86,12 @@ static void vertex_lines(bxc_prog *p, const vertex *v, int64_t now_ns, bool with
 {
 	int64_t end = v->completed_ns ? v->completed_ns : now_ns;
 	BXC_AUTOFREE char *time = seconds_text(v->started_ns ? end - v->started_ns : 0);
+	if (!v->started_ns) {
+		BXC_AUTOFREE char *since = seconds_text(BXC_MAX(now_ns - v->waits_since_ns, (int64_t)0));
+		BXC_AUTOFREE char *waits = bxc_str_fmt(" => %s: waiting, %s", v->name, v->waits);
+		push_line(p, out, waits, since, NULL);
+		return;
+	}
 	const char *state = v->canceled ? "CANCELED " : v->error ? "ERROR " : v->cached ? "CACHED " : "";
 	BXC_AUTOFREE char *left = v->worker && !v->completed_ns ? bxc_str_fmt(" => %s%s @%s", state, v->name, v->worker)
 								: bxc_str_fmt(" => %s%s", state, v->name);
@@ -117,7 +123,7 @@ static size_t body_lines(bxc_prog *p, int64_t now_ns, bool final, bool details, 
 	for (size_t k = 0; k < p->vertices.n; k++) {
 		const vertex *v = p->vertices.v[k];
 		size_t before = body->n;
-		if (v->started_ns)
+		if (v->started_ns || (v->waits && !final))
 			vertex_lines(p, v, now_ns, final || (details && !v->completed_ns), body);
 		*bxc_arr_push(cost) = body->n - before;
 	}

@@ -178,10 +178,20 @@ static void answer_ok(void *ud)
 	reply(ud, 200);
 }
 
+/* What is only known of a build that runs. */
+static void answer_build(void *ud)
+{
+	struct call *c = ud;
+	bxc_json *waiting = c->err ? NULL : bxc_build_waiting(c->api->c.build, c->id);
+	if (waiting)
+		bxc_json_set_take(c->answer, "waiting", waiting);
+	reply(c, 200);
+}
+
 static void get_build(bxc_httpd_req *req, void *ud)
 {
 	struct call *c = call_new(req, ud);
-	query(c, get_work, answer_ok);
+	query(c, get_work, answer_build);
 }
 
 static void list_builds(bxc_httpd_req *req, void *ud)

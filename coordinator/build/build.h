@@ -56,6 +56,8 @@ BXC_MUST_CHECK int bxc_build_recover(bxc_build *e, bxc_err **err);
 typedef void (*bxc_build_taken)(const char *id, bxc_err *err_take, void *ud);
 void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud);
 void bxc_build_cancel(bxc_build *e, const char *id);         /* idempotent; unknown ids are ignored */
+/* [{"name","reason","since_ns"}] of the steps of a live build that wait for a worker; owned, NULL: none does. */
+bxc_json *bxc_build_waiting(bxc_build *e, const char *id);
 size_t bxc_build_n_live(const bxc_build *e);
 /* When the oldest of them began, wall clock; INT64_MAX: there is none. */
 int64_t bxc_build_oldest_ns(const bxc_build *e);

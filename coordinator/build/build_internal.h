@@ -150,7 +150,9 @@ typedef struct task {
 	uint64_t worker;
 	size_t n_publishing;
 	BXC_ARR(cache_node) nodes;   /* of a cache that is exported */
-	int64_t queued_ns;
+	int64_t queued_ns, queued_wall_ns;
+	int64_t looked_ns;           /* when it was asked last why it waits */
+	char *told_reason;           /* NULL: none was told */
 	BXC_ARR(uint64_t) avoid;
 } task;
 
@@ -544,6 +546,9 @@ bool quarantine_refuses(bxc_build *e, const bxc_solve_action *a);   /* a RUN; tr
 bxc_err *quarantine_error(bxc_build *e, const bxc_digest *key);     /* owned; NULL: it is not in quarantine */
 void suspect_clear(bxc_build *e, const task *t);                    /* it succeeded */
 
+/* waiting.c */
+void waiting_tick(bxc_build *e, int64_t now);
+
 /* drain.c */
 BXC_MUST_CHECK int drained_load(bxc_build *e, bxc_state *st, bxc_err **err);
 void worker_to_scheduler(bxc_build *e, bxc_wrk_worker *w);          /* it joined, or is drained no more */
@@ -560,6 +565,7 @@ void duration_learn(bxc_build *e, const task *t, const bxc_wrk_worker *w, int64_
 BXC_MUST_CHECK int transfer_message(bxc_build *e, bxc_wrk_worker *w, const bxc_json *msg, bxc_err **err);
 
 /* report.c */
+const run_log *run_of(bxc_build *e, uint64_t run);                 /* NULL: nobody sees it */
 void report(build *b, bxc_json *j);                              /* appends an event; owns j */
 /* A warning to report, owned; `vertex`: digest text, may be NULL. NULL: it was told before a restart. */
 bxc_json *warning_new(const build *b, const char *vertex, const char *text);

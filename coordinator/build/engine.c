@@ -222,6 +222,7 @@ static void on_tick(void *ud)
 		task_fail(e, t, err, false);
 	}
 	bxc_arr_done(&stuck);
+	waiting_tick(e, now);
 	pump(e);
 	leavers_release(e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);

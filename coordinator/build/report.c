@@ -135,6 +135,11 @@ static run_log *run_get(bxc_build *e, uint64_t run, bool make)
 	return l;
 }
 
+const run_log *run_of(bxc_build *e, uint64_t run)
+{
+	return run_get(e, run, false);
+}
+
 void run_log_free(void *p)
 {
 	run_log *l = p;

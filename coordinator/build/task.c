@@ -35,6 +35,7 @@ void task_free(void *p)
 	free(t->vertex_digest);
 	free(t->output_layer);
 	free(t->title);
+	free(t->told_reason);
 	free(t);
 }
 
@@ -196,6 +197,7 @@ void task_ready(bxc_build *e, task *t)
 	};
 	t->phase = TASK_QUEUED;
 	t->queued_ns = bxc_clock_mono_ns();
+	t->queued_wall_ns = bxc_clock_wall_ns();
 	bxc_check(bxc_sched_task_add(e->sched, &s, NULL) == 0);
 	bxc_arr_done(&layers);
 	pump(e);

@@ -1,5 +1,6 @@
 """Sources that lie elsewhere: files of web servers and git repositories."""
 import contextlib
+import glob
 import hashlib
 import io
 import json
@@ -204,7 +205,7 @@ def test_git_over_ssh(fresh, repo, web, ctx, sshd, tmp_path):
     other = tmp_path / "other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
     cluster.build("-o", "type=cacheonly", "--no-cache", "--ssh", "default=%s" % other, c, check=False).fails(1, "Permission denied", "Dockerfile:")
-    assert not [n for d, _, names in os.walk(cluster.states["worker-1"]) for n in names if n.startswith(".agent.")]
+    procs.wait_for("no socket is left", lambda: not glob.glob(os.path.join(cluster.states["worker-1"], "**", ".agent.*"), recursive=True, include_hidden=True))
     # A server that is suddenly another one is not trusted.
     sshd.stop()
     sshd.start("two")

@@ -1,9 +1,11 @@
 """What the scheduler learns, and what it does with it."""
 import json
+import re
 import signal
 import time
 
 from harness import procs
+from harness.cluster import context
 from harness.follow import read_until
 
 
@@ -120,3 +122,20 @@ def test_a_terminated_worker_does_not_wait_for_ever(fresh, reg, ctx):
     assert 1 <= time.monotonic() - begun < 20
     p.send_signal(signal.SIGINT)
     p.communicate(timeout=30)
+
+
+def test_a_step_that_waits_says_why(fresh, reg, ctx, tmp_path):
+    c = fresh(workers=1)
+    text = "FROM %s\nRUN echo started {0}; i=0; while [ ! -e /proc/sys/kernel/none ] && [ $i -lt {0} ]; do i=$((i+1)); sleep 0.1; done\n" % reg.ref("base:latest")
+    first = [c.popen("-o", "type=cacheonly", context(tmp_path / str(n), {"Dockerfile": text.format(n)})) for n in (60, 61)]
+    for p in first:
+        read_until(p, r"\d started \d+\n")
+    p = c.popen("-o", "type=cacheonly", context(tmp_path / "waits", {"Dockerfile": text.format(1)}))
+    out = read_until(p, r"#\d+ waiting: all workers for \S+ are busy\n")
+    assert "RUN echo started 1;" in out, out
+    build = c.builds()[0]["id"]
+    told, = c.api("/v1/builds/" + build)["waiting"]
+    assert told["name"].startswith("[2/2] RUN echo started 1;") and told["reason"].endswith("are busy"), told
+    assert re.search(r"^Waiting: +\[2/2\] RUN .*: all workers for \S+ are busy \(\d+s\)$", c.bxc("--builder=cluster", "history", "inspect", build, check=True).out, re.M)
+    assert [q.wait(timeout=60) for q in [p] + first] == [0, 0, 0]
+    assert "waiting" not in c.api("/v1/builds/" + build)
