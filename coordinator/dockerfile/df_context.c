@@ -6,6 +6,8 @@
  */
 #include "coordinator/dockerfile/dockerfile_internal.h"
 
+#include "common/codec/json_writer.h"
+
 /* ---- names ---- */
 
 /* As buildx writes names: short, without the tag that is meant anyway. NULL: no name of an image.
@@ -48,7 +50,9 @@ void df_locals_done(df_locals *l)
 {
 	BXC_ARR_FOREACH (x, l) {
 		free(x->name);
-		bxc_map_free(x->paths);
+		BXC_ARR_FOREACH (path, &x->paths)
+			free(*path);
+		bxc_arr_done(&x->paths);
 	}
 	bxc_arr_done(l);
 }
@@ -70,9 +74,9 @@ static int local(df_lower *lw, const char *name, const char *step, const char *p
 		if (r < 0)
 			return r;
 		l = bxc_arr_push(&lw->locals);
-		*l = (df_local){bxc_strdup(name), vertex, bxc_map_new(NULL)};
+		*l = (df_local){.name = bxc_strdup(name), .vertex = vertex};
 	}
-	bxc_map_set(l->paths, path, lw);
+	*bxc_arr_push(&l->paths) = bxc_strdup(path);
 	*ret = l->vertex;
 	return 0;
 }
@@ -84,18 +88,20 @@ static int compare_paths(const void *a, const void *b)
 
 void df_local_attrs(const df_lower *lw, const df_local *l, bxc_def_vertex *v)
 {
-	BXC_AUTOFREE const char **paths = bxc_calloc(bxc_map_len(l->paths) + 1, sizeof(*paths));
-	size_t n = 0;
-	BXC_MAP_FOREACH (it, l->paths)
-		paths[n++] = it.key;
+	BXC_AUTOFREE char **paths = bxc_memdup(l->paths.v, l->paths.n * sizeof(*paths));
+	size_t n = l->paths.n;
 	qsort(paths, n, sizeof(*paths), compare_paths);
-	BXC_AUTOJSON bxc_json *list = bxc_json_array();
+	BXC_AUTOJSONWRITER bxc_json_writer list;
+	bxc_json_writer_init(&list);
+	bxc_json_writer_begin_array(&list, NULL);
 	/* "/" sorts first and stands for everything. */
 	if (n && bxc_str_eq(paths[0], "/"))
 		n = 1;
 	for (size_t i = 0; i < n; i++)
-		bxc_json_push_str(list, paths[i]);
-	BXC_AUTOFREE char *text = bxc_json_print(list);
+		if (!i || !bxc_str_eq(paths[i], paths[i - 1]))
+			bxc_json_writer_str(&list, NULL, paths[i]);
+	bxc_json_writer_end(&list);
+	BXC_AUTOFREE char *text = bxc_buf_steal(&list.out);
 	/* So many paths are no less work than all of it. */
 	if (strlen(text) > DF_FOLLOWPATHS_MAX) {
 		free(text);

@@ -347,7 +347,7 @@ typedef struct df_stage {
 typedef struct df_local { /* a folder of the client that is used */
 	char *name;
 	uint32_t vertex;
-	bxc_map *paths;
+	BXC_ARR(char *) paths; /* that are used, as often as they are */
 } df_local;
 
 typedef BXC_ARR(df_local) df_locals;
