@@ -200,7 +200,7 @@ typedef struct result_platform {
 	bool is_scratch;
 	bxc_oci_config *config;
 	size_t target;               /* index into the solver's targets; SIZE_MAX for scratch */
-	bool has_epoch;
+	bool has_epoch, multi_platform;
 	int64_t epoch_ns;            /* SOURCE_DATE_EPOCH */
 } result_platform;
 

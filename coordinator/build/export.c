@@ -171,6 +171,8 @@ static void start_one(build *b, uint32_t index, const bxc_json *spec)
 	bxc_json_set_ns(t->body, "now_ns", b->export_time_ns);
 	if (b->results.n && b->results.v[0].has_epoch)
 		bxc_json_set_ns(t->body, "epoch_ns", b->results.v[0].epoch_ns);
+	if (b->results.n && b->results.v[0].multi_platform)
+		bxc_json_set_bool(t->body, "multi_platform", true);
 	bxc_json *images = bxc_json_add_array(t->body, "images");
 	BXC_ARR_FOREACH (rp, &b->results) {
 		BXC_AUTOFREE char *p = bxc_platform_str(&rp->platform);

@@ -404,6 +404,7 @@ static void add_result(build *b, const bxc_platform *p, bxc_df_result *r)
 	rp->is_scratch = r->target == BXC_DEF_NO_INPUT;
 	rp->vertex = r->target;
 	rp->has_epoch = r->has_epoch;
+	rp->multi_platform = r->multi_platform;
 	rp->epoch_ns = r->epoch_ns;
 	rp->config = BXC_TAKE(r->image);
 	rp->target = rp->is_scratch ? SIZE_MAX : b->n_targets++;

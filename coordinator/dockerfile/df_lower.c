@@ -436,10 +436,11 @@ static void finish_image(df_lower *lw, df_stage *t)
 	lw->res->stage = t->name ? bxc_strdup(t->name) : bxc_str_fmt("%zu", lw->target);
 }
 
-static int check_multi_platform(const df_lower *lw, bxc_err **err)
+static int check_multi_platform(df_lower *lw, bxc_err **err)
 {
 	const char *text = df_env_get(lw->build_args, "BUILDKIT_MULTI_PLATFORM");
 	bool on = false;
+	lw->res->multi_platform = lw->o->multi_platform;
 	if (!text)
 		return 0;
 	int r = bxc_str_to_bool(text, &on, err);
@@ -448,9 +449,8 @@ static int check_multi_platform(const df_lower *lw, bxc_err **err)
 	if (!on && lw->o->multi_platform)
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
 			"conflicting config: returning multiple target platforms is not allowed");
-	return on && !lw->o->multi_platform
-		       ? df_unsupported("BUILDKIT_MULTI_PLATFORM=1 with one platform", err)
-		       : 0;
+	lw->res->multi_platform = on;
+	return 0;
 }
 
 static int prepare(df_lower *lw, bxc_err **err)

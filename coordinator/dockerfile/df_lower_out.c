@@ -66,7 +66,7 @@ char *df_step_name(df_lower *lw, df_stage *s, bool on_build, const char *text)
 		width++;
 	s->n_named++;
 	snprintf(place, sizeof(place), "%*" PRIu32 "/%" PRIu32 "] ", width, s->n_named, s->n_steps);
-	BXC_AUTOFREE char *platform = lw->o->multi_platform ? platform_prefix(s) : NULL;
+	BXC_AUTOFREE char *platform = lw->res->multi_platform ? platform_prefix(s) : NULL;
 	return bxc_str_concat("[", platform ? platform : "", s->label, *s->label ? " " : "", place,
 		on_build ? "ONBUILD " : "", text);
 }

@@ -85,7 +85,7 @@ typedef struct bxc_df_opts {
 	const bxc_platform *build_platforms; /* what the cluster runs; [0] is $BUILDPLATFORM; none:
 						as `platform` */
 	size_t n_build_platforms;
-	bool multi_platform; /* several platforms are asked for: names of steps tell theirs */
+	bool multi_platform; /* several platforms are asked for */
 	char *const *labels; /* strv "K=V", set after the Dockerfile's own */
 	bool no_cache;
 	char *const *no_cache_filter; /* strv, names of stages */
@@ -150,6 +150,7 @@ typedef struct bxc_df_result {
 	char *base_ref;	  /* pinned reference of the base image; NULL: none */
 	char *stage;	  /* name of the target stage, or its number */
 	uint32_t context; /* vertex of the local context; BXC_DEF_NO_INPUT: not used */
+	bool multi_platform; /* names of steps tell theirs, and the result is of several, were it one */
 	bool has_epoch;
 	int64_t epoch_ns;  /* SOURCE_DATE_EPOCH */
 	bxc_json *outline; /* of the target, as --call=outline shows it but for "sources" */

@@ -177,3 +177,14 @@ def test_what_was_compressed_once_is_not_compressed_again(fresh, reg, tmp_path):
     r = cluster.build("-o", "type=oci,dest=%s" % (tmp_path / "o.tar"), ctx, check=False)
     assert r.rc == 0, r.text
     assert not re.search("not found", r.text)
+
+
+def test_one_platform_as_if_it_were_several(two, reg, ctx, tmp_path):
+    c = ctx("FROM %s\nCOPY f /f\n" % reg.ref("base:latest"), f="x")
+    two.build("--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "--provenance=false", "-t", reg.ref("asmany:x"), "--push", "-o", "type=local,dest=%s" % (tmp_path / "o"), c)
+    index = reg.document("asmany", "x")
+    one, = index["manifests"]
+    folder = "%s_%s" % (one["platform"]["os"], one["platform"]["architecture"])
+    assert os.listdir(tmp_path / "o") == [folder] and (tmp_path / "o" / folder / "f").read_text() == "x"
+    name = next(e["name"] for e in two.events() if e["type"] == "vertex" and "COPY f" in e["name"])
+    assert name == "[%s 2/2] COPY f /f" % folder.replace("_", "/")

@@ -265,6 +265,7 @@ int run_export(job *j, bxc_err **err)
 		.now_ns = bxc_json_get_i64(j->msg, "now_ns", bxc_clock_wall_ns()),
 		.has_epoch = bxc_json_get(j->msg, "epoch_ns") != NULL,
 		.epoch_ns = bxc_json_get_i64(j->msg, "epoch_ns", 0),
+		.multi_platform = bxc_json_get_bool(j->msg, "multi_platform", false),
 		.open = open_client,
 		.status = on_status,
 		.ud = &x,

@@ -21,6 +21,7 @@ typedef struct bxc_exp_request {
 	const char *type;            /* image, oci, docker, local, tar */
 	const bxc_json *attrs;       /* {"name": "a,b", "push": "true", ...} */
 	BXC_ARR(bxc_exp_image) images;
+	bool multi_platform;         /* the result is of several platforms, were it one */
 	int64_t now_ns;
 	bool has_epoch;              /* SOURCE_DATE_EPOCH: no time of the result is later */
 	int64_t epoch_ns;

@@ -177,7 +177,7 @@ int make_images(bxc_src *src, const bxc_exp_request *q, char *const *names, made
 	r = annotations_read(q, NULL, &said, err);
 	if (r < 0)
 		return r;
-	if (ret->images.n == 1 && ret->attests.n == 0) {
+	if (ret->images.n == 1 && ret->attests.n == 0 && !q->multi_platform) {
 		if (said.of[ANNOTATE_INDEX] || said.of[ANNOTATE_INDEX_DESCRIPTOR])
 			r = bxc_err_set(err, BXC_INVALID_ARGUMENT, "index annotations not supported for single platform export");
 		else

@@ -109,7 +109,7 @@ static int check_apart(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
 int export_tree(bxc_snap *snap, const bxc_exp_request *q, bxc_err **err)
 {
 	bool split;
-	bool many = q->images.n > 1;
+	bool many = q->images.n > 1 || q->multi_platform;
 	bxc_sink_fn sink;
 	void *sink_ud;
 	BXC_CLEANUP(bxc_tar_writer_freep) bxc_tar_writer *w = NULL;
