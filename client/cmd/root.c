@@ -75,6 +75,25 @@ static const bxc_cli_verb history_verbs[] = {
 	{.name = "rm", .args = "BUILD...", .summary = "remove records of builds", .min_args = 1, .max_args = BXC_CLI_ANY, .run = cmd_history_rm},
 };
 
+#define FILTER_OPT                                                                                                     \
+	{"filter", 0, BXC_CLI_LIST, "FILTER", "until=24h: not used for so long; id=BEGINNING; inuse; type=regular, exec.cachemount or blob"}
+static const bxc_cli_opt du_opts[] = {
+	FILTER_OPT,
+	{"format", 0, BXC_CLI_STRING, "FORM", "table or json (one object a line)", formats},
+	{"verbose", 0, BXC_CLI_FLAG, NULL, "all that is known of each"},
+};
+static const bxc_cli_opt prune_opts[] = {
+	{"all", 'a', BXC_CLI_FLAG, NULL, "as buildx has it; everything is looked at without it, too"},
+	FILTER_OPT,
+	{"force", 'f', BXC_CLI_FLAG, NULL, "do not ask"},
+	{"format", 0, BXC_CLI_STRING, "FORM", "table or json (one object a line)", formats},
+	{"keep-storage", 0, BXC_CLI_STRING, "BYTES", "an older name of --reserved-space"},
+	{"max-used-space", 0, BXC_CLI_STRING, "BYTES", "on each worker, only until no more than this is kept"},
+	{"min-free-space", 0, BXC_CLI_STRING, "BYTES", "on each worker, only until so much is free"},
+	{"reserved-space", 0, BXC_CLI_STRING, "BYTES", "on each worker, so much may be kept in any case"},
+	{"verbose", 0, BXC_CLI_FLAG, NULL, "all that is known of each"},
+};
+
 static const bxc_cli_opt drain_opts[] = {
 	{"undo", 0, BXC_CLI_FLAG, NULL, "let it get steps again"},
 };
@@ -96,6 +115,9 @@ static const bxc_cli_verb verbs[] = {
 	{.name = "cancel", .args = "BUILD", .summary = "end a build", .min_args = 1, .max_args = 1, .run = cmd_cancel},
 	{.name = "why", .args = "[BUILD [STEP]]", .summary = "tell why steps of a build were executed, or who made what was cached", .opts = why_opts,
 		.n_opts = BXC_ARRAY_SIZE(why_opts), .max_args = 2, .run = cmd_why},
+	{.name = "du", .summary = "what the workers keep, and how much it takes", .opts = du_opts, .n_opts = BXC_ARRAY_SIZE(du_opts), .run = cmd_du},
+	{.name = "prune", .summary = "remove what the workers keep and nobody uses", .opts = prune_opts, .n_opts = BXC_ARRAY_SIZE(prune_opts),
+		.run = cmd_prune},
 	{.name = "history", .summary = "what is recorded of builds", .verbs = history_verbs, .n_verbs = BXC_ARRAY_SIZE(history_verbs)},
 	{.name = "create", .args = "ENDPOINT", .summary = "remember a cluster as a builder", .opts = create_opts,
 		.n_opts = BXC_ARRAY_SIZE(create_opts), .min_args = 1, .max_args = 1, .run = cmd_create},

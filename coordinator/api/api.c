@@ -467,6 +467,38 @@ static void readyz(bxc_httpd_req *req, void *ud)
 	bxc_loop_post(c->api->c.loop, ready_on_loop, c);
 }
 
+/* ---- space ---- */
+
+static void usage_told(bxc_json *answer_take, bxc_err *err_take, void *ud)
+{
+	struct call *c = ud;
+	c->answer = answer_take;
+	c->err = err_take;
+	reply(c, 200);
+}
+
+static void usage_on_loop(void *ud)
+{
+	struct call *c = ud;
+	bxc_build_usage(c->api->c.build, c->body, usage_told, c);
+}
+
+static void get_usage(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	bxc_loop_post(c->api->c.loop, usage_on_loop, c);
+}
+
+static void prune(bxc_httpd_req *req, void *ud)
+{
+	struct call *c = call_new(req, ud);
+	if (bxc_json_parse(bxc_httpd_req_body(req), &c->body, &c->err) < 0) {
+		reply(c, 400);
+		return;
+	}
+	bxc_loop_post(c->api->c.loop, usage_on_loop, c);
+}
+
 static const bxc_httpd_route routes[] = {
 	{"POST", "/v1/builds", post_build, BXC_LIMIT_HTTP_BODY, BXC_AUTH_BUILD},
 	{"GET", "/v1/builds", list_builds, 0, BXC_AUTH_READ},
@@ -479,6 +511,8 @@ static const bxc_httpd_route routes[] = {
 	{"GET", "/v1/workers/{id}", get_worker, 0, BXC_AUTH_READ},
 	{"POST", "/v1/workers/{id}/drain", drain_worker, 4096, BXC_AUTH_BUILD},
 	{"POST", "/v1/workers/{id}/undrain", undrain_worker, 4096, BXC_AUTH_BUILD},
+	{"GET", "/v1/usage", get_usage, 0, BXC_AUTH_READ},
+	{"POST", "/v1/prune", prune, BXC_LIMIT_HTTP_BODY, BXC_AUTH_BUILD},
 	{"GET", "/v1/info", get_info, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},
 	{"GET", "/v1/blobs/{digest}", get_blob, 0, BXC_AUTH_READ | BXC_AUTH_WORKER},
 	{"GET", "/healthz", healthz, 0, 0},

@@ -56,6 +56,12 @@ BXC_MUST_CHECK int bxc_build_recover(bxc_build *e, bxc_err **err);
 typedef void (*bxc_build_taken)(const char *id, bxc_err *err_take, void *ud);
 void bxc_build_submit(bxc_build *e, bxc_json *request_take, bxc_build_taken done, void *ud);
 void bxc_build_cancel(bxc_build *e, const char *id);         /* idempotent; unknown ids are ignored */
+/*
+ * What workers keep (wish NULL), or what went of it: `wish` as the body of POST /v1/prune. `done` comes
+ * later, with an answer to own ({"workers":[{"name","items":[ITEM],"error"?}]}) or an error to own.
+ */
+typedef void (*bxc_build_usage_done)(bxc_json *answer_take, bxc_err *err_take, void *ud);
+void bxc_build_usage(bxc_build *e, const bxc_json *wish, bxc_build_usage_done done, void *ud);
 /* [{"name","reason","since_ns"}] of the steps of a live build that wait for a worker; owned, NULL: none does. */
 bxc_json *bxc_build_waiting(bxc_build *e, const char *id);
 size_t bxc_build_n_live(const bxc_build *e);

@@ -349,6 +349,8 @@ struct bxc_build {
 	bxc_map *runs;               /* "run" -> run_log */
 	bxc_map *attempts;           /* task -> attempt; of an earlier run, not taken yet */
 	char **awaited;              /* names of workers that had joined then and have not come back */
+	BXC_ARR(struct asking *) askings;    /* workers are asked what they keep */
+	uint64_t last_asking;
 	bxc_map *suspects;           /* key -> suspect: steps that took workers down; bounded */
 	char **drained;              /* names of workers that an operator has drained; NULL: none */
 	size_t n_resumed;            /* builds of an earlier run that have not ended */
@@ -545,6 +547,11 @@ void suspects_worker_left(bxc_build *e, const bxc_wrk_worker *w);   /* what it r
 bool quarantine_refuses(bxc_build *e, const bxc_solve_action *a);   /* a RUN; true: it was failed */
 bxc_err *quarantine_error(bxc_build *e, const bxc_digest *key);     /* owned; NULL: it is not in quarantine */
 void suspect_clear(bxc_build *e, const task *t);                    /* it succeeded */
+
+/* usage.c */
+BXC_MUST_CHECK int usage_message(bxc_build *e, const bxc_wrk_worker *w, const bxc_json *msg, bxc_err **err);
+void usage_worker_left(bxc_build *e, const bxc_wrk_worker *w);
+void usage_stop(bxc_build *e);
 
 /* waiting.c */
 void waiting_tick(bxc_build *e, int64_t now);

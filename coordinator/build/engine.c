@@ -348,6 +348,7 @@ void bxc_build_worker_joined(bxc_build *e, bxc_wrk_worker *w, const bxc_json *he
 
 void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 {
+	usage_worker_left(e, w);
 	if (e->is_stopping)
 		return;
 	attempts_worker_left(e, w);
@@ -380,6 +381,7 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 void bxc_build_stop(bxc_build *e)
 {
 	e->is_stopping = true;
+	usage_stop(e);
 }
 
 int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, const bxc_json *msg, bxc_err **err)
@@ -396,6 +398,8 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 		pump(e);
 		return 0;
 	}
+	if (bxc_str_eq(type, "usage"))
+		return usage_message(e, w, msg, err);
 	if (bxc_str_eq(type, "leaving")) {
 		worker_leaves(e, w);
 		return 0;

@@ -418,10 +418,20 @@ void bxc_agent_layers_gone(bxc_agent *a, char *const *ids)
 	send_json(a, j, NULL);
 }
 
+void bxc_agent_send(bxc_agent *a, bxc_json *j_take)
+{
+	send_json(a, j_take, NULL);
+}
+
 int bxc_agent_message(bxc_agent *a, const char *type, const bxc_json *msg, bxc_err **err)
 {
 	if (bxc_str_eq(type, "task.run"))
 		return start(a, msg, err);
+	if (bxc_str_eq(type, "usage") || bxc_str_eq(type, "prune")) {
+		if (a->c.on_usage)
+			a->c.on_usage(msg, a->c.usage_ud);
+		return 0;
+	}
 	if (bxc_str_eq(type, "released")) {
 		a->is_released = true;
 		go_if_idle(a);

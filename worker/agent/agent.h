@@ -30,6 +30,9 @@ typedef struct bxc_agent_config {
 	const char *host;                /* address peers reach us at, NULL: none */
 	char *const *platforms;          /* strv: native */
 	char *const *emulated;           /* strv or NULL */
+	/* The coordinator asks what is kept here, or wants some of it gone: "usage" and "prune" of PROTOCOL.md. Loop. */
+	void (*on_usage)(const bxc_json *msg, void *ud);
+	void *usage_ud;
 } bxc_agent_config;
 
 BXC_MUST_CHECK int bxc_agent_new(const bxc_agent_config *c, bxc_agent **ret, bxc_err **err);
@@ -48,5 +51,7 @@ BXC_MUST_CHECK int bxc_agent_message(bxc_agent *a, const char *type, const bxc_j
 /* The coordinator has forgotten the session, as one that was restarted: steps go on and are kept,
  * with what they said, until it adopts or cancels them; the rest is cancelled. Hello follows. Loop. */
 void bxc_agent_reset(bxc_agent *a);
+/* What an answer to on_usage is sent by. Any thread. */
+void bxc_agent_send(bxc_agent *a, bxc_json *j_take);
 /* Layers that are not here any more; the coordinator is told. Loop. */
 void bxc_agent_layers_gone(bxc_agent *a, char *const *ids);

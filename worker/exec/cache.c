@@ -16,8 +16,8 @@
 #include "worker/exec/exec_internal.h"
 
 #define MAX_PRIVATE 1000u
-#define MAX_FOLDERS 1000000u
-#define NAME_LEN    40 /* hexadecimal digits */
+#define MAX_FOLDERS BXC_EXEC__MAX_CACHES
+#define NAME_LEN    BXC_EXEC__CACHE_NAME
 
 struct cache_use {
 	unsigned users;
@@ -198,6 +198,8 @@ int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, const bxc_exec__see
 		remove_older(x, base, generation);
 	r = make_folder(x, name, m, seed, err);
 	if (r == 0)
+		bxc_exec__cache_mark(x, name, m->cache_id ? m->cache_id : m->dest);
+	if (r == 0)
 		*ret_path = bxc_str_fmt("%s/%s", x->caches_dir, name);
 	return r;
 }
@@ -212,4 +214,30 @@ void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held)
 	pthread_cond_broadcast(&x->freed);
 	pthread_mutex_unlock(&x->lock);
 	bxc_arr_done(held);
+}
+
+int bxc_exec_cache_remove(bxc_exec *x, const char *folder, bxc_err **err)
+{
+	if (!bxc_exec__cache_is_folder(folder))
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT, "'%.64s' is no cache mount", folder);
+	pthread_mutex_lock(&x->lock);
+	bool mine = try_take(x, folder, true);
+	pthread_mutex_unlock(&x->lock);
+	if (!mine)
+		return bxc_err_set(
+			err, BXC_FAILED_PRECONDITION, "cache mount '%s' is in use", folder);
+	int r = bxc_fs_rmtree(x->caches_fd, folder, err);
+	pthread_mutex_lock(&x->lock);
+	give_back(x, folder);
+	pthread_cond_broadcast(&x->freed);
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}
+
+bool bxc_exec__cache_in_use(bxc_exec *x, const char *folder)
+{
+	pthread_mutex_lock(&x->lock);
+	bool yes = bxc_map_has(x->caches, folder);
+	pthread_mutex_unlock(&x->lock);
+	return yes;
 }

@@ -83,6 +83,22 @@ typedef struct bxc_exec_result {
 	int64_t duration_ns; /* of the command */
 } bxc_exec_result;
 
+/* ---- cache mounts that are kept ---- */
+
+typedef struct bxc_exec_cache {
+	char *folder;	/* its name here */
+	char *id;	/* as builds call it; NULL: not known */
+	uint64_t bytes; /* that it takes on disk */
+	int64_t used_ns; /* wall clock: when a step took it last; 0: not known */
+	bool in_use;
+} bxc_exec_cache;
+typedef BXC_ARR(bxc_exec_cache) bxc_exec_caches;
+void bxc_exec_caches_done(bxc_exec_caches *c);
+/* Measured by a walk: slow where many files are. `ret` is zeroed or done. */
+BXC_MUST_CHECK int bxc_exec_caches_list(bxc_exec *x, bxc_exec_caches *ret, bxc_err **err);
+/* BXC_FAILED_PRECONDITION: a step has it. Absent: success. */
+BXC_MUST_CHECK int bxc_exec_cache_remove(bxc_exec *x, const char *folder, bxc_err **err);
+
 /*
  * Blocks until the command has ended. A command that failed is BXC_UNKNOWN
  *     process "/bin/sh -c exit 3" did not complete successfully: exit code: 3

@@ -72,6 +72,13 @@ typedef BXC_ARR(char *) bxc_exec__caches; /* folders in caches_dir */
  * `seed`: what a new one starts from; NULL: it is empty. The path is owned by the caller. */
 BXC_MUST_CHECK int bxc_exec__cache_take(bxc_exec *x, const bxc_op_mount *m, const bxc_exec__seed *seed,
 	uint64_t generation, bxc_cancel *cancel, bxc_exec__caches *held, char **ret_path, bxc_err **err);
+bool bxc_exec__cache_in_use(bxc_exec *x, const char *folder);
+/* ---- stock.c: what is kept of them ---- */
+#define BXC_EXEC__MAX_CACHES 1000000u
+#define BXC_EXEC__CACHE_NAME 40 /* hexadecimal digits of a folder's name */
+bool bxc_exec__cache_is_folder(const char *name);
+/* Notes on the folder of whom it is and when it was used; best effort. */
+void bxc_exec__cache_mark(bxc_exec *x, const char *folder, const char *id);
 void bxc_exec__caches_release(bxc_exec *x, bxc_exec__caches *held);
 
 /* ---- mask.c: values of secrets in output ---- */

@@ -1,27 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/gc/gc.h"
+#include "worker/gc/gc_internal.h"
 
-#include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/os/fs.h"
-
-/* Something that may go: a layer, or a blob that is of no layer. */
-typedef struct item {
-	char *layer;	 /* NULL: blob */
-	bxc_digest blob; /* of a layer: its diff id, whose blobs go with it; not set: none do */
-	uint64_t bytes;
-	int64_t used_ns;
-} item;
-
-typedef struct store {
-	bxc_snap *snap;
-	bxc_blob_store *blobs;
-	bxc_content_made_list made; /* by diff id */
-	bxc_map *of_layers;	    /* digests of blobs that belong to layers */
-	BXC_ARR(item) items;
-	uint64_t used;
-} store;
 
 void bxc_gc_result_done(bxc_gc_result *r)
 {
@@ -42,7 +24,7 @@ uint64_t bxc_gc_target(const bxc_gc_limits *l, uint64_t used, uint64_t avail)
 /* ---- what is there ---- */
 
 /* The first of the blobs made of a diff id; they stand together. */
-static size_t made_of(const store *s, const bxc_digest *diff_id)
+static size_t made_of(const gc_stock *s, const bxc_digest *diff_id)
 {
 	size_t lo = 0, hi = s->made.n;
 	while (lo < hi) {
@@ -55,13 +37,14 @@ static size_t made_of(const store *s, const bxc_digest *diff_id)
 	return lo;
 }
 
-static void add_layer(store *s, const bxc_snap_info *info)
+static void add_layer(gc_stock *s, const bxc_snap_info *info)
 {
 	bxc_snap_facts facts;
 	if (bxc_snap_get(s->snap, info->id, &facts, NULL) < 0)
 		return;
-	item it = {
-		.layer = bxc_strdup(info->id), .bytes = info->size_bytes, .used_ns = info->used_ns};
+	gc_item it = {
+		.layer = bxc_strdup(info->id), .bytes = info->size_bytes, .used_ns = info->used_ns,
+		.is_pinned = info->is_pinned};
 	for (size_t i = made_of(s, &facts.diff_id);
 		i < s->made.n && bxc_digest_eq(&s->made.v[i].diff_id, &facts.diff_id); i++) {
 		char d[BXC_DIGEST_STR_MAX];
@@ -78,25 +61,27 @@ static void add_layer(store *s, const bxc_snap_info *info)
 
 static int add_blob(const bxc_blob_info *info, void *ud)
 {
-	store *s = ud;
+	gc_stock *s = ud;
 	char d[BXC_DIGEST_STR_MAX];
 	if (bxc_map_has(s->of_layers, bxc_digest_str(&info->digest, d)))
 		return 0;
 	*bxc_arr_push(&s->items) =
-		(item){.blob = info->digest, .bytes = info->size, .used_ns = info->used_ns};
+		(gc_item){.blob = info->digest, .bytes = info->size, .used_ns = info->used_ns};
 	s->used += info->size;
 	return 0;
 }
 
 static int by_use(const void *a, const void *b)
 {
-	const item *x = a, *y = b;
+	const gc_item *x = a, *y = b;
 	return x->used_ns < y->used_ns ? -1 : x->used_ns > y->used_ns;
 }
 
-static int take_stock(store *s, bxc_content *content, bxc_err **err)
+int gc_take_stock(gc_stock *s, bxc_snap *snap, bxc_content *content, bxc_err **err)
 {
 	BXC_AUTOSNAPLIST bxc_snap_list layers = {0};
+	*s = (gc_stock){
+		.snap = snap, .blobs = bxc_content_store(content), .of_layers = bxc_map_new(NULL)};
 	int r = bxc_content_forms(content, &s->made, err);
 	if (r < 0)
 		return r;
@@ -105,14 +90,14 @@ static int take_stock(store *s, bxc_content *content, bxc_err **err)
 		add_layer(s, l);
 	r = bxc_blob_list(s->blobs, add_blob, s, err);
 	if (s->items.n)
-		qsort(s->items.v, s->items.n, sizeof(item), by_use);
+		qsort(s->items.v, s->items.n, sizeof(gc_item), by_use);
 	return r;
 }
 
 /* ---- what goes ---- */
 
 /* 1: gone; 0: a step has it. */
-static int drop_layer(store *s, const item *it, bxc_err **err)
+static int drop_layer(gc_stock *s, const gc_item *it, bxc_err **err)
 {
 	BXC_AUTOERR bxc_err *why = NULL;
 	if (!bxc_snap_has(s->snap, it->layer))
@@ -131,19 +116,16 @@ static int drop_layer(store *s, const item *it, bxc_err **err)
 	return 1;
 }
 
-static int drop(store *s, const item *it, bxc_gc_result *ret, bxc_err **err)
+int gc_drop(gc_stock *s, const gc_item *it, bxc_err **err)
 {
 	int r = it->layer ? drop_layer(s, it, err) : bxc_blob_remove(s->blobs, &it->blob, err);
 	if (r < 0 || (it->layer && r == 0))
 		return r;
-	if (it->layer)
-		bxc_strv_push(&ret->layers, it->layer);
 	s->used -= it->bytes;
-	ret->freed_bytes += it->bytes;
-	return 0;
+	return 1;
 }
 
-static void store_done(store *s)
+void gc_stock_done(gc_stock *s)
 {
 	BXC_ARR_FOREACH (it, &s->items)
 		free(it->layer);
@@ -155,18 +137,22 @@ static void store_done(store *s)
 int bxc_gc_run(bxc_snap *snap, bxc_content *content, int dir_fd, const bxc_gc_limits *l,
 	int64_t now_ns, bxc_gc_result *ret, bxc_err **err)
 {
-	BXC_CLEANUP(store_done)
-	store s = {
-		.snap = snap, .blobs = bxc_content_store(content), .of_layers = bxc_map_new(NULL)};
+	BXC_CLEANUP(gc_stock_done) gc_stock s = {0};
 	uint64_t total = 0, avail = 0;
 	int r = bxc_fs_space(dir_fd, &total, &avail, err);
 	if (r == 0)
-		r = take_stock(&s, content, err);
+		r = gc_take_stock(&s, snap, content, err);
 	uint64_t keep = bxc_gc_target(l, s.used, avail);
 	for (size_t i = 0; r == 0 && i < s.items.n && s.used > keep; i++) {
-		if (now_ns - s.items.v[i].used_ns < l->keep_ns)
+		const gc_item *it = &s.items.v[i];
+		if (now_ns - it->used_ns < l->keep_ns)
 			break;
-		r = drop(&s, &s.items.v[i], ret, err);
+		r = gc_drop(&s, it, err);
+		if (r == 1 && it->layer)
+			bxc_strv_push(&ret->layers, it->layer);
+		if (r == 1)
+			ret->freed_bytes += it->bytes;
+		r = r < 0 ? r : 0;
 	}
 	ret->used_bytes = s.used;
 	/* The next run is to see the space that this one made. */

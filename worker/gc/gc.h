@@ -10,6 +10,7 @@
 #pragma once
 
 #include "worker/content/content.h"
+#include "worker/exec/exec.h"
 #include "worker/snapshot/snapshot.h"
 
 typedef struct bxc_gc_limits {
@@ -40,3 +41,40 @@ uint64_t bxc_gc_target(const bxc_gc_limits *l, uint64_t used, uint64_t avail);
  */
 BXC_MUST_CHECK int bxc_gc_run(bxc_snap *snap, bxc_content *content, int dir_fd,
 	const bxc_gc_limits *l, int64_t now_ns, bxc_gc_result *ret, bxc_err **err);
+
+/* ---- what is kept, and what somebody wants gone ---- */
+
+typedef enum bxc_gc_kind {
+	BXC_GC_LAYER = 0, /* with the blobs made of it */
+	BXC_GC_BLOB,	  /* of no layer: packs of contexts, what was fetched */
+	BXC_GC_CACHE,	  /* a cache mount */
+	BXC_GC_N_KINDS,
+} bxc_gc_kind;
+const char *bxc_gc_kind_name(bxc_gc_kind k); /* "layer", "blob", "cache" */
+
+typedef struct bxc_gc_use {
+	bxc_gc_kind kind;
+	char *id;	 /* of a layer, digest of a blob, folder of a cache mount */
+	char *about;	 /* id of a cache mount; NULL: nothing to say */
+	uint64_t bytes;
+	int64_t used_ns; /* wall clock; 0: not known */
+	bool in_use;
+} bxc_gc_use;
+typedef BXC_ARR(bxc_gc_use) bxc_gc_uses;
+void bxc_gc_uses_done(bxc_gc_uses *u);
+
+/* What is kept, the least recently used first. exec NULL: no cache mounts. `ret` is zeroed or done. */
+BXC_MUST_CHECK int bxc_gc_usage(
+	bxc_snap *snap, bxc_content *content, bxc_exec *exec, bxc_gc_uses *ret, bxc_err **err);
+
+typedef struct bxc_gc_wish {
+	unsigned kinds;	      /* bits of bxc_gc_kind; 0: all */
+	char *const *ids;     /* strv: beginnings of ids; NULL: all */
+	char *const *keep;    /* strv: layers that builds need; NULL: none */
+	int64_t unused_ns;    /* only what was not used for so long; 0: all */
+	bxc_gc_limits space;  /* as long as more is kept than this; all zero: all that matches */
+} bxc_gc_wish;
+
+/* Removes it; what is in use stays. `ret_gone` holds what went also after a failure. */
+BXC_MUST_CHECK int bxc_gc_prune(bxc_snap *snap, bxc_content *content, bxc_exec *exec, int dir_fd,
+	const bxc_gc_wish *wish, int64_t now_ns, bxc_gc_uses *ret_gone, bxc_err **err);

@@ -153,6 +153,62 @@ static void what_is_in_use_or_young_stays(void **state)
 	assert_string_equal(res.layers[0], "l-a");
 }
 
+static char *ids_of(const bxc_gc_uses *u)
+{
+	BXC_AUTOSTRV char **ids = NULL;
+	BXC_ARR_FOREACH (i, u)
+		bxc_strv_pushf(&ids, "%s %s%s %u", bxc_gc_kind_name(i->kind),
+			i->kind == BXC_GC_LAYER ? i->id : "-", i->in_use ? " (in use)" : "",
+			(unsigned)(i->bytes / MB));
+	return bxc_strv_join(ids, ", ");
+}
+
+static char *pruned(world *w, const bxc_gc_wish *wish)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_CLEANUP(bxc_gc_uses_done) bxc_gc_uses gone = {0};
+	assert_ok(bxc_gc_prune(w->snap, w->content, NULL, w->dir_fd, wish, bxc_clock_wall_ns() + BXC_NS_PER_S, &gone, &err), err);
+	return ids_of(&gone);
+}
+
+static void what_somebody_wants_gone_goes(void **state)
+{
+	world *w = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	put_blob(w, 1);
+	bxc_digest own = put_blob(w, 2);
+	put_layer(w, "l-a", 2 * MB, &own);
+	put_layer(w, "l-b", MB, NULL);
+	put_layer(w, "l-c", MB, NULL);
+	put_layer(w, "k-d", MB, NULL);
+	const char *b = "l-b";
+	assert_ok(bxc_snap_pin(w->snap, &b, 1, &err), err);
+	BXC_CLEANUP(bxc_gc_uses_done) bxc_gc_uses all = {0};
+	assert_ok(bxc_gc_usage(w->snap, w->content, NULL, &all, &err), err);
+	BXC_AUTOFREE char *listed = ids_of(&all);
+	assert_string_equal(listed, "blob - 1, layer l-a 3, layer l-c 1, layer k-d 1, layer l-b (in use) 1");
+	static char c[] = "l-c", prefix[] = "l-", *keep[] = {c, NULL}, *ids[] = {prefix, NULL};
+	const struct {
+		bxc_gc_wish wish;
+		const char *gone;
+	} cases[] = {
+		{{.unused_ns = 3600 * BXC_NS_PER_S}, ""},
+		{{.kinds = 1u << BXC_GC_CACHE}, ""},
+		{{.space = {.max_used = 100 * MB}}, ""},
+		{{.space = {.reserved = 100 * MB}}, ""},
+		{{.kinds = 1u << BXC_GC_BLOB}, "blob - 1"},
+		{{.ids = ids, .keep = keep}, "layer l-a 3"},
+		{{.space = {.max_used = 2 * MB}}, "layer l-c 1"},
+		{{0}, "layer k-d 1"},
+		{{0}, ""},
+	};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(cases); i++) {
+		BXC_AUTOFREE char *gone = pruned(w, &cases[i].wish);
+		assert_string_equal(gone, cases[i].gone);
+	}
+	bxc_snap_unpin(w->snap, &b, 1);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -160,6 +216,7 @@ int main(void)
 		cmocka_unit_test(limits_give_a_target),
 		T(what_was_not_used_for_longest_goes_first),
 		T(what_is_in_use_or_young_stays),
+		T(what_somebody_wants_gone_goes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

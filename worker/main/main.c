@@ -16,6 +16,7 @@
 #include "common/daemon/daemon.h"
 #include "common/os/fs.h"
 #include "worker/gc/gc.h"
+#include "worker/main/usage.h"
 #include "worker/link/link.h"
 
 #define TOKEN_MAX 514u
@@ -67,6 +68,7 @@ struct worker {
 	bxc_pool *gc_pool;
 	bxc_loop_timer *gc_timer;
 	bxc_loop_timer *drain;       /* until it runs out, what runs may end; NULL: nothing ends it */
+	usage_env usage;
 	bxc_gc_limits limits;
 	bxc_gc_result gc;
 	bxc_err *gc_err;
@@ -150,7 +152,7 @@ static void on_gc_time(void *ud)
 		gc_done(w);
 }
 
-static int start_gc(struct worker *w, bxc_err **err)
+static void start_gc(struct worker *w)
 {
 	w->limits = (bxc_gc_limits){
 		.max_used = bxc_cfg_bytes(w->cfg, "space.max_used"),
@@ -159,13 +161,9 @@ static int start_gc(struct worker *w, bxc_err **err)
 		.keep_ns = bxc_cfg_duration_ns(w->cfg, "space.keep"),
 	};
 	if (!bxc_gc_is_limited(&w->limits))
-		return 0;
-	int r = bxc_pool_new("gc", 1, 1, &w->gc_pool, err);
-	if (r < 0)
-		return r;
+		return;
 	w->gc_timer = bxc_loop_timer_new(w->loop, on_gc_time, w);
 	bxc_loop_timer_arm(w->gc_timer, bxc_cfg_duration_ns(w->cfg, "space.interval"));
-	return 0;
 }
 
 static int read_token(struct worker *w, bxc_err **err)
@@ -347,10 +345,15 @@ static int start(struct worker *w, bxc_err **err)
 		.host = w->peer_url,
 		.platforms = w->platforms,
 		.emulated = bxc_cfg_list(w->cfg, "emulated"),
+		.on_usage = usage_asked,
+		.usage_ud = &w->usage,
 	};
-	r = bxc_agent_new(&ac, &w->agent, err);
+	r = bxc_pool_new("gc", 1, USAGE_QUEUE, &w->gc_pool, err);
+	if (r >= 0)
+		r = bxc_agent_new(&ac, &w->agent, err);
 	if (r < 0)
 		return r;
+	w->usage = (usage_env){w->loop, w->gc_pool, w->snap, w->content, w->exec, w->agent, w->dir_fd};
 	const bxc_wlink_config lc = {
 		.loop = w->loop,
 		.address = w->channel,
@@ -365,7 +368,7 @@ static int start(struct worker *w, bxc_err **err)
 	};
 	r = bxc_wlink_start(&lc, &w->link, err);
 	if (r >= 0)
-		r = start_gc(w, err);
+		start_gc(w);
 	if (r >= 0)
 		r = bxc_loop_on_signal(w->loop, SIGINT, on_signal, w, err);
 	if (r >= 0)

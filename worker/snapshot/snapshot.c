@@ -333,6 +333,7 @@ void bxc_snap_list_layers(bxc_snap *s, bxc_snap_list *ret)
 		i->id = bxc_strdup(l->id);
 		i->size_bytes = l->facts.size_bytes;
 		i->used_ns = l->used_ns;
+		i->is_pinned = l->pins > 0;
 	}
 	pthread_mutex_unlock(&s->lock);
 }

@@ -56,6 +56,7 @@ typedef struct bxc_snap_info {
 	char *id;
 	uint64_t size_bytes;
 	int64_t used_ns; /* wall clock: last commit, mount or pin in this run */
+	bool is_pinned;
 } bxc_snap_info;
 typedef BXC_ARR(bxc_snap_info) bxc_snap_list;
 void bxc_snap_list_layers(bxc_snap *s, bxc_snap_list *ret); /* in order of commit */
