@@ -72,5 +72,11 @@ BXC_MUST_CHECK int bxc_blob_remove(bxc_blob_store *s, const bxc_digest *d, bxc_e
 BXC_MUST_CHECK int bxc_blob_freshen(bxc_blob_store *s, const bxc_digest *d, bxc_err **err);  /* marks as just used; NOT_FOUND */
 /* Moves a blob found damaged aside, so that it is fetched again; NOT_FOUND. */
 BXC_MUST_CHECK int bxc_blob_quarantine(bxc_blob_store *s, const bxc_digest *d, bxc_err **err);
+typedef struct bxc_blob_check {
+	uint64_t n, bytes, n_bad;
+} bxc_blob_check;
+/* Reads every blob; one that is not what its digest says is told of and quarantined. */
+BXC_MUST_CHECK int bxc_blob_check_all(bxc_blob_store *s, void (*bad)(const bxc_blob_info *i, const char *why, void *ud), void *ud,
+	bxc_blob_check *ret, bxc_err **err);
 /* Calls fn for each blob; a result other than 0 ends the walk and is returned. fn may call the store. */
 BXC_MUST_CHECK int bxc_blob_list(bxc_blob_store *s, int (*fn)(const bxc_blob_info *i, void *ud), void *ud, bxc_err **err);

@@ -70,6 +70,38 @@ static void a_damaged_blob_is_found_and_set_aside(void **state)
 	assert_ok(bxc_blob_read(s, &info.digest, &b, &err), err);
 }
 
+static void note_bad(const bxc_blob_info *i, const char *why, void *ud)
+{
+	char d[BXC_DIGEST_STR_MAX];
+	bxc_strv_pushf(ud, "%s %s", bxc_digest_str(&i->digest, d), why);
+}
+
+static void all_of_a_store_is_read_when_asked_for(void **state)
+{
+	(void)state;
+	BXC_AUTOTMPDIR char *dir = bxc_test_tmpdir();
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOSTRV char **bad = NULL;
+	bxc_blob_info good, changed, cut;
+	bxc_blob_check sum;
+	AUTO_STORE bxc_blob_store *s = NULL;
+	assert_ok(bxc_blob_local_open(dir, &s, &err), err);
+	assert_ok(bxc_blob_put(s, "good", 4, &good, &err), err);
+	assert_ok(bxc_blob_put(s, "hello", 5, &changed, &err), err);
+	assert_ok(bxc_blob_put(s, "short", 5, &cut, &err), err);
+	assert_ok(bxc_blob_check_all(s, note_bad, &bad, &sum, &err), err);
+	assert_true(!bad && sum.n == 3 && sum.bytes == 14 && !sum.n_bad);
+	BXC_AUTOFREE char *one = blob_path(dir, &changed.digest), *other = blob_path(dir, &cut.digest);
+	bxc_test_write_file(one, "hellO", 5, 0600);
+	bxc_test_write_file(other, "", 0, 0600);
+	assert_ok(bxc_blob_check_all(s, note_bad, &bad, &sum, &err), err);
+	assert_true(bxc_strv_len(bad) == 2 && sum.n_bad == 2);
+	assert_non_null(strstr(bad[0], "its bytes have another digest"));
+	assert_true(bxc_blob_has(s, &good.digest) && !bxc_blob_has(s, &changed.digest) && !bxc_blob_has(s, &cut.digest));
+	assert_ok(bxc_blob_check_all(s, note_bad, &bad, &sum, &err), err);
+	assert_true(sum.n == 1 && !sum.n_bad);
+}
+
 static void leftovers_go_but_not_what_is_being_written(void **state)
 {
 	(void)state;
@@ -170,6 +202,7 @@ int main(void)
 	static const struct CMUnitTest own[] = {
 		cmocka_unit_test(local_blobs_survive_reopening),
 		cmocka_unit_test(a_damaged_blob_is_found_and_set_aside),
+		cmocka_unit_test(all_of_a_store_is_read_when_asked_for),
 		cmocka_unit_test(leftovers_go_but_not_what_is_being_written),
 		cmocka_unit_test(freshening_moves_the_time),
 		cmocka_unit_test(foreign_files_are_no_blobs),

@@ -86,6 +86,16 @@ int bxc_daemon_setup(const char *program, const char *summary, const char *defau
 	return r;
 }
 
+bool bxc_daemon_verb(const char *verb, int *argc, char ***argv)
+{
+	if (*argc < 2 || !bxc_str_eq((*argv)[1], verb))
+		return false;
+	(*argv)[1] = (*argv)[0];
+	(*argv)++;
+	(*argc)--;
+	return true;
+}
+
 void bxc_daemon_ready(const bxc_cfg *cfg, const char *line)
 {
 	int fd = (int)bxc_cfg_u64(cfg, "ready_fd");

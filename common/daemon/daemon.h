@@ -24,5 +24,8 @@
 int bxc_daemon_setup(const char *program, const char *summary, const char *default_file, const bxc_cfg_key *keys, size_t n_keys,
 	int argc, char **argv, bxc_cfg **ret, int *ret_exit);
 
+/* Is the first argument the verb? It is taken out then. Before setup. */
+bool bxc_daemon_verb(const char *verb, int *argc, char ***argv);
+
 /* Tells whoever started us: one line to ready_fd, which is closed. No-op for 0. */
 void bxc_daemon_ready(const bxc_cfg *cfg, const char *line);

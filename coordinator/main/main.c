@@ -15,6 +15,7 @@
 #include "coordinator/api/api.h"
 #include "coordinator/gc/gc.h"
 #include "coordinator/link/link.h"
+#include "coordinator/main/fsck.h"
 
 #define POOL_THREADS   16u           /* blocking waits on clients and registries */
 #define POOL_QUEUE     4096u
@@ -447,9 +448,15 @@ int main(int argc, char **argv)
 {
 	struct coordinator c = {.lock_fd = -1};
 	int code;
+	bool is_fsck = bxc_daemon_verb("fsck", &argc, &argv);
 	if (bxc_daemon_setup("bxc-coordinator", "coordinator of a bxc build cluster", "/etc/bxc/coordinator.conf", keys,
 		    BXC_ARRAY_SIZE(keys), argc, argv, &c.cfg, &code) <= 0)
 		return code;
+	if (is_fsck) {
+		code = coordinator_fsck(c.cfg);
+		bxc_cfg_free(c.cfg);
+		return code;
+	}
 	BXC_AUTOERR bxc_err *err = NULL;
 	int r = start(&c, &err);
 	if (r >= 0)

@@ -475,6 +475,7 @@ int bxc_state__open_sqlite(const char *path, bxc_state **ret, bxc_err **err)
 	bxc_state__sq_facts_ops(&q->ops);
 	bxc_state__sq_attempts_ops(&q->ops);
 	bxc_state__sq_steps_ops(&q->ops);
+	bxc_state__sq_check_ops(&q->ops);
 	/* A name like ":memory:" or "file:x" has a meaning of its own; as a path it has none. */
 	q->path = path[0] == '/' ? bxc_strdup(path) : bxc_str_fmt("./%s", path);
 	int r = prepare_file(q, err);

@@ -115,3 +115,4 @@ void bxc_state__sq_cache_ops(bxc_state_ops *ops);    /* sqlite_cache.c */
 void bxc_state__sq_facts_ops(bxc_state_ops *ops);    /* sqlite_facts.c */
 void bxc_state__sq_attempts_ops(bxc_state_ops *ops); /* sqlite_attempts.c */
 void bxc_state__sq_steps_ops(bxc_state_ops *ops);    /* sqlite_steps.c */
+void bxc_state__sq_check_ops(bxc_state_ops *ops);    /* sqlite_check.c */

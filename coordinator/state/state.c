@@ -421,6 +421,13 @@ int bxc_state_attempt_list(bxc_state *st, bxc_state_attempts *ret, bxc_err **err
 	return st->ops->attempt_list(st, ret, err);
 }
 
+/* ---- looking after it ---- */
+
+int bxc_state_check(bxc_state *st, char ***ret_problems, bxc_err **err)
+{
+	return st->ops->check(st, ret_problems, err);
+}
+
 /* ---- steps ---- */
 
 int bxc_state_step_put(bxc_state *st, const bxc_state_step *s, bxc_err **err)

@@ -324,6 +324,12 @@ BXC_MUST_CHECK int bxc_state_duration_list(
 /* Forgets all but the latest `keep`. Lazy. */
 BXC_MUST_CHECK int bxc_state_durations_trim(bxc_state *st, size_t keep, bxc_err **err);
 
+/* ---- looking after it ---- */
+
+/* What is wrong with it, a line each (owned strv, NULL: nothing): damage of the file, rows that name
+ * others which are not there. Reads all of it. */
+BXC_MUST_CHECK int bxc_state_check(bxc_state *st, char ***ret_problems, bxc_err **err);
+
 /* ---- backends ---- */
 
 /*
@@ -378,6 +384,7 @@ typedef struct bxc_state_ops {
 	int (*attempt_delete)(bxc_state *st, const char *task, bxc_err **err);
 	int (*attempts_forget)(bxc_state *st, const char *build, bxc_err **err);
 	int (*attempt_list)(bxc_state *st, bxc_state_attempts *ret, bxc_err **err);
+	int (*check)(bxc_state *st, char ***ret_problems, bxc_err **err);
 	int (*step_put)(bxc_state *st, const bxc_state_step *s, bxc_err **err);
 	int (*step_get)(bxc_state *st, const char *build, const bxc_digest *vertex,
 		bxc_state_step *ret, bxc_err **err);

@@ -429,6 +429,17 @@ static void durations_are_kept_by_last_use(void **state)
 	bxc_state_durations_done(&all);
 }
 
+static void a_store_that_is_whole_has_no_problems(void **state)
+{
+	state_case *c = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOSTRV char **problems = NULL;
+	add_build(c, "x", 1);
+	put_step(c, "x", 1, 3, 7, 10);
+	assert_ok(bxc_state_check(c->st, &problems, &err), err);
+	assert_null(problems);
+}
+
 static void files_are_found_in_their_packs(void **state)
 {
 	state_case *c = *state;
@@ -581,6 +592,7 @@ const state_conformance_test state_conformance_tests[] = {
 	TEST(layers_and_settings_are_replaced),
 	TEST(attempts_are_kept_until_they_are_of_no_use),
 	TEST(steps_are_found_by_build_lineage_and_shape),
+	TEST(a_store_that_is_whole_has_no_problems),
 	TEST(manifests_stay_as_long_as_a_build_uses_them),
 	TEST(durations_are_kept_by_last_use),
 	TEST(files_are_found_in_their_packs),

@@ -65,6 +65,12 @@ class Daemon:
         self.kill(signal.SIGTERM)
 
 
+def fsck(name, state):
+    """Exit code and output of a look at what a program that does not run has kept."""
+    p = subprocess.run([program(name), "fsck", "--state-dir", state], capture_output=True, text=True, env=path_env())
+    return p.returncode, p.stdout, p.stderr
+
+
 def mounts_below(folder):
     with open("/proc/self/mountinfo") as f:
         return [line for line in f if folder in line]

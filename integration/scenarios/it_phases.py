@@ -106,6 +106,8 @@ def test_a_worker_killed_in_any_phase_of_a_step(fresh, reg, tmp_path, phase):
     # The one that is left knows of nothing that runs, and a new one under the old name begins clean.
     procs.wait_for("no slot is taken", lambda: not any(w["running"] for w in c.api("/v1/workers")["workers"]))
     c.workers[hit[0]].stop()
+    # Whatever it was about, what it has kept is whole.
+    assert procs.fsck("bxc-worker", c.states[hit[0]])[0] == 0
     c.add_worker(hit[0])
     again = c.build("-o", "type=local,dest=%s" % (tmp_path / "again"), d)
     assert (tmp_path / "again/sum").read_text() == (out / "sum").read_text(), again.text

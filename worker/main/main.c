@@ -16,8 +16,9 @@
 #include "common/daemon/daemon.h"
 #include "common/os/fs.h"
 #include "worker/gc/gc.h"
-#include "worker/main/usage.h"
 #include "worker/link/link.h"
+#include "worker/main/fsck.h"
+#include "worker/main/usage.h"
 
 #define TOKEN_MAX 514u
 
@@ -413,9 +414,15 @@ int main(int argc, char **argv)
 {
 	struct worker w = {.dir_fd = -1, .lock_fd = -1};
 	int code;
+	bool is_fsck = bxc_daemon_verb("fsck", &argc, &argv);
 	if (bxc_daemon_setup("bxc-worker", "worker of a bxc build cluster", "/etc/bxc/worker.conf", keys, BXC_ARRAY_SIZE(keys), argc, argv,
 		    &w.cfg, &code) <= 0)
 		return code;
+	if (is_fsck) {
+		code = worker_fsck(w.cfg);
+		bxc_cfg_free(w.cfg);
+		return code;
+	}
 	/* What images say of modes is exact. */
 	umask(0);
 	BXC_AUTOERR bxc_err *err = NULL;
