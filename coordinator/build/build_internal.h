@@ -548,6 +548,9 @@ bool quarantine_refuses(bxc_build *e, const bxc_solve_action *a);   /* a RUN; tr
 bxc_err *quarantine_error(bxc_build *e, const bxc_digest *key);     /* owned; NULL: it is not in quarantine */
 void suspect_clear(bxc_build *e, const task *t);                    /* it succeeded */
 
+/* resume.c: a setting that is a document; *ret stays NULL when there is none. */
+BXC_MUST_CHECK int setting_json(bxc_state *st, const char *key, bxc_json **ret, bxc_err **err);
+
 /* usage.c */
 BXC_MUST_CHECK int usage_message(bxc_build *e, const bxc_wrk_worker *w, const bxc_json *msg, bxc_err **err);
 void usage_worker_left(bxc_build *e, const bxc_wrk_worker *w);

@@ -63,14 +63,10 @@ static int read_setting(
 	bxc_state *st, const char *key, uint64_t *ret_generation, char **ret_home, bxc_err **err)
 {
 	BXC_AUTOFREE char *text = NULL;
-	BXC_AUTOERR bxc_err *why = NULL;
-	int r = bxc_state_setting_get(st, key, &text, &why);
-	if (r == -BXC_NOT_FOUND)
-		return 0;
-	if (r < 0)
-		return bxc_err_move(err, BXC_TAKE(why));
-	from_text(text, ret_generation, ret_home);
-	return 0;
+	int r = bxc_state_setting_get(st, key, &text, err);
+	if (r > 0)
+		from_text(text, ret_generation, ret_home);
+	return r < 0 ? r : 0;
 }
 
 static int load_one(bxc_state *st, struct wanted *w, bxc_err **err)

@@ -17,15 +17,8 @@
 
 int drained_load(bxc_build *e, bxc_state *st, bxc_err **err)
 {
-	BXC_AUTOFREE char *text = NULL;
-	BXC_AUTOERR bxc_err *why = NULL;
 	BXC_AUTOJSON bxc_json *list = NULL;
-	int r = bxc_state_setting_get(st, SETTING, &text, &why);
-	if (r == -BXC_NOT_FOUND)
-		return 0;
-	if (r < 0)
-		return bxc_err_move(err, BXC_TAKE(why));
-	r = bxc_json_parse(bxc_slice_of(text, strlen(text)), &list, err);
+	int r = setting_json(st, SETTING, &list, err);
 	BXC_JSON_FOREACH (n, list)
 		if (bxc_json_string(n) && !bxc_strv_has(e->drained, bxc_json_string(n)))
 			bxc_strv_push(&e->drained, bxc_json_string(n));

@@ -139,17 +139,19 @@ void workers_changed(bxc_build *e)
 	bxc_db_submit(e->c.db, keep_work, NULL, bxc_json_print(list));
 }
 
-static int read_workers(bxc_build *e, bxc_state *st, bxc_err **err)
+int setting_json(bxc_state *st, const char *key, bxc_json **ret, bxc_err **err)
 {
 	BXC_AUTOFREE char *text = NULL;
-	BXC_AUTOERR bxc_err *why = NULL;
+	int r = bxc_state_setting_get(st, key, &text, err);
+	if (r > 0)
+		r = bxc_json_parse(bxc_slice_of(text, strlen(text)), ret, err);
+	return r < 0 ? bxc_err_wrap(err, r, "setting '%s'", key) : 0;
+}
+
+static int read_workers(bxc_build *e, bxc_state *st, bxc_err **err)
+{
 	BXC_AUTOJSON bxc_json *list = NULL;
-	int r = bxc_state_setting_get(st, WORKERS_SETTING, &text, &why);
-	if (r == -BXC_NOT_FOUND)
-		return 0;
-	if (r < 0)
-		return bxc_err_move(err, BXC_TAKE(why));
-	r = bxc_json_parse(bxc_slice_of(text, strlen(text)), &list, err);
+	int r = setting_json(st, WORKERS_SETTING, &list, err);
 	BXC_JSON_FOREACH (n, list)
 		if (bxc_json_string(n) && !bxc_strv_has(e->awaited, bxc_json_string(n)))
 			bxc_strv_push(&e->awaited, bxc_json_string(n));

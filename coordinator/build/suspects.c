@@ -105,19 +105,12 @@ static int read_one(bxc_build *e, const bxc_json *o, bxc_err **err)
 
 int suspects_load(bxc_build *e, bxc_state *st, bxc_err **err)
 {
-	BXC_AUTOFREE char *text = NULL;
-	BXC_AUTOERR bxc_err *why = NULL;
 	BXC_AUTOJSON bxc_json *list = NULL;
-	int r = bxc_state_setting_get(st, SETTING, &text, &why);
-	if (r == -BXC_NOT_FOUND)
-		return 0;
-	if (r < 0)
-		return bxc_err_move(err, BXC_TAKE(why));
-	r = bxc_json_parse(bxc_slice_of(text, strlen(text)), &list, err);
+	int r = setting_json(st, SETTING, &list, err);
 	BXC_JSON_FOREACH (o, list)
 		if (r >= 0)
 			r = read_one(e, o, err);
-	return r < 0 ? bxc_err_wrap(err, r, "setting '%s'", SETTING) : 0;
+	return r;
 }
 
 /* ---- losses ---- */

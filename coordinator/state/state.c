@@ -371,8 +371,12 @@ int bxc_state_token_list(bxc_state *st, bxc_state_tokens *ret, bxc_err **err)
 
 int bxc_state_setting_get(bxc_state *st, const char *key, char **ret_value, bxc_err **err)
 {
+	BXC_AUTOERR bxc_err *why = NULL;
 	CHECK(check_id("setting", key, err));
-	return st->ops->setting_get(st, key, ret_value, err);
+	int r = st->ops->setting_get(st, key, ret_value, &why);
+	if (r == -BXC_NOT_FOUND)
+		return 0;
+	return r < 0 ? bxc_err_move(err, BXC_TAKE(why)) : 1;
 }
 
 int bxc_state_setting_set(bxc_state *st, const char *key, const char *value, bxc_err **err)

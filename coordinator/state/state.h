@@ -217,8 +217,9 @@ BXC_MUST_CHECK int bxc_state_token_list(bxc_state *st, bxc_state_tokens *ret, bx
 
 /* ---- settings ---- */
 
+/* 1 found (owned value), 0 not. */
 BXC_MUST_CHECK int bxc_state_setting_get(
-	bxc_state *st, const char *key, char **ret_value, bxc_err **err); /* BXC_NOT_FOUND */
+	bxc_state *st, const char *key, char **ret_value, bxc_err **err);
 BXC_MUST_CHECK int bxc_state_setting_set(
 	bxc_state *st, const char *key, const char *value, bxc_err **err);
 /* Sets `value` unless the key has one; returns what holds from now on, owned. */
