@@ -28,6 +28,8 @@ int cmd_use(const bxc_cli *cli, void *ud);
 int cmd_ls(const bxc_cli *cli, void *ud);
 int cmd_inspect(const bxc_cli *cli, void *ud);
 int cmd_rm(const bxc_cli *cli, void *ud);
+int cmd_imagetools_inspect(const bxc_cli *cli, void *ud);
+int cmd_imagetools_create(const bxc_cli *cli, void *ud);
 int cmd_du(const bxc_cli *cli, void *ud);
 int cmd_prune(const bxc_cli *cli, void *ud);
 int cmd_worker_ls(const bxc_cli *cli, void *ud);

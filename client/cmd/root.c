@@ -94,6 +94,25 @@ static const bxc_cli_opt prune_opts[] = {
 	{"verbose", 0, BXC_CLI_FLAG, NULL, "all that is known of each"},
 };
 
+static const bxc_cli_opt imagetools_inspect_opts[] = {
+	{"format", 0, BXC_CLI_STRING, "FORM", "{{json .}}, {{json .Manifest}}, {{.Manifest.Digest}}, {{.Manifest.MediaType}} or {{.Name}}"},
+	{"raw", 0, BXC_CLI_FLAG, NULL, "the bytes of the manifest or index"},
+};
+static const char *const truths[] = {"true", "false", NULL};
+static const bxc_cli_opt imagetools_create_opts[] = {
+	{"annotation", 0, BXC_CLI_LIST, "K=V", "annotate the index: [index:]KEY=VALUE"},
+	{"append", 0, BXC_CLI_FLAG, NULL, "add to what the tag names already"},
+	{"dry-run", 0, BXC_CLI_FLAG, NULL, "print the index, push nothing"},
+	{"prefer-index", 0, BXC_CLI_STRING, "BOOL", "an index also for one image (default: true)", truths},
+	{"tag", 't', BXC_CLI_LIST, "NAME", "what it is to be called"},
+};
+static const bxc_cli_verb imagetools_verbs[] = {
+	{.name = "inspect", .args = "NAME", .summary = "show an image or index of a registry", .opts = imagetools_inspect_opts,
+		.n_opts = BXC_ARRAY_SIZE(imagetools_inspect_opts), .min_args = 1, .max_args = 1, .run = cmd_imagetools_inspect},
+	{.name = "create", .args = "SOURCE...", .summary = "make an index of images that registries have", .opts = imagetools_create_opts,
+		.n_opts = BXC_ARRAY_SIZE(imagetools_create_opts), .min_args = 1, .max_args = BXC_CLI_ANY, .run = cmd_imagetools_create},
+};
+
 static const bxc_cli_opt drain_opts[] = {
 	{"undo", 0, BXC_CLI_FLAG, NULL, "let it get steps again"},
 };
@@ -126,6 +145,7 @@ static const bxc_cli_verb verbs[] = {
 	{.name = "inspect", .args = "[NAME]", .summary = "show a builder", .opts = inspect_opts, .n_opts = BXC_ARRAY_SIZE(inspect_opts),
 		.max_args = 1, .run = cmd_inspect},
 	{.name = "rm", .args = "NAME", .summary = "forget a builder", .min_args = 1, .max_args = 1, .run = cmd_rm},
+	{.name = "imagetools", .summary = "images in registries", .verbs = imagetools_verbs, .n_verbs = BXC_ARRAY_SIZE(imagetools_verbs)},
 	{.name = "worker", .summary = "the workers of the cluster", .verbs = worker_verbs, .n_verbs = BXC_ARRAY_SIZE(worker_verbs)},
 	{.name = "version", .summary = "show the version", .run = cmd_version},
 	{.name = "completion", .args = "SHELL", .summary = "print completions for bash, zsh or fish", .min_args = 1, .max_args = 1,

@@ -3,6 +3,7 @@
 #include "client/session/session_internal.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -84,7 +85,15 @@ static int from_auths(const bxc_json *config, const char *server, char **ret_bas
 	return 0;
 }
 
-int find_credentials(const char *config_path, const char *domain, char **ret_basic, bxc_err **err)
+char *bxc_csess_docker_config(void)
+{
+	const char *dir = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
+	if (!bxc_str_empty(dir))
+		return bxc_str_fmt("%s/config.json", dir);
+	return bxc_str_empty(home) ? NULL : bxc_str_fmt("%s/.docker/config.json", home);
+}
+
+int bxc_csess_credentials(const char *config_path, const char *domain, char **ret_basic, bxc_err **err)
 {
 	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(CONFIG_MAX);
 	BXC_AUTOJSON bxc_json *config = NULL;
@@ -118,7 +127,7 @@ int serve_token(bxc_csess *s, bxc_chan_stream *st, const bxc_json *name, bxc_err
 	char *basic = NULL;
 	int r = bxc_json_need_str(name, "domain", &domain, err);
 	if (r >= 0)
-		r = find_credentials(s->docker_config, domain, &basic, err);
+		r = bxc_csess_credentials(s->docker_config, domain, &basic, err);
 	if (r < 0)
 		return r;
 	BXC_AUTOJSON bxc_json *j = bxc_json_object();

@@ -197,13 +197,7 @@ int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err)
 	s->cancel = bxc_cancel_new();
 	s->trees = bxc_map_new(free_tree);
 	pthread_mutex_init(&s->lock, NULL);
-	const char *dir = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
-	if (c->docker_config)
-		s->docker_config = bxc_strdup(c->docker_config);
-	else if (dir && *dir)
-		s->docker_config = bxc_str_fmt("%s/config.json", dir);
-	else if (home && *home)
-		s->docker_config = bxc_str_fmt("%s/.docker/config.json", home);
+	s->docker_config = c->docker_config ? bxc_strdup(c->docker_config) : bxc_csess_docker_config();
 	const bxc_chan_dial_config dc = {
 		.address = c->address,
 		.role = "client",

@@ -90,6 +90,12 @@ BXC_MUST_CHECK int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, b
 BXC_MUST_CHECK int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err);
 BXC_MUST_CHECK int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err);
 
+/* Where docker keeps its configuration for this user; NULL: nowhere. Owned. */
+char *bxc_csess_docker_config(void);
+/* "user:password" of a registry from a config.json (NULL: none) or the helper that it names; *ret_basic NULL: none is
+ * known. To be wiped by whoever takes it. */
+BXC_MUST_CHECK int bxc_csess_credentials(const char *config_path, const char *domain, char **ret_basic, bxc_err **err);
+
 /*
  * An SSH agent of our own that holds the given private keys (strv of paths): a process of OpenSSH, which
  * reads every kind of key and keeps them in memory that it alone can read. It ends with us, however we

@@ -63,5 +63,3 @@ int layout_write(const char *dir, const char *tag, bool drop_rest, bxc_tar_sourc
 /* Unpacks a tar that `source` yields beneath the folder `dest`; with `exact` all else in it is removed. */
 int unpack_tree(const char *dest, bool exact, bxc_tar_source_fn source, void *ud, bxc_err **err);
 
-/* Credentials of docker's config.json for a registry: "user:password", owned, or NULL when it has none. */
-int find_credentials(const char *config_path, const char *domain, char **ret_basic, bxc_err **err);
