@@ -32,8 +32,9 @@ static void tools_done(tools *t)
 }
 #define AUTO_TOOLS BXC_CLEANUP(tools_done)
 
-static int credentials(const char *domain, const char *scope, const char *realm, const char *service, bxc_secret **ret_token,
-	bxc_secret **ret_basic, void *ud, bxc_err **err)
+static int credentials(const char *domain, const char *scope, const char *realm,
+	const char *service, bxc_secret **ret_token, bxc_secret **ret_basic, void *ud,
+	bxc_err **err)
 {
 	const tools *t = ud;
 	char *basic = NULL;
@@ -55,7 +56,8 @@ static int tools_open(tools *t, bxc_err **err)
 	t->docker_config = bxc_csess_docker_config();
 	int r = bxc_http_client_new(&(bxc_http_client_config){0}, &t->http, err);
 	if (r >= 0)
-		t->reg = bxc_reg_new(t->http, &(bxc_reg_config){.credentials = credentials, .ud = t});
+		t->reg = bxc_reg_new(
+			t->http, &(bxc_reg_config){.credentials = credentials, .ud = t});
 	return r;
 }
 
@@ -93,7 +95,8 @@ static int print_index(const bxc_ref *ref, bxc_slice text, bxc_err **err)
 	BXC_ARR_FOREACH (m, &index.manifests) {
 		char d[BXC_DIGEST_STR_MAX];
 		BXC_AUTOFREE char *name = bxc_str_fmt("%s@%s", repo, bxc_digest_str(&m->digest, d));
-		BXC_AUTOFREE char *platform = m->has_platform ? bxc_platform_str(&m->platform) : NULL;
+		BXC_AUTOFREE char *platform =
+			m->has_platform ? bxc_platform_str(&m->platform) : NULL;
 		field("  ", "Name:", name);
 		field("  ", "MediaType:", m->media_type);
 		if (platform)
@@ -106,7 +109,8 @@ static int print_index(const bxc_ref *ref, bxc_slice text, bxc_err **err)
 }
 
 /* The forms of --format that scripts use. */
-static int print_form(const char *form, const bxc_ref *ref, const bxc_descriptor *d, bxc_slice text, bxc_err **err)
+static int print_form(const char *form, const bxc_ref *ref, const bxc_descriptor *d, bxc_slice text,
+	bxc_err **err)
 {
 	BXC_AUTOJSON bxc_json *doc = NULL, *desc = bxc_descriptor_to_json(d);
 	char digest[BXC_DIGEST_STR_MAX];
@@ -115,13 +119,17 @@ static int print_form(const char *form, const bxc_ref *ref, const bxc_descriptor
 		printf("%s\n", name);
 		return 0;
 	}
-	if (bxc_str_eq(form, "{{.Manifest.Digest}}") || bxc_str_eq(form, "{{.Manifest.MediaType}}")) {
-		printf("%s\n", strstr(form, "Digest") ? bxc_digest_str(&d->digest, digest) : d->media_type);
+	if (bxc_str_eq(form, "{{.Manifest.Digest}}") ||
+		bxc_str_eq(form, "{{.Manifest.MediaType}}")) {
+		printf("%s\n", strstr(form, "Digest") ? bxc_digest_str(&d->digest, digest)
+						      : d->media_type);
 		return 0;
 	}
 	bool whole = bxc_str_eq(form, "{{json .}}");
 	if (!whole && !bxc_str_eq(form, "{{json .Manifest}}"))
-		return cmd_usage(err, "--format '%.128s': this version knows {{json .}}, {{json .Manifest}}, {{.Manifest.Digest}}, {{.Manifest.MediaType}} and {{.Name}}",
+		return cmd_usage(err,
+			"--format '%.128s': this version knows {{json .}}, {{json .Manifest}}, "
+			"{{.Manifest.Digest}}, {{.Manifest.MediaType}} and {{.Name}}",
 			form);
 	int r = bxc_json_parse(text, &doc, err);
 	if (r < 0)
@@ -194,7 +202,8 @@ typedef struct part {
 typedef struct creation {
 	tools *t;
 	BXC_ARR(part) parts;
-	bxc_buf only; /* the one source, as it is; empty: there are several, or a new index is asked for */
+	bxc_buf only; /* the one source, as it is; empty: there are several, or a new index is asked
+			 for */
 	char *only_type;
 	bxc_blob_store *store;
 	char *store_dir;
@@ -231,24 +240,28 @@ static int to_buffer(const void *p, size_t n, void *ud, bxc_err **err)
 }
 
 /* A manifest that stands alone does not say what it is for: its configuration does. */
-static int find_platform(creation *c, const bxc_ref *ref, bxc_slice text, bxc_descriptor *d, bxc_err **err)
+static int find_platform(
+	creation *c, const bxc_ref *ref, bxc_slice text, bxc_descriptor *d, bxc_err **err)
 {
 	bxc_oci_manifest m = {0};
 	BXC_AUTOBUF bxc_buf config = BXC_BUF_INIT(CONFIG_MAX);
 	BXC_AUTOJSON bxc_json *j = NULL;
 	int r = bxc_oci_manifest_parse(text, &m, err);
 	if (r >= 0)
-		r = bxc_reg_blob(c->t->reg, ref, &m.config, NULL, to_buffer, &config, NULL, NULL, err);
+		r = bxc_reg_blob(
+			c->t->reg, ref, &m.config, NULL, to_buffer, &config, NULL, NULL, err);
 	if (r >= 0)
 		r = bxc_json_parse(bxc_buf_slice(&config), &j, err);
 	bxc_oci_manifest_done(&m);
 	if (r < 0)
 		return r;
-	const char *os = bxc_json_get_str(j, "os", NULL), *arch = bxc_json_get_str(j, "architecture", NULL);
+	const char *os = bxc_json_get_str(j, "os", NULL),
+		   *arch = bxc_json_get_str(j, "architecture", NULL);
 	const char *variant = bxc_json_get_str(j, "variant", NULL);
 	if (!os || !arch)
 		return 0;
-	BXC_AUTOFREE char *name = bxc_str_fmt("%s/%s%s%s", os, arch, variant ? "/" : "", variant ? variant : "");
+	BXC_AUTOFREE char *name =
+		bxc_str_fmt("%s/%s%s%s", os, arch, variant ? "/" : "", variant ? variant : "");
 	r = bxc_platform_parse(name, &d->platform, err);
 	d->has_platform = r >= 0;
 	return r;
@@ -301,10 +314,12 @@ static int bring(void *ud, bxc_err **err)
 	return r < 0 ? r : 0;
 }
 
-static int copy_blob(creation *c, const bxc_ref *from, const char *repo, const bxc_ref *to, const bxc_descriptor *d, bxc_err **err)
+static int copy_blob(creation *c, const bxc_ref *from, const char *repo, const bxc_ref *to,
+	const bxc_descriptor *d, bxc_err **err)
 {
 	struct bringing b = {c, from, d};
-	int r = bxc_reg_transfer(c->t->reg, to, d, repo, c->store, bring, &b, NULL, NULL, NULL, err);
+	int r = bxc_reg_transfer(
+		c->t->reg, to, d, repo, c->store, bring, &b, NULL, NULL, NULL, err);
 	if (r >= 0)
 		r = bxc_blob_remove(c->store, &d->digest, err);
 	return r;
@@ -336,7 +351,8 @@ static int copy_part(creation *c, const part *p, const bxc_ref *to, bxc_err **er
 	free(there.tag);
 	there.tag = NULL;
 	there.digest = p->desc.digest;
-	return bxc_reg_push_manifest(c->t->reg, &there, p->desc.media_type, bxc_buf_slice(&text), NULL, err);
+	return bxc_reg_push_manifest(
+		c->t->reg, &there, p->desc.media_type, bxc_buf_slice(&text), NULL, err);
 }
 
 static char *new_index(const creation *c, char *const *annotations)
@@ -344,7 +360,9 @@ static char *new_index(const creation *c, char *const *annotations)
 	bool docker = c->parts.n > 0 && !annotations;
 	BXC_ARR_FOREACH (p, &c->parts)
 		docker = docker && bxc_str_eq(p->desc.media_type, BXC_MT_DOCKER_MANIFEST);
-	bxc_oci_index index = {.media_type = bxc_strdup(docker ? BXC_MT_DOCKER_LIST : BXC_MT_OCI_INDEX), .annotations = bxc_strv_dup(annotations)};
+	bxc_oci_index index = {
+		.media_type = bxc_strdup(docker ? BXC_MT_DOCKER_LIST : BXC_MT_OCI_INDEX),
+		.annotations = bxc_strv_dup(annotations)};
 	BXC_ARR_FOREACH (p, &c->parts)
 		bxc_descriptor_copy(bxc_arr_push(&index.manifests), &p->desc);
 	char *text = bxc_oci_index_print(&index);
@@ -382,7 +400,8 @@ static int read_annotations(const bxc_cli *cli, char ***ret, bxc_err **err)
 		const char *text = bxc_str_has_prefix(*a, "index:") ? *a + strlen("index:") : *a;
 		const char *eq = strchr(text, '=');
 		if (!eq || eq == text || memchr(text, ':', (size_t)(eq - text)))
-			return cmd_usage(err, "--annotation '%.256s': expected [index:]KEY=VALUE", *a);
+			return cmd_usage(
+				err, "--annotation '%.256s': expected [index:]KEY=VALUE", *a);
 		bxc_strv_push(ret, text);
 	}
 	return 0;
@@ -391,7 +410,8 @@ static int read_annotations(const bxc_cli *cli, char ***ret, bxc_err **err)
 static int make_store_dir(char **ret, bxc_err **err)
 {
 	const char *base = getenv("TMPDIR");
-	BXC_AUTOFREE char *dir = bxc_str_fmt("%s/bxc-imagetools-XXXXXX", bxc_str_empty(base) ? "/tmp" : base);
+	BXC_AUTOFREE char *dir =
+		bxc_str_fmt("%s/bxc-imagetools-XXXXXX", bxc_str_empty(base) ? "/tmp" : base);
 	if (!mkdtemp(dir))
 		return bxc_err_errno(err, errno, "make a folder for blobs");
 	*ret = BXC_TAKE(dir);
@@ -420,7 +440,8 @@ static int create(const bxc_cli *cli, bxc_err **err)
 	if (r < 0)
 		return r;
 	/* One source stays what it is: an index always, an image when no index is wished for. */
-	bool as_is = c.only.len && (bxc_oci_is_index(c.only_type) || bxc_str_eq(bxc_cli_str(cli, "prefer-index"), "false"));
+	bool as_is = c.only.len && (bxc_oci_is_index(c.only_type) ||
+					   bxc_str_eq(bxc_cli_str(cli, "prefer-index"), "false"));
 	BXC_AUTOFREE char *index = as_is ? NULL : new_index(&c, annotations);
 	bxc_slice text = as_is ? bxc_buf_slice(&c.only) : bxc_slice_of(index, strlen(index));
 	if (dry) {
@@ -434,7 +455,11 @@ static int create(const bxc_cli *cli, bxc_err **err)
 		r = make_store_dir(&c.store_dir, err);
 	if (r >= 0)
 		r = bxc_blob_local_open(c.store_dir, &c.store, err);
-	return r < 0 ? r : push_all(&c, tags, bxc_json_get_str(doc, "mediaType", as_is ? c.only_type : BXC_MT_OCI_INDEX), text, err);
+	return r < 0 ? r
+		     : push_all(&c, tags,
+			       bxc_json_get_str(
+				       doc, "mediaType", as_is ? c.only_type : BXC_MT_OCI_INDEX),
+			       text, err);
 }
 
 int cmd_imagetools_create(const bxc_cli *cli, void *ud)

@@ -29,8 +29,9 @@ static void filter_done(filter *f)
 /* buildx's names of what is kept, and ours. */
 static const char *kind_of(const char *name)
 {
-	static const char *const names[][2] = {{"regular", "layer"}, {"layer", "layer"}, {"exec.cachemount", "cache"}, {"cache", "cache"},
-		{"source.local", "blob"}, {"blob", "blob"}};
+	static const char *const names[][2] = {{"regular", "layer"}, {"layer", "layer"},
+		{"exec.cachemount", "cache"}, {"cache", "cache"}, {"source.local", "blob"},
+		{"blob", "blob"}};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(names); i++)
 		if (bxc_str_eq(names[i][0], name))
 			return names[i][1];
@@ -39,7 +40,9 @@ static const char *kind_of(const char *name)
 
 static const char *type_shown(const char *kind)
 {
-	return bxc_str_eq(kind, "layer") ? "regular" : bxc_str_eq(kind, "cache") ? "exec.cachemount" : kind;
+	return bxc_str_eq(kind, "layer")   ? "regular"
+	       : bxc_str_eq(kind, "cache") ? "exec.cachemount"
+					   : kind;
 }
 
 static int add_filter(filter *f, const char *text, bxc_err **err)
@@ -66,7 +69,9 @@ static int add_filter(filter *f, const char *text, bxc_err **err)
 		return r < 0 ? bxc_err_wrap(err, r, "filter '%s'", text) : 0;
 	}
 	return cmd_usage(err,
-		"filter '%.256s': expected until=DURATION, id=BEGINNING, inuse, or type=regular, type=exec.cachemount or type=blob", text);
+		"filter '%.256s': expected until=DURATION, id=BEGINNING, inuse, or type=regular, "
+		"type=exec.cachemount or type=blob",
+		text);
 }
 
 static int read_filters(const bxc_cli *cli, filter *f, bxc_err **err)
@@ -133,8 +138,9 @@ static void add_row(bxc_table *t, const bxc_json *i, const char *worker, int64_t
 	if (bxc_str_has_prefix(id, "sha256:"))
 		id += strlen("sha256:");
 	BXC_AUTOFREE char *cut = bxc_strndup(id, BXC_MIN(strlen(id), (size_t)25));
-	bxc_table_add_row(t, (const char *const[]){cut, bxc_json_get_bool(i, "in_use", false) ? "false" : "true", size, age,
-		type_shown(bxc_json_get_str(i, "kind", "")), worker});
+	bxc_table_add_row(t,
+		(const char *const[]){cut, bxc_json_get_bool(i, "in_use", false) ? "false" : "true",
+			size, age, type_shown(bxc_json_get_str(i, "kind", "")), worker});
 }
 
 typedef struct sums {
@@ -170,7 +176,8 @@ static bxc_map *places_of(const bxc_json *workers)
 /* A layer that more than one worker has is shared. */
 static bool is_shared(const bxc_map *places, const bxc_json *i)
 {
-	return !bxc_str_eq(bxc_json_get_str(i, "kind", ""), "cache") && (uintptr_t)bxc_map_get(places, bxc_json_get_str(i, "id", "")) > 1;
+	return !bxc_str_eq(bxc_json_get_str(i, "kind", ""), "cache") &&
+	       (uintptr_t)bxc_map_get(places, bxc_json_get_str(i, "id", "")) > 1;
 }
 
 /* What does not answer is told; the exit code then says that not all is known. */
@@ -191,11 +198,13 @@ static int tell_missing(const bxc_json *workers)
 
 static int show(const bxc_cli *cli, const filter *f, const bxc_json *answer, bool is_prune)
 {
-	static const char *const headers[] = {"ID", "RECLAIMABLE", ">SIZE", "LAST ACCESSED", "TYPE", "WORKER", NULL};
+	static const char *const headers[] = {
+		"ID", "RECLAIMABLE", ">SIZE", "LAST ACCESSED", "TYPE", "WORKER", NULL};
 	BXC_CLEANUP(bxc_table_freep) bxc_table *table = bxc_table_new(headers);
 	const bxc_json *workers = bxc_json_get(answer, "workers");
 	BXC_CLEANUP(bxc_map_freep) bxc_map *places = places_of(workers);
-	bool json = bxc_str_eq(bxc_cli_str(cli, "format"), "json"), verbose = bxc_cli_flag(cli, "verbose");
+	bool json = bxc_str_eq(bxc_cli_str(cli, "format"), "json"),
+	     verbose = bxc_cli_flag(cli, "verbose");
 	int64_t now = bxc_clock_wall_ns();
 	sums s = {0};
 	size_t n = 0;
@@ -234,7 +243,8 @@ static int show(const bxc_cli *cli, const filter *f, const bxc_json *answer, boo
 
 /* ---- the verbs ---- */
 
-static int ask(const bxc_cli *cli, const char *method, const char *path, const bxc_json *body, bxc_json **ret, bxc_err **err)
+static int ask(const bxc_cli *cli, const char *method, const char *path, const bxc_json *body,
+	bxc_json **ret, bxc_err **err)
 {
 	AUTO_KNOWN_BUILD known_build k = {0};
 	int r = known_connect(cli, &k, err);
@@ -256,7 +266,8 @@ int cmd_du(const bxc_cli *cli, void *ud)
 	return show(cli, &f, answer, false);
 }
 
-static int set_bytes(const bxc_cli *cli, const char *flag, bxc_json *q, const char *key, bxc_err **err)
+static int set_bytes(
+	const bxc_cli *cli, const char *flag, bxc_json *q, const char *key, bxc_err **err)
 {
 	uint64_t bytes = 0;
 	const char *text = bxc_cli_str(cli, flag);
@@ -295,8 +306,10 @@ static int confirm(const bxc_cli *cli, bxc_err **err)
 	if (bxc_cli_flag(cli, "force"))
 		return 1;
 	if (!isatty(STDIN_FILENO))
-		return cmd_usage(err, "standard input is no terminal: give --force to remove without being asked");
-	printf("WARNING! This will remove the build cache of all workers that is not in use%s. Are you sure you want to continue? [y/N] ",
+		return cmd_usage(err, "standard input is no terminal: give --force to remove "
+				      "without being asked");
+	printf("WARNING! This will remove the build cache of all workers that is not in use%s. Are "
+	       "you sure you want to continue? [y/N] ",
 		bxc_cli_list(cli, "filter") ? " and matches the filters" : "");
 	fflush(stdout);
 	return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');

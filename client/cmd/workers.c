@@ -35,7 +35,8 @@ static void add_row(bxc_table *table, const bxc_json *w)
 	BXC_AUTOFREE char *platforms =
 		bxc_str_fmt("%s%s%s%s", p, *e ? " (emulated: " : "", e, *e ? ")" : "");
 	bxc_table_add_row(table, (const char *const[]){bxc_json_get_str(w, "name", ""),
-		bxc_json_get_str(w, "state", ""), slots, bxc_json_get_str(w, "version", ""), platforms});
+					 bxc_json_get_str(w, "state", ""), slots,
+					 bxc_json_get_str(w, "version", ""), platforms});
 }
 
 static bool is_listed(const bxc_json *workers, const char *name)
@@ -67,7 +68,8 @@ int cmd_worker_ls(const bxc_cli *cli, void *ud)
 		bxc_json_set_str(o, "name", bxc_json_string(n));
 		bxc_json_set_str(o, "state", "absent");
 	}
-	static const char *const headers[] = {"NAME", "STATE", "IN USE", "VERSION", "PLATFORMS", NULL};
+	static const char *const headers[] = {
+		"NAME", "STATE", "IN USE", "VERSION", "PLATFORMS", NULL};
 	BXC_CLEANUP(bxc_table_freep) bxc_table *table = bxc_table_new(headers);
 	BXC_JSON_FOREACH (w, rows) {
 		BXC_AUTOFREE char *text = json ? bxc_json_print(w) : NULL;
@@ -147,7 +149,7 @@ static void warn_of_layers(const bxc_json *w)
 	if (n)
 		fprintf(stderr,
 			"%" PRIu64 " layers (%.1f MiB) are only on this worker: others get them "
-				   "while it runs; without it they are made again\n",
+			"while it runs; without it they are made again\n",
 			n, (double)bxc_json_get_u64(only, "bytes", 0) / (1 << 20));
 }
 

@@ -51,7 +51,8 @@ static int look(const bxc_blob_info *i, void *ud)
 	return bxc_blob_quarantine(w->store, &i->digest, &w->err);
 }
 
-int bxc_blob_check_all(bxc_blob_store *s, void (*bad)(const bxc_blob_info *i, const char *why, void *ud), void *ud,
+int bxc_blob_check_all(bxc_blob_store *s,
+	void (*bad)(const bxc_blob_info *i, const char *why, void *ud), void *ud,
 	bxc_blob_check *ret, bxc_err **err)
 {
 	BXC_AUTOHASHER bxc_hasher *h = bxc_hasher_new();

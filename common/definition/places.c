@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the vertex with a digest stands: open addressing by the digest's own bytes, which are as good as random. */
+/* Where the vertex with a digest stands: open addressing by the digest's own bytes, which are as
+ * good as random. */
 #include <string.h>
 
 #include "common/base/mem.h"

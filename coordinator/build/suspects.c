@@ -49,7 +49,9 @@ static void expire(bxc_build *e, int64_t now)
 {
 	BXC_MAP_FOREACH (it, e->suspects) {
 		const struct suspect *s = it.value;
-		int64_t end = s->until_ns ? s->until_ns : s->last_ns + BXC_MAX(e->c.quarantine_ns, BXC_NS_PER_S * 3600);
+		int64_t end =
+			s->until_ns ? s->until_ns
+				    : s->last_ns + BXC_MAX(e->c.quarantine_ns, BXC_NS_PER_S * 3600);
 		if (end <= now)
 			bxc_map_del(e->suspects, it.key);
 	}
@@ -145,7 +147,8 @@ static void suspect_add(bxc_build *e, const task *t, const bxc_wrk_worker *w, in
 	s->last_ns = now;
 	if (bxc_strv_len(s->workers) >= MAX_LOSSES)
 		s->until_ns = now + BXC_MAX(e->c.quarantine_ns, INT64_C(1));
-	bxc_log(BXC_LOG_WARN, s->until_ns ? "step.quarantined" : "step.suspected", "step", s->name, "worker", w->name, NULL);
+	bxc_log(BXC_LOG_WARN, s->until_ns ? "step.quarantined" : "step.suspected", "step", s->name,
+		"worker", w->name, NULL);
 }
 
 void suspects_worker_left(bxc_build *e, const bxc_wrk_worker *w)
@@ -176,7 +179,8 @@ bxc_err *quarantine_error(bxc_build *e, const bxc_digest *key)
 	BXC_AUTOFREE char *names = bxc_strv_join(s->workers, ", ");
 	BXC_AUTOFREE char *until = bxc_clock_rfc3339(s->until_ns);
 	bxc_ignore(bxc_err_set(&err, BXC_ABORTED,
-		"the step took down %zu workers while it ran (%.512s): it is in quarantine until %s and not tried again before "
+		"the step took down %zu workers while it ran (%.512s): it is in quarantine until "
+		"%s and not tried again before "
 		"(what else ran there may have been the cause; a change of the step ends it)",
 		bxc_strv_len(s->workers), names, until));
 	bxc_err_detail(err, "quarantined_until", "%s", until);

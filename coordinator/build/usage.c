@@ -52,7 +52,10 @@ static void finish(struct asking *a)
 	BXC_ARR_FOREACH (w, &a->workers) {
 		bxc_json *o = bxc_json_push_object(list);
 		bxc_json_set_str(o, "name", w->name);
-		bxc_json_set_str(o, "error", w->error ? w->error : w->has_answered ? NULL : "it did not answer");
+		bxc_json_set_str(o, "error",
+			w->error	  ? w->error
+			: w->has_answered ? NULL
+					  : "it did not answer");
 		bxc_json_set_take(o, "items", w->items ? BXC_TAKE(w->items) : bxc_json_array());
 	}
 	for (size_t i = 0; i < e->askings.n; i++)
@@ -127,8 +130,10 @@ void bxc_build_usage(bxc_build *e, const bxc_json *wish, bxc_build_usage_done do
 {
 	BXC_AUTOJSON bxc_json *q = bxc_json_object();
 	bxc_err *err = NULL;
-	int r = e->askings.n < ASKING_MAX ? question(e, wish, q, &err)
-					  : bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED, "workers are asked %u times already", ASKING_MAX);
+	int r = e->askings.n < ASKING_MAX
+			? question(e, wish, q, &err)
+			: bxc_err_set(&err, BXC_RESOURCE_EXHAUSTED,
+				  "workers are asked %u times already", ASKING_MAX);
 	if (r < 0) {
 		done(NULL, err, ud);
 		return;
@@ -139,7 +144,8 @@ void bxc_build_usage(bxc_build *e, const bxc_json *wish, bxc_build_usage_done do
 	bxc_json_set_u64(q, "id", a->id);
 	for (size_t i = 0; i < bxc_wrk_count(e->c.workers); i++) {
 		bxc_wrk_worker *w = bxc_wrk_at(e->c.workers, i);
-		*bxc_arr_push(&a->workers) = (struct asked){.worker = w->id, .name = bxc_strdup(w->name)};
+		*bxc_arr_push(&a->workers) =
+			(struct asked){.worker = w->id, .name = bxc_strdup(w->name)};
 		worker_send(w, bxc_json_dup(q));
 	}
 	a->timer = bxc_loop_timer_new(e->c.loop, on_late, a);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Why steps wait: told to the builds that wait for them once it takes a while, and to whoever asks. */
+/* Why steps wait: told to the builds that wait for them once it takes a while, and to whoever asks.
+ */
 #include "coordinator/build/build_internal.h"
 
 #include "common/base/clock.h"
@@ -59,7 +60,8 @@ void waiting_tick(bxc_build *e, int64_t now)
 	unsigned looks = 0;
 	BXC_MAP_FOREACH (it, e->tasks) {
 		task *t = it.value;
-		if (now - t->queued_ns < PATIENCE_NS || t->looked_ns + PATIENCE_NS > now || !log_of(e, t))
+		if (now - t->queued_ns < PATIENCE_NS || t->looked_ns + PATIENCE_NS > now ||
+			!log_of(e, t))
 			continue;
 		if (looks++ == LOOKS_MAX)
 			break;

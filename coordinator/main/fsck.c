@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bxc-coordinator fsck: checks the record store and reads all files of contexts of one that does not run. */
+/* bxc-coordinator fsck: checks the record store and reads all files of contexts of one that does
+ * not run. */
 #include "coordinator/main/fsck.h"
 
 #include <fcntl.h>
@@ -41,7 +42,8 @@ static int check(const char *dir, const char *url, bool *ret_clean, bxc_err **er
 		return bxc_err_wrap(err, r, "state folder");
 	r = bxc_fs_lock(dir_fd, "coordinator.lock", &lock_fd, err);
 	if (r < 0)
-		return bxc_err_wrap(err, r, "state folder '%s' (stop the coordinator that uses it first)", dir);
+		return bxc_err_wrap(
+			err, r, "state folder '%s' (stop the coordinator that uses it first)", dir);
 	r = bxc_state_open(url, &st, err);
 	if (r >= 0)
 		r = bxc_state_check(st, &problems, err);
@@ -56,7 +58,8 @@ static int check(const char *dir, const char *url, bool *ret_clean, bxc_err **er
 		return r;
 	for (char **p = problems; p && *p; p++)
 		printf("damaged: store: %s\n", *p);
-	printf("store: %zu problems; %" PRIu64 " blobs of %" PRIu64 " bytes: %" PRIu64 " damaged\n", bxc_strv_len(problems), sum.n, sum.bytes, sum.n_bad);
+	printf("store: %zu problems; %" PRIu64 " blobs of %" PRIu64 " bytes: %" PRIu64 " damaged\n",
+		bxc_strv_len(problems), sum.n, sum.bytes, sum.n_bad);
 	*ret_clean = !sum.n_bad && !problems;
 	return 0;
 }
@@ -65,7 +68,8 @@ int coordinator_fsck(const bxc_cfg *cfg)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	const char *dir = bxc_cfg_str(cfg, "state_dir");
-	BXC_AUTOFREE char *url = bxc_cfg_str(cfg, "state") ? bxc_strdup(bxc_cfg_str(cfg, "state")) : bxc_str_fmt("sqlite:%s/state.db", dir);
+	BXC_AUTOFREE char *url = bxc_cfg_str(cfg, "state") ? bxc_strdup(bxc_cfg_str(cfg, "state"))
+							   : bxc_str_fmt("sqlite:%s/state.db", dir);
 	bool clean = false;
 	if (check(dir, url, &clean, &err) >= 0)
 		return clean ? BXC_EXIT_OK : BXC_EXIT_FAILED;

@@ -16,7 +16,8 @@ static int ask(sq_state *q, const char *sql, const char *shown, char ***ret, bxc
 		if (!shown && !bxc_str_eq(text, "ok"))
 			bxc_strv_push(ret, text ? text : "");
 		else if (shown && sqlite3_column_int64(stmt, 0))
-			bxc_strv_pushf(ret, "%lld %s", (long long)sqlite3_column_int64(stmt, 0), shown);
+			bxc_strv_pushf(
+				ret, "%lld %s", (long long)sqlite3_column_int64(stmt, 0), shown);
 	}
 	sqlite3_finalize(stmt);
 	return rc == SQLITE_DONE ? 0 : bxc_state__sq_err(q, rc, err, "check the store");
@@ -28,11 +29,16 @@ static int check(bxc_state *st, char ***ret_problems, bxc_err **err)
 		const char *sql, *shown; /* NULL: lines of text */
 	} questions[] = {
 		{"PRAGMA integrity_check(20)", NULL},
-		{"SELECT count(*) FROM keys WHERE record NOT IN (SELECT id FROM records)", "keys of records that are not there"},
-		{"SELECT count(*) FROM events WHERE build NOT IN (SELECT n FROM builds)", "events of builds that are not there"},
-		{"SELECT count(*) FROM files WHERE pack NOT IN (SELECT n FROM packs)", "files in packs that are not there"},
-		{"SELECT count(*) FROM steps WHERE build NOT IN (SELECT n FROM builds)", "steps of builds that are not there"},
-		{"SELECT count(*) FROM manifest_uses WHERE digest NOT IN (SELECT digest FROM manifests)",
+		{"SELECT count(*) FROM keys WHERE record NOT IN (SELECT id FROM records)",
+			"keys of records that are not there"},
+		{"SELECT count(*) FROM events WHERE build NOT IN (SELECT n FROM builds)",
+			"events of builds that are not there"},
+		{"SELECT count(*) FROM files WHERE pack NOT IN (SELECT n FROM packs)",
+			"files in packs that are not there"},
+		{"SELECT count(*) FROM steps WHERE build NOT IN (SELECT n FROM builds)",
+			"steps of builds that are not there"},
+		{"SELECT count(*) FROM manifest_uses WHERE digest NOT IN (SELECT digest FROM "
+		 "manifests)",
 			"uses of manifests that are not there"},
 	};
 	sq_state *q = sq_of(st);

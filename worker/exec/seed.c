@@ -27,14 +27,13 @@ void bxc_exec__seed_identify(const bxc_exec__seed *s, bxc_hasher *h)
 static int open_source(const bxc_exec__seed *s, int *ret_root_fd, int *ret_fd, bxc_err **err)
 {
 	BXC_AUTOERR bxc_err *why = NULL;
-	int r = s->in->tree_fd >= 0
-			? bxc_fs_open_dir(s->in->tree_fd, "", ret_root_fd, err)
-			: bxc_snap_mount_ro(
-				  s->snap, s->in->layers, s->in->n_layers, ret_root_fd, err);
+	int r = s->in->tree_fd >= 0 ? bxc_fs_open_dir(s->in->tree_fd, "", ret_root_fd, err)
+				    : bxc_snap_mount_ro(s->snap, s->in->layers, s->in->n_layers,
+					      ret_root_fd, err);
 	if (r < 0)
 		return r;
-	r = bxc_fs_open_beneath(*ret_root_fd, part_of(s), O_RDONLY | O_DIRECTORY, 0,
-		BXC_FS_IN_ROOT, ret_fd, &why);
+	r = bxc_fs_open_beneath(
+		*ret_root_fd, part_of(s), O_RDONLY | O_DIRECTORY, 0, BXC_FS_IN_ROOT, ret_fd, &why);
 	if (r == -BXC_NOT_FOUND)
 		return bxc_err_set(err, BXC_NOT_FOUND, "\"%s\": not found", part_of(s));
 	if (r < 0 && bxc_err_errnum(why) == ENOTDIR)

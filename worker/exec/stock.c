@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is kept of cache mounts: how large, whose, and when it was used last. The latter two stand on
- * the folder as attributes that steps do not see.
+ * What is kept of cache mounts: how large, whose, and when it was used last. The latter two stand
+ * on the folder as attributes that steps do not see.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,11 +56,11 @@ static int measure(int dir_fd, unsigned depth, uint64_t *bytes, bxc_err **err)
 		/* Steps may be at work in it. */
 		if (fstatat(dir_fd, *n, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		*bytes += (uint64_t)st.st_blocks * 512 / (st.st_nlink && !S_ISDIR(st.st_mode) ? st.st_nlink : 1);
+		*bytes += (uint64_t)st.st_blocks * 512 /
+			  (st.st_nlink && !S_ISDIR(st.st_mode) ? st.st_nlink : 1);
 		BXC_AUTOCLOSE int fd = -1;
-		if (S_ISDIR(st.st_mode) &&
-			bxc_fs_open_beneath(dir_fd, *n, O_RDONLY | O_DIRECTORY, 0, BXC_FS_NO_LINKS,
-				&fd, NULL) >= 0)
+		if (S_ISDIR(st.st_mode) && bxc_fs_open_beneath(dir_fd, *n, O_RDONLY | O_DIRECTORY,
+						   0, BXC_FS_NO_LINKS, &fd, NULL) >= 0)
 			r = measure(fd, depth + 1, bytes, err);
 	}
 	return r < 0 ? r : 0;
@@ -78,7 +78,8 @@ int bxc_exec_caches_list(bxc_exec *x, bxc_exec_caches *ret, bxc_err **err)
 	int r = bxc_fs_list_dir(x->caches_fd, "", BXC_EXEC__MAX_CACHES, &names, err);
 	for (char **n = names; r >= 0 && *n; n++) {
 		BXC_AUTOCLOSE int fd = -1;
-		if (!bxc_exec__cache_is_folder(*n) || bxc_fs_open_dir(x->caches_fd, *n, &fd, NULL) < 0)
+		if (!bxc_exec__cache_is_folder(*n) ||
+			bxc_fs_open_dir(x->caches_fd, *n, &fd, NULL) < 0)
 			continue;
 		bxc_exec_cache *c = bxc_arr_push(ret);
 		BXC_AUTOFREE char *used = attribute(fd, ATTR_USED);

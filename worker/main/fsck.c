@@ -60,7 +60,8 @@ static int check(const char *state_dir, bool *ret_clean, bxc_err **err)
 		return bxc_err_wrap(err, r, "state folder");
 	r = bxc_fs_lock(dir_fd, "worker.lock", &lock_fd, err);
 	if (r < 0)
-		return bxc_err_wrap(err, r, "state folder '%s' (stop the worker that uses it first)", state_dir);
+		return bxc_err_wrap(err, r,
+			"state folder '%s' (stop the worker that uses it first)", state_dir);
 	r = bxc_blob_local_open(content, &blobs, err);
 	if (r >= 0)
 		r = bxc_blob_check_all(blobs, tell_bad, NULL, &sum, err);
@@ -68,7 +69,9 @@ static int check(const char *state_dir, bool *ret_clean, bxc_err **err)
 		r = check_layers(snapshots, &n, &n_bad, err);
 	if (r < 0)
 		return r;
-	printf("%" PRIu64 " blobs of %" PRIu64 " bytes: %" PRIu64 " damaged; %zu layers: %zu damaged\n", sum.n, sum.bytes, sum.n_bad, n, n_bad);
+	printf("%" PRIu64 " blobs of %" PRIu64 " bytes: %" PRIu64
+	       " damaged; %zu layers: %zu damaged\n",
+		sum.n, sum.bytes, sum.n_bad, n, n_bad);
 	*ret_clean = !sum.n_bad && !n_bad;
 	return 0;
 }
@@ -77,10 +80,12 @@ int worker_fsck(const bxc_cfg *cfg)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
 	const char *base = bxc_cfg_str(cfg, "state_dir");
-	BXC_AUTOFREE char *dir = bxc_cfg_bool(cfg, "embedded") ? bxc_str_fmt("%s/worker", base) : bxc_strdup(base);
+	BXC_AUTOFREE char *dir =
+		bxc_cfg_bool(cfg, "embedded") ? bxc_str_fmt("%s/worker", base) : bxc_strdup(base);
 	bool clean = false;
 	if (geteuid() != 0)
-		bxc_ignore(bxc_err_set(&err, BXC_PERMISSION_DENIED, "fsck needs root, as the worker does"));
+		bxc_ignore(bxc_err_set(
+			&err, BXC_PERMISSION_DENIED, "fsck needs root, as the worker does"));
 	else if (check(dir, &clean, &err) >= 0)
 		return clean ? BXC_EXIT_OK : BXC_EXIT_FAILED;
 	fprintf(stderr, "bxc-worker fsck: %s\n", bxc_err_text(err));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers to "usage" and "prune" (common/proto/PROTOCOL.md): looked up, or removed, on a thread of its own. */
+/* Answers to "usage" and "prune" (common/proto/PROTOCOL.md): looked up, or removed, on a thread of
+ * its own. */
 #include "worker/main/usage.h"
 
 #include "common/base/clock.h"
@@ -42,14 +43,16 @@ static int prune(struct ask *a, bxc_err **err)
 			.min_free = bxc_json_get_u64(a->msg, "min_free", 0),
 			.reserved = bxc_json_get_u64(a->msg, "reserved", 0)}};
 	add_kinds(bxc_json_get(a->msg, "kinds"), &w.kinds);
-	return bxc_gc_prune(v->snap, v->content, v->exec, v->dir_fd, &w, bxc_clock_wall_ns(), &a->uses, err);
+	return bxc_gc_prune(
+		v->snap, v->content, v->exec, v->dir_fd, &w, bxc_clock_wall_ns(), &a->uses, err);
 }
 
 static void work(void *ud)
 {
 	struct ask *a = ud;
 	const usage_env *v = a->env;
-	bxc_ignore(a->is_prune ? prune(a, &a->err) : bxc_gc_usage(v->snap, v->content, v->exec, &a->uses, &a->err));
+	bxc_ignore(a->is_prune ? prune(a, &a->err)
+			       : bxc_gc_usage(v->snap, v->content, v->exec, &a->uses, &a->err));
 }
 
 static void tell_gone(const struct ask *a)

@@ -7,7 +7,7 @@
 #include "worker/agent/agent.h"
 #include "worker/gc/gc.h"
 
-#define USAGE_QUEUE 8u   /* questions at a time, and a run of the limits */
+#define USAGE_QUEUE 8u /* questions at a time, and a run of the limits */
 
 /* All borrowed; outlives what the pool runs. */
 typedef struct usage_env {
