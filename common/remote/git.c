@@ -167,8 +167,10 @@ static int read_pair(
 		return read_tri(key, value, &g->submodules, err);
 	if (bxc_str_eq(key, "fetch-by-commit"))
 		return read_bool(key, value, &g->by_commit, err);
-	if (bxc_str_eq(key, "mtime"))
+	if (bxc_str_eq(key, "mtime")) {
+		g->has_mtime = true;
 		return read_mtime(value, &g->mtime_of_commit, err);
+	}
 	char **where = bxc_str_eq(key, "tag")	   ? &named->tag
 		       : bxc_str_eq(key, "branch") ? &named->branch
 						   : NULL;

@@ -26,6 +26,7 @@ typedef struct bxc_git_ref {
 	char *commit;	/* what `ref` was found to stand for: a whole name; NULL: to be asked for */
 	bxc_git_tri keep_git_dir;
 	bxc_git_tri submodules; /* unset: yes */
+	bool has_mtime;		/* one of the two was asked for */
 	bool mtime_of_commit;	/* files get the time of the commit, not of the checkout */
 	bool by_commit;		/* fetch `checksum` by its name, whatever `ref` stands for */
 } bxc_git_ref;

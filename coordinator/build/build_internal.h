@@ -299,8 +299,7 @@ typedef struct build {
 	BXC_ARR(uint64_t) nums;      /* parallel */
 	struct loading *loading;     /* of a context or Dockerfile from elsewhere; NULL: not (any more) */
 	const bxc_def *context_def;  /* of defs: the context that came from elsewhere; NULL: a local one */
-	bool has_context_time;
-	int64_t context_time_ns;
+	bxc_map *times;              /* of sources that SOURCE_DATE_EPOCH names; NULL: none yet */
 	BXC_ARR(named_context *) named;
 	BXC_ARR(result_platform) results;
 	BXC_ARR(uint64_t) records;   /* per solver target, set by BUILD_DONE; empty again when one was lost */
@@ -470,6 +469,10 @@ BXC_MUST_CHECK int remote_source(const build *b, const char *text, bxc_op_source
 bool load_start(build *b);           /* true: build_parse() or a failure comes later */
 void load_solved(build *b, uint64_t rec);
 void loading_free(struct loading *l);
+/* A bxc_df_time_fn on a build. */
+bool load_time_known(const bxc_def_vertex *source, bool *ret_has, int64_t *ret_ns, void *ud);
+/* Finds it out; build_lower() or a failure comes later. */
+void load_time(build *b, const bxc_def_vertex *source);
 
 /* layout.c */
 bool is_layout(const char *ref);     /* "oci-layout://..." */

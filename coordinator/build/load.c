@@ -17,13 +17,18 @@
 #include "common/remote/remote.h"
 #include "common/tar/tar.h"
 
-#define SNIFF_BYTES	 4096u
-#define DOCKERFILE_BYTES (2u << 20) /* of one that is read on a worker: an answer is one message   \
-				     */
-#define FILE_NAME "context"	    /* of the one file that a URL gives */
+#define SNIFF_BYTES 4096u
+#define DOCKERFILE_BYTES                                                                           \
+	(2u << 20)	    /* of one that is read on a worker: an answer is one message           \
+			     */
+#define FILE_NAME "context" /* of the one file that a URL gives */
 
 struct loading {
 	bool is_dockerfile; /* a URL that gives no more than the Dockerfile */
+	bool is_time;	    /* nothing but the time of a source is asked for */
+	bool has_time;
+	int64_t time_ns;
+	char *time_key;
 	bool is_git;
 	bool is_unpacked;
 	char *url;
@@ -38,6 +43,7 @@ void loading_free(struct loading *l)
 	if (!l)
 		return;
 	free(l->url);
+	free(l->time_key);
 	free(l->identifier);
 	bxc_strv_free(l->attrs);
 	free(l);
@@ -46,12 +52,6 @@ void loading_free(struct loading *l)
 static const char *dockerfile_url(const build *b)
 {
 	return bxc_json_get_str(bxc_json_get(b->request, "dockerfile"), "url", NULL);
-}
-
-/* SOURCE_DATE_EPOCH=context: the time of the context is asked for. */
-static bool wants_time(const build *b)
-{
-	return bxc_str_eq(bxc_env_get(b->build_args, "SOURCE_DATE_EPOCH"), "context");
 }
 
 static bool keeps_git_dir(const build *b)
@@ -81,6 +81,10 @@ int remote_source(
 		*ret_git = true;
 		if (b && keeps_git_dir(b))
 			g.keep_git_dir = BXC_GIT_YES;
+		/* Who asks for reproducible times does not want those of the checkout. */
+		if (b && !g.has_mtime &&
+			!bxc_str_empty(bxc_env_get(b->build_args, "SOURCE_DATE_EPOCH")))
+			g.mtime_of_commit = true;
 		bxc_git_ref_to_source(&g, &ret->identifier, &ret->attrs);
 		return 0;
 	}
@@ -133,7 +137,12 @@ static bxc_def_vertex *source_vertex(const build *b, const struct loading *l)
 		       : l->is_dockerfile ? bxc_str_fmt("[internal] load build definition from %s",
 						    b->dockerfile_name)
 					  : bxc_strdup("[internal] load remote build context");
-	v->meta.internal = true;
+	/* What is asked for its time is a step of the build too, shown as such. */
+	v->meta.internal = !l->is_time;
+	if (l->is_time) {
+		free(v->meta.name);
+		v->meta.name = BXC_TAKE(shown);
+	}
 	return v;
 }
 
@@ -244,7 +253,7 @@ static int take_single(build *b, const bxc_json *file, bxc_err **err)
 	}
 	/* A context of another kind than an archive is its own Dockerfile; another one may have
 	 * been given. */
-	if (b->dockerfile_text && !l->is_dockerfile)
+	if (l->is_time || (b->dockerfile_text && !l->is_dockerfile))
 		return 0;
 	if (bxc_json_get_u64(file, "size", 0) > l->sniffed && l->sniffed < DOCKERFILE_BYTES) {
 		ask_read(b, DOCKERFILE_BYTES);
@@ -266,13 +275,10 @@ static int take_of_tree(build *b, const bxc_json *result, bxc_err **err)
 	return take_dockerfile(b, file, name, err);
 }
 
-static void take_time(build *b, const bxc_json *j)
+static void take_time(struct loading *l, const bxc_json *j)
 {
-	int64_t ns = bxc_json_get_i64(j, "time_ns", INT64_MIN);
-	if (ns == INT64_MIN)
-		return;
-	b->has_context_time = true;
-	b->context_time_ns = ns;
+	l->time_ns = bxc_json_get_i64(j, "time_ns", INT64_MIN);
+	l->has_time = l->time_ns != INT64_MIN;
 }
 
 static void read_answer(
@@ -288,9 +294,9 @@ static void read_answer(
 	}
 	int r = err ? -1 : 0;
 	bool single = !b->loading->is_git && !b->loading->is_unpacked;
-	if (r >= 0 && b->loading->is_unpacked)
-		take_time(b, result);
-	if (r >= 0)
+	if (r >= 0 && b->loading->is_time && !single)
+		take_time(b->loading, result);
+	else if (r >= 0)
 		r = single ? take_single(b, file_of(result, 0), &err)
 			   : take_of_tree(b, result, &err);
 	if (r < 0)
@@ -319,7 +325,7 @@ static void ask_read(build *b, size_t max_bytes)
 	BXC_AUTOSTRV char **paths = NULL;
 	if (!l->is_git && !l->is_unpacked) {
 		bxc_strv_push(&paths, FILE_NAME);
-	} else if (!b->dockerfile_text) {
+	} else if (!l->is_time && !b->dockerfile_text) {
 		const char *slash = strrchr(b->dockerfile_name, '/');
 		bxc_strv_push(&paths, b->dockerfile_name);
 		if (bxc_str_eq(slash ? slash + 1 : b->dockerfile_name, "Dockerfile"))
@@ -330,8 +336,7 @@ static void ask_read(build *b, size_t max_bytes)
 	l->sniffed = max_bytes;
 	bxc_json_set_strv(t->body, "paths", paths);
 	bxc_json_set_u64(t->body, "max_bytes", max_bytes);
-	bxc_json_set_bool(
-		t->body, "want_time", l->is_unpacked && wants_time(b) && !b->has_context_time);
+	bxc_json_set_bool(t->body, "want_time", l->is_time && l->is_unpacked);
 	/* The topmost layer tells where it lies. */
 	bxc_json_set_u64(t->body, "base_input", 0);
 	task_ready(e, t);
@@ -342,11 +347,10 @@ void load_solved(build *b, uint64_t rec)
 	struct loading *l = b->loading;
 	l->record = rec;
 	b->in_solver = false;
-	if (!l->is_dockerfile)
+	if (!l->is_dockerfile && !l->is_time)
 		b->context_def = b->def;
 	bool single = !l->is_git && !l->is_unpacked;
-	if (!single && b->dockerfile_text &&
-		!(l->is_unpacked && wants_time(b) && !b->has_context_time))
+	if (!single && b->dockerfile_text && !l->is_time)
 		next_load(b);
 	else
 		ask_read(b, single ? SNIFF_BYTES : DOCKERFILE_BYTES);
@@ -386,19 +390,42 @@ static void pinned_answer(
 		if (r >= 0)
 			source_pinned(
 				e, bxc_digest_str(&d->vertices.v[0]->digest, digest), pin, worker);
-		if (!l->is_dockerfile && wants_time(b))
-			take_time(b, pin);
+		if (l->is_time)
+			take_time(l, pin);
 	}
 	task_drop(e, t);
 	if (r < 0)
 		load_failed(b, err);
+	else if (l->is_time && (l->is_git || l->has_time))
+		next_load(b);
 	else
 		solve_load(b);
 }
 
-static void begin_load(build *b, const char *url, bool is_dockerfile)
+/* The name becomes something that does not change while the build lasts. */
+static void resolve(build *b)
 {
 	bxc_build *e = b->engine;
+	struct loading *l = b->loading;
+	if (bxc_str_has_prefix(l->identifier, "upload://")) {
+		solve_load(b);
+		return;
+	}
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = source_vertex(b, l);
+	/* An identity to remember the answer by. */
+	BXC_AUTOFREE char *key =
+		bxc_str_fmt("%s %s", l->identifier, l->attrs && l->attrs[0] ? l->attrs[0] : "");
+	v->digest = bxc_digest_of(key, strlen(key));
+	task *t = task_ask(e, b, "resolve", v, pinned_answer);
+	const struct source_pin *known = bxc_map_get(e->pins, t->vertex_digest);
+	if (known)
+		bxc_json_set_take(t->body, "pin", bxc_json_dup(known->json));
+	bxc_json_set_bool(t->body, "want_time", l->is_git && l->is_time);
+	task_ready(e, t);
+}
+
+static void begin_load(build *b, const char *url, bool is_dockerfile)
+{
 	struct loading *l = bxc_calloc(1, sizeof(*l));
 	bxc_op_source s = {0};
 	bxc_err *err = NULL;
@@ -415,31 +442,77 @@ static void begin_load(build *b, const char *url, bool is_dockerfile)
 		l->identifier = s.identifier;
 		l->attrs = s.attrs;
 	}
-	if (r < 0) {
+	if (r < 0)
 		load_failed(b, err);
-		return;
-	}
-	if (bxc_str_has_prefix(l->identifier, "upload://")) {
-		solve_load(b);
-		return;
-	}
-	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *v = source_vertex(b, l);
-	/* An identity to remember the answer by. */
-	BXC_AUTOFREE char *key =
-		bxc_str_fmt("%s %s", l->identifier, l->attrs && l->attrs[0] ? l->attrs[0] : "");
-	v->digest = bxc_digest_of(key, strlen(key));
-	task *t = task_ask(e, b, "resolve", v, pinned_answer);
-	const struct source_pin *known = bxc_map_get(e->pins, t->vertex_digest);
-	if (known)
-		bxc_json_set_take(t->body, "pin", bxc_json_dup(known->json));
-	bxc_json_set_bool(t->body, "want_time", l->is_git && wants_time(b));
-	task_ready(e, t);
+	else
+		resolve(b);
+}
+
+/* ---- times ---- */
+
+struct source_time {
+	bool has;
+	int64_t ns;
+};
+
+static char *time_key(const bxc_op_source *s)
+{
+	BXC_AUTOFREE char *attrs = bxc_strv_join(s->attrs, "\n");
+	return bxc_str_fmt("%s\n%s", s->identifier, attrs);
+}
+
+bool load_time_known(const bxc_def_vertex *source, bool *ret_has, int64_t *ret_ns, void *ud)
+{
+	const build *b = ud;
+	BXC_AUTOFREE char *key = time_key(&source->op.source);
+	const struct source_time *t = b->times ? bxc_map_get(b->times, key) : NULL;
+	if (!t)
+		return false;
+	*ret_has = t->has;
+	*ret_ns = t->ns;
+	return true;
+}
+
+void load_time(build *b, const bxc_def_vertex *source)
+{
+	const bxc_op_source *s = &source->op.source;
+	struct loading *l = bxc_calloc(1, sizeof(*l));
+	loading_free(b->loading);
+	b->loading = l;
+	l->is_time = true;
+	l->is_git = bxc_str_has_prefix(s->identifier, "git://");
+	l->time_key = time_key(s);
+	l->url = bxc_strdup(source->meta.name);
+	l->identifier = bxc_strdup(s->identifier);
+	/* The server is asked again, even if it is known what the file should be: a digest has no
+	 * time. One name for the file, which is looked into. */
+	if (bxc_remote_is_http(l->identifier))
+		bxc_strv_push(&l->attrs, "http.filename=" FILE_NAME);
+	else
+		l->attrs = bxc_strv_dup(s->attrs);
+	resolve(b);
+}
+
+static void time_loaded(build *b)
+{
+	const struct loading *l = b->loading;
+	struct source_time *t = bxc_calloc(1, sizeof(*t));
+	*t = (struct source_time){l->has_time, l->time_ns};
+	if (!b->times)
+		b->times = bxc_map_new(free);
+	bxc_map_set(b->times, l->time_key, t);
+	loading_free(BXC_TAKE(b->loading));
+	build_lower(b);
 }
 
 /* The context first; a Dockerfile of its own comes after it. */
 static void next_load(build *b)
 {
 	const char *url = dockerfile_url(b);
+	if (b->loading->is_time) {
+		time_loaded(b);
+		return;
+	}
 	bool was_dockerfile = b->loading->is_dockerfile;
 	loading_free(BXC_TAKE(b->loading));
 	if (url && !was_dockerfile)

@@ -97,6 +97,11 @@ static int read_value(named_context *n, const char *value, bxc_err **err)
 		return image_of(n, value + strlen("docker-image://"), err);
 	if (bxc_str_has_prefix(value, "oci-layout://"))
 		return layout_of(n, value, err);
+	if (bxc_str_has_prefix(value, "target:") && colon[1]) {
+		n->kind = BXC_DF_CONTEXT_STAGE;
+		n->source = bxc_strdup(colon + 1);
+		return 0;
+	}
 	if (bxc_str_has_prefix(value, "local:") && colon[1]) {
 		n->source = bxc_strdup(colon + 1);
 		return 0;

@@ -180,6 +180,7 @@ void build_free(void *p)
 	bxc_arr_done(&b->defs);
 	bxc_arr_done(&b->nums);
 	loading_free(b->loading);
+	bxc_map_free(b->times);
 	BXC_ARR_FOREACH (n, &b->named)
 		named_free(*n);
 	bxc_arr_done(&b->named);
@@ -475,6 +476,7 @@ void build_lower(build *b)
 	needs all = {0};
 	bxc_err *err = NULL;
 	bool answered = false;
+	BXC_CLEANUP(bxc_def_vertex_freep) bxc_def_vertex *time = NULL;
 	BXC_ARR(bxc_df_context) contexts = {0};
 	BXC_ARR_FOREACH (n, &b->named)
 		*bxc_arr_push(&contexts) = (bxc_df_context){(*n)->name, (*n)->kind, (*n)->source, (*n)->shown, (*n)->def};
@@ -494,11 +496,11 @@ void build_lower(build *b)
 			.context_def = b->context_def,
 			.contexts = contexts.v,
 			.n_contexts = contexts.n,
-			.has_context_time = b->has_context_time,
-			.context_time_ns = b->context_time_ns,
 			.session = b->session ? bxc_sess_id(b->session) : b->id,
 			.lookup = lookup_image,
 			.lookup_ud = b,
+			.time_of = load_time_known,
+			.time_of_ud = b,
 			.no_checks = p != &b->platforms.v[0],
 			.all_stages = b->call == CALL_LINT && bxc_str_empty(bxc_json_get_str(b->request, "target", NULL)),
 			.want_outline = b->call == CALL_OUTLINE,
@@ -508,10 +510,13 @@ void build_lower(build *b)
 		run_opts_apply(&b->run, &o);
 		BXC_AUTODFRESULT bxc_df_result r = {0};
 		int k = bxc_df_lower(b->ast, &o, def, &r, &err);
-		if (k == 1)
+		if (k == 1) {
 			collect(&all, &r);
-		else if (k == 0 && all.n == 0)
+			if (!time)
+				time = BXC_TAKE(r.need_time);
+		} else if (k == 0 && all.n == 0 && !time) {
 			add_result(b, p, &r);
+		}
 		answered = k == 0 && b->call == CALL_OUTLINE && call_lowered(b, &r);
 		call_warnings(b, &r);
 		/* Questions are about one platform, like warnings. */
@@ -521,7 +526,7 @@ void build_lower(build *b)
 	bxc_arr_done(&contexts);
 	if (answered)
 		return;
-	if (!err && all.n == 0) {
+	if (!err && all.n == 0 && !time) {
 		if (call_lowered(b, NULL))
 			return;
 		build_new_solve(b, BXC_TAKE(def));
@@ -532,14 +537,17 @@ void build_lower(build *b)
 		bxc_oci_config_free(rp->config);
 	b->results.n = 0;
 	b->n_targets = 0;
-	if (!err) {
+	if (!err && !time) {
 		images_resolve(b, all.v, all.n);
 		return;
 	}
 	BXC_ARR_FOREACH (n, &all)
 		free(n->ref);
 	bxc_arr_done(&all);
-	build_fail(b, err);
+	if (err)
+		build_fail(b, err);
+	else
+		load_time(b, time);
 }
 
 /* ---- its end ---- */

@@ -354,42 +354,6 @@ static int set_global_args(df_lower *lw, bxc_err **err)
 	return 0;
 }
 
-static int set_epoch(df_lower *lw, bxc_err **err)
-{
-	static const char key[] = "SOURCE_DATE_EPOCH";
-	const char *text = df_env_get(lw->build_args, key);
-	int64_t seconds = 0;
-	if (!text)
-		text = df_env_get(lw->global, key);
-	if (bxc_str_empty(text))
-		return 0;
-	/* The time of a local context is that of no commit: it stays unset. */
-	if (bxc_str_eq(text, "context")) {
-		BXC_AUTOFREE char *value =
-			lw->o->has_context_time
-				? bxc_str_fmt("%" PRId64, lw->o->context_time_ns / 1000000000)
-				: bxc_strdup("");
-		df_env_set(lw->global, key, value);
-		if (df_env_get(lw->build_args, key))
-			df_env_set(lw->build_args, key, value);
-		lw->res->has_epoch = lw->o->has_context_time;
-		lw->res->epoch_ns = lw->o->context_time_ns / 1000000000 * 1000000000;
-		return 0;
-	}
-	for (size_t i = 0; i < lw->ast->stages.n; i++)
-		if (lw->ast->stages.v[i].from->stage &&
-			bxc_str_eq_nocase(lw->ast->stages.v[i].from->stage, text))
-			return bxc_err_set(err, BXC_UNIMPLEMENTED,
-				"SOURCE_DATE_EPOCH from a stage is not supported by this version "
-				"of bxc");
-	if (bxc_str_to_i64(text, -62135596800, INT64_MAX / 1000000000, &seconds, NULL) < 0 ||
-		__builtin_mul_overflow(seconds, INT64_C(1000000000), &lw->res->epoch_ns))
-		return bxc_err_set(
-			err, BXC_INVALID_ARGUMENT, "invalid SOURCE_DATE_EPOCH: %.64s", text);
-	lw->res->has_epoch = true;
-	return 0;
-}
-
 static void set_proxy_env(df_lower *lw)
 {
 	static const char *const names[] = {
@@ -471,7 +435,7 @@ static int prepare(df_lower *lw, bxc_err **err)
 	df_check_file(lw);
 	r = set_global_args(lw, err);
 	if (r == 0)
-		r = set_epoch(lw, err);
+		r = df_epoch_set(lw, err);
 	set_proxy_env(lw);
 	return r;
 }
@@ -542,8 +506,8 @@ static void lower_done(df_lower *lw)
 	df_outline_free(lw->outline);
 }
 
-int bxc_df_lower(
-	const bxc_df_ast *a, const bxc_df_opts *o, bxc_def *def, bxc_df_result *ret, bxc_err **err)
+static int lower_with(const bxc_df_ast *a, const bxc_df_opts *o, bool is_undated, bxc_def *def,
+	bxc_df_result *ret, bxc_err **err)
 {
 	BXC_CLEANUP(lower_done)
 	df_lower lw = {.ast = a,
@@ -559,8 +523,21 @@ int bxc_df_lower(
 		.by_name = bxc_map_new(NULL),
 		.by_image = bxc_map_new(NULL),
 		.needs = bxc_map_new(NULL),
-		.tmp = bxc_def_new()};
+		.tmp = bxc_def_new(),
+		.is_undated = is_undated};
 	return lower(&lw, def, err);
+}
+
+int df_lower_undated(
+	const bxc_df_ast *a, const bxc_df_opts *o, bxc_def *def, bxc_df_result *ret, bxc_err **err)
+{
+	return lower_with(a, o, true, def, ret, err);
+}
+
+int bxc_df_lower(
+	const bxc_df_ast *a, const bxc_df_opts *o, bxc_def *def, bxc_df_result *ret, bxc_err **err)
+{
+	return lower_with(a, o, false, def, ret, err);
 }
 
 void bxc_df_result_done(bxc_df_result *r)
@@ -568,6 +545,7 @@ void bxc_df_result_done(bxc_df_result *r)
 	BXC_ARR_FOREACH (n, &r->needs)
 		free(n->ref);
 	bxc_arr_done(&r->needs);
+	bxc_def_vertex_free(r->need_time);
 	bxc_oci_config_free(r->image);
 	free(r->base_ref);
 	free(r->stage);

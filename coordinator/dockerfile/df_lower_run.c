@@ -159,11 +159,14 @@ static int mount_input(run *rn, size_t stage, run_mount *m, bxc_err **err)
 				"cannot mount from stage \"%s\" to \"%s\", stage needs to be "
 				"defined before current command",
 				m->m.from, m->dest);
-		int r = df_out_stage(rn->lw, stage, source, &m->vertex, err);
-		bool is_owned = m->m.has_mode || m->m.has_uid || m->m.has_gid;
-		return r == 0 && m->m.kind == BXC_MOUNT_CACHE && is_owned
-			       ? cache_folder(rn, m, err)
-			       : r;
+		bool is_owned = m->m.kind == BXC_MOUNT_CACHE &&
+				(m->m.has_mode || m->m.has_uid || m->m.has_gid);
+		if (!is_owned)
+			return df_out_stage(rn->lw, stage, source, &m->vertex, err);
+		/* A folder of the client has to be a layer for that. */
+		int r = df_context_base(rn->lw, rn->lw->stages.v[stage], err);
+		m->vertex = from->tree;
+		return r == 0 ? cache_folder(rn, m, err) : r;
 	}
 	return m->m.kind == BXC_MOUNT_CACHE ? 0 : df_out_context(rn->lw, source, &m->vertex, err);
 }

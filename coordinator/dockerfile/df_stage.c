@@ -106,13 +106,33 @@ static df_stage *push_stage(df_lower *lw, uint32_t line, uint32_t line_end)
 	return s;
 }
 
-/* A context of the stage's name takes its place: its commands are not looked at. */
-static bool is_replaced(const df_lower *lw, df_stage *s)
+/* A context that is another stage of the file: one above, as the base of any stage. */
+static int stage_of_context(
+	const df_lower *lw, const bxc_df_context *c, size_t *ret, bxc_err **err)
+{
+	BXC_AUTOFREE char *lower = bxc_str_lower(bxc_strdup(c->source));
+	*ret = find_by_name(lw, lower);
+	if (*ret == DF_NO_STAGE)
+		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
+			"context %.128s: there is no stage \"%.64s\" above this line", c->name,
+			c->source);
+	return 0;
+}
+
+/* What the stage builds on among those above it. A context of its own name takes its place: its
+ * commands are not looked at. */
+static int set_base(df_lower *lw, df_stage *s, bxc_err **err)
 {
 	const bxc_platform *p = s->has_platform ? &s->platform : &lw->o->platform;
-	s->context = s->name ? df_context_find(lw, s->name, p) : NULL;
-	s->is_replaced = s->context != NULL;
-	return s->is_replaced;
+	const bxc_df_context *c = s->name ? df_context_find(lw, s->name, p) : NULL;
+	s->is_replaced = c != NULL;
+	s->base_stage = c ? DF_NO_STAGE : find_by_name(lw, s->base);
+	if (!c && s->base_stage == DF_NO_STAGE && !bxc_str_eq(s->base, "scratch"))
+		c = df_context_find(lw, s->base, p);
+	if (c && c->kind == BXC_DF_CONTEXT_STAGE)
+		return stage_of_context(lw, c, &s->base_stage, err);
+	s->context = s->is_replaced ? c : NULL;
+	return 0;
 }
 
 static int make_stage(df_lower *lw, const df_stage_src *src, bxc_err **err)
@@ -128,13 +148,13 @@ static int make_stage(df_lower *lw, const df_stage_src *src, bxc_err **err)
 	int r = expand_base(lw, i, s, err);
 	if (r == 0)
 		r = expand_platform(lw, i, s, err);
+	if (r == 0)
+		r = set_base(lw, s, err);
 	if (r < 0)
 		return df_place(err, r, lw->ast->name, i->line, i->line_end);
-	bool replaced = is_replaced(lw, s);
-	s->base_stage = replaced ? DF_NO_STAGE : find_by_name(lw, s->base);
 	if (s->name)
 		bxc_map_set(lw->by_name, s->name, (void *)(uintptr_t)(index + 1));
-	for (size_t k = 0; !replaced && k < src->n; k++) {
+	for (size_t k = 0; !s->is_replaced && k < src->n; k++) {
 		df_cmd *c = bxc_arr_push(&s->cmds);
 		c->i = lw->ast->instrs.v[src->first + k];
 		c->line = c->i->line;
@@ -181,6 +201,9 @@ static int image_stage(df_lower *lw, const char *name, const df_cmd *c, size_t *
 		*ret = known - 1;
 		return 0;
 	}
+	const bxc_df_context *context = df_context_find(lw, name, &lw->o->platform);
+	if (context && context->kind == BXC_DF_CONTEXT_STAGE)
+		return stage_of_context(lw, context, ret, err);
 	if (lw->stages.n - lw->n_file_stages >= DF_MAX_IMAGES)
 		return too_many_images(err);
 	df_stage *s = push_stage(lw, c->line, c->line_end);

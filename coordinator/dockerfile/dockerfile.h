@@ -61,18 +61,27 @@ typedef struct bxc_df_image {
 typedef bool (*bxc_df_lookup_fn)(
 	const char *ref, const bxc_platform *platform, bxc_df_image *ret, void *ud);
 
+/*
+ * True when the time of a source is known (of a git commit, a file of a web server, the newest entry
+ * of an archive): *ret_has false says that it has none.
+ */
+typedef bool (*bxc_df_time_fn)(
+	const bxc_def_vertex *source, bool *ret_has, int64_t *ret_ns, void *ud);
+
 typedef enum bxc_df_context_kind {
 	BXC_DF_CONTEXT_LOCAL = 0, /* a folder of the client */
 	BXC_DF_CONTEXT_TREE,
 	BXC_DF_CONTEXT_IMAGE,
 	BXC_DF_CONTEXT_SCRATCH,
+	BXC_DF_CONTEXT_STAGE, /* of the same file, or the image that it builds on */
 } bxc_df_context_kind;
 
 /* What stands in for the stages and images of a name (--build-context). All borrowed. */
 typedef struct bxc_df_context {
 	const char *name; /* as short as can be ("alpine", "h/app:1"), perhaps with "::os/arch" */
 	bxc_df_context_kind kind;
-	const char *source; /* LOCAL: what the client calls it; IMAGE: as given to the look-up */
+	/* LOCAL: what the client calls it; IMAGE: as given to the look-up; STAGE: its name */
+	const char *source;
 	const char *shown;  /* IMAGE: in names of steps */
 	const bxc_def *def; /* TREE: its last vertex is the tree */
 } bxc_df_context;
@@ -93,8 +102,6 @@ typedef struct bxc_df_opts {
 	const bxc_def *context_def;   /* the last vertex is the context; NULL: a local one */
 	const bxc_df_context *contexts;
 	size_t n_contexts;
-	bool has_context_time; /* what SOURCE_DATE_EPOCH=context stands for; else it stays unset */
-	int64_t context_time_ns;
 	const char *session;	      /* tells the contexts of different clients apart */
 	const char *hostname;	      /* of RUN; NULL: the default */
 	char *const *extra_hosts;     /* strv "name=ip" */
@@ -113,6 +120,8 @@ typedef struct bxc_df_opts {
 	bool allow_insecure;
 	bxc_df_lookup_fn lookup;
 	void *lookup_ud;
+	bxc_df_time_fn time_of;
+	void *time_of_ud;
 } bxc_df_opts;
 
 /* An image whose facts are needed, and the lines that ask for it. */
@@ -137,8 +146,10 @@ typedef struct bxc_df_warning {
 } bxc_df_warning;
 
 typedef struct bxc_df_result {
-	/* Set when bxc_df_lower returns 1, in order of the file, each once. */
+	/* One of these is set when bxc_df_lower returns 1: in order of the file, each once; or the
+	 * source whose time SOURCE_DATE_EPOCH stands for. */
 	BXC_ARR(bxc_df_need) needs;
+	bxc_def_vertex *need_time;
 	/* Set when it returns 0. */
 	uint32_t target; /* vertex whose output 0 is the root; BXC_DEF_NO_INPUT: the empty tree */
 	/*
@@ -165,9 +176,9 @@ void bxc_df_result_done(bxc_df_result *r);
  * Lowers the target stage for one platform into `def`, which may hold vertices already (of other
  * platforms): equal ones are shared. `ret` is zeroed by the caller.
  *
- * Returns 0; or 1 when facts about images are missing: they are listed in ret->needs, and the call
- * is to be made again when the look-up knows them (new needs may come up then: images that triggers
- * of a base ask for). `def` is unchanged on 1, and on failure unless that is
+ * Returns 0; or 1 when facts about images, or the time of a source, are missing: they are listed in
+ * ret->needs and ret->need_time, and the call is to be made again when the look-up knows them (new
+ * needs may come up then: images that triggers of a base ask for). `def` is unchanged on 1, and on failure unless that is
  * BXC_RESOURCE_EXHAUSTED.
  */
 BXC_MUST_CHECK int bxc_df_lower(

@@ -377,6 +377,7 @@ typedef struct df_lower {
 	const df_cmd *cmd;   /* what is gone through now */
 	df_env *from_names;  /* what a FROM may name; made when a name is unknown */
 	df_outline *outline; /* of the global arguments; NULL: not asked for */
+	bool is_undated;     /* SOURCE_DATE_EPOCH counts as unset */
 } df_lower;
 
 /* ---- df_stage.c: the graph of stages ---- */
@@ -401,6 +402,14 @@ static inline df_word_opts df_opts_of(df_lower *lw)
 {
 	return (df_word_opts){.escape = lw->ast->escape, .work = &lw->work};
 }
+
+/* As bxc_df_lower, without a SOURCE_DATE_EPOCH. */
+BXC_MUST_CHECK int df_lower_undated(
+	const bxc_df_ast *a, const bxc_df_opts *o, bxc_def *def, bxc_df_result *ret, bxc_err **err);
+
+/* ---- df_epoch.c ---- */
+/* 1: lw->res->need_time was set. */
+BXC_MUST_CHECK int df_epoch_set(df_lower *lw, bxc_err **err);
 
 /* ---- df_check.c, df_check_rules.c ---- */
 typedef enum df_rule {

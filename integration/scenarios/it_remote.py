@@ -386,24 +386,59 @@ def test_url_contexts_and_dockerfiles(two, ctx, web, tmp_path):
     two.build("/no/such/folder", check=False).fails(1, "unable to prepare context: path \"/no/such/folder\" not found")
 
 
-def test_the_time_of_a_context(two, web, repo, tmp_path):
+def test_the_time_of_a_context(two, ctx, web, repo, reg, tmp_path):
+    """1.4 SOURCE_DATE_EPOCH: the context's, a named context's, a stage's"""
     repo.commit({"Dockerfile": "FROM scratch\nCOPY README /\n"}, when=1600000100)
 
-    def created(*args, **kw):
-        two.build("-o", "type=oci,dest=%s" % (tmp_path / "t"), "--build-arg", "SOURCE_DATE_EPOCH=context", *args, **kw)
+    def created(*args, of="context", **kw):
+        two.build("-o", "type=oci,dest=%s" % (tmp_path / "t"), "--build-arg", "SOURCE_DATE_EPOCH=" + of, *args, **kw)
         with tarfile.open(tmp_path / "t") as t:
             def blob(d):
-                return json.loads(t.extractfile("blobs/sha256/" + d["digest"][7:]).read())
-            manifest = blob(json.loads(t.extractfile("index.json").read())["manifests"][0])
+                return t.extractfile("blobs/sha256/" + d["digest"][7:]).read()
+            manifest = json.loads(blob(json.loads(t.extractfile("index.json").read())["manifests"][0]))
             while "config" not in manifest:
-                manifest = blob(manifest["manifests"][0])
-            return blob(manifest["config"])["created"]
+                manifest = json.loads(blob(manifest["manifests"][0]))
+            return json.loads(blob(manifest["config"]))["created"]
     assert created(repo.url) == "2020-09-13T12:28:20Z"
     assert created(web.put("/c.tar", archive(FILES), Last_Modified=WHEN)) == "2009-02-13T23:31:30Z"
     assert created("-", stdin=archive(FILES)) == "2017-07-14T02:40:00Z"
+    # Files of a repository get the time of the commit then, unless the URL says otherwise.
+    repo.commit({"Dockerfile": "FROM %s\nRUN --mount=target=/m echo time=$(stat -c %%Y /m/README)\n" % reg.ref("base:latest")}, when=1600000200)
+
+    def file_time(url, *args):
+        r = two.build("-o", "type=cacheonly", "--no-cache", *args, url)
+        return int(r.text.split("time=")[-1].split()[0])
+    assert file_time(repo.url) > 1700000000
+    assert file_time(repo.url, "--build-arg", "SOURCE_DATE_EPOCH=1700000000") == 1600000200
+    assert file_time(repo.url + "?mtime=checkout", "--build-arg", "SOURCE_DATE_EPOCH=1700000000") > 1700000000
+
+    undated = web.put("/undated.tar", archive(FILES))
+    stages = ctx("""
+        ARG SOURCE_DATE_EPOCH=src
+        FROM scratch AS src
+        ARG NAME=c
+        ADD %s/$NAME.tar /
+        FROM scratch AS repo
+        ADD %s /
+        FROM scratch
+        COPY --from=src / /
+        """ % (web.url, repo.url))
+    assert created("--build-context", "up=" + repo.url, stages, of="up") == "2020-09-13T12:30:00Z"
+    assert created("--build-context", "up=" + web.url + "/c.tar", stages, of="up") == "2009-02-13T23:31:30Z"
+    assert created("--build-context", "up=" + undated, stages, of="up") == "2017-07-14T02:40:00Z"
+    assert created(stages, of="repo") == "2020-09-13T12:30:00Z"
+    assert created(stages, of="src") == "2009-02-13T23:31:30Z"
+    assert created("--build-arg", "NAME=undated", stages, of="src") == "2017-07-14T02:40:00Z"
+    two.build("--build-arg", "SOURCE_DATE_EPOCH=none", stages, check=False).fails(1, "invalid SOURCE_DATE_EPOCH: none")
 
 
 # ---- named contexts
+
+
+def test_a_named_stage_stands_for_stages_and_images(two, ctx, tmp_path):
+    folder = ctx("FROM scratch AS base\nCOPY f /base\nFROM no/such AS old\nCOPY never /\nFROM img\nCOPY --from=old / /old/\nCOPY --from=img:latest /base /again\n", f="f")
+    two.build("-o", "type=local,dest=%s" % (tmp_path / "o"), "--build-context", "img=target:base", "--build-context", "old=target:base", folder)
+    assert tree(tmp_path / "o") == ["again", "base", "old/base"]
 
 
 def test_a_named_folder_stands_for_stages_and_images(two, ctx, tmp_path):
@@ -414,7 +449,7 @@ def test_a_named_folder_stands_for_stages_and_images(two, ctx, tmp_path):
     assert "[context base] load from client" in r.text and "[context img] load from client" in r.text
     two.build("--build-context", "base=/no/such", folder, check=False).fails(1, "failed to get build context base")
     two.build("--build-context", "base", folder, check=False).fails(2, "invalid context value: base, expected key=value")
-    two.build("--build-context", "base=target:x", folder, check=False).fails(1, "unsupported context source target for base")
+    two.build("--build-context", "base=target:x", folder, check=False).fails(1, "context base: there is no stage \"x\" above this line")
     two.build("--build-context", "B A D=x", folder, check=False).fails(2, "invalid context name B A D")
 
 
