@@ -15,6 +15,7 @@
 #include "common/os/fs.h"
 
 #define TICK_NS (100 * BXC_NS_PER_MS)
+#define CANCEL_NS (3 * BXC_NS_PER_S) /* for the cluster to say that a build was canceled */
 
 struct run {
 	build_plan *plan;
@@ -24,6 +25,7 @@ struct run {
 	bxc_csess *session;
 	bxc_prog *prog;
 	bxc_loop_timer *tick;
+	bxc_loop_timer *cancel_timer; /* until it runs out the cluster may answer; NULL: it was not asked to cancel */
 	char *id;
 	bool attached;               /* to a build of somebody else: it is watched, not owned */
 	bool logs;                   /* only what it prints is wanted, on standard output */
@@ -109,6 +111,15 @@ static void on_event(const bxc_json *ev, void *ud)
 
 /* ---- signals and time ---- */
 
+/* Nobody answers to the wish to cancel. The cluster ends builds whose client does not come back. */
+static void give_up(void *ud)
+{
+	struct run *r = ud;
+	fprintf(stderr, "\nbuilder '%s' does not answer: build %s may go on for a while; 'bxc cancel %s' ends it\n", r->builder->name, r->id,
+		r->id);
+	quit(r, BXC_EXIT_INTERRUPTED);
+}
+
 static void on_signal(int signo, void *ud)
 {
 	struct run *r = ud;
@@ -120,11 +131,15 @@ static void on_signal(int signo, void *ud)
 		return;
 	}
 	/* The first asks the cluster to stop and waits for it; the second does not wait. */
-	if (r->canceling || !r->id || bxc_csess_cancel(r->session, r->id, NULL) < 0) {
+	if (r->canceling || !r->id) {
 		quit(r, BXC_EXIT_INTERRUPTED);
-		return;
+	} else if (bxc_csess_cancel(r->session, r->id, NULL) < 0) {
+		give_up(r);
+	} else {
+		r->canceling = true;
+		r->cancel_timer = bxc_loop_timer_new(r->loop, give_up, r);
+		bxc_loop_timer_arm(r->cancel_timer, CANCEL_NS);
 	}
-	r->canceling = true;
 }
 
 static void terminal_size(int *width, int *height)
@@ -304,8 +319,8 @@ static int run_to_end(struct run *r, const char *channel, bxc_tls_config *tls)
 	else if (r->err)
 		r->code = cmd_fail(r->err);
 	bxc_csess_close(r->session);
-	if (r->tick)
-		bxc_loop_timer_free(r->tick);
+	bxc_loop_timer_free(r->tick);
+	bxc_loop_timer_free(r->cancel_timer);
 	bxc_loop_free(r->loop);
 	bxc_prog_free(r->prog);
 	bxc_json_free(r->result);

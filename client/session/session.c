@@ -179,6 +179,7 @@ static void come_back(bxc_csess *s)
 static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *ud)
 {
 	bxc_csess *s = ud;
+	s->is_up = st == BXC_CHAN_UP || st == BXC_CHAN_RESET;
 	if (st == BXC_CHAN_UP && !s->was_up) {
 		s->was_up = true;
 		s->id = bxc_strdup(bxc_chan_session_id(c));
@@ -229,6 +230,8 @@ int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err)
 int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err)
 {
 	s->is_canceled = true;
+	if (!s->is_up)
+		return bxc_err_set(err, BXC_UNAVAILABLE, "there is no connection");
 	return send_type(s, "cancel", build, err);
 }
 

@@ -88,6 +88,7 @@ typedef struct bxc_csess_config {
 BXC_MUST_CHECK int bxc_csess_start(const bxc_csess_config *c, bxc_csess **ret, bxc_err **err);
 /* Asks for the events of a build, from its first. Once. */
 BXC_MUST_CHECK int bxc_csess_attach(bxc_csess *s, const char *build, bxc_err **err);
+/* BXC_UNAVAILABLE: there is no connection. The end of the build tells that it was heard. */
 BXC_MUST_CHECK int bxc_csess_cancel(bxc_csess *s, const char *build, bxc_err **err);
 
 /* Where docker keeps its configuration for this user; NULL: nowhere. Owned. */

@@ -14,7 +14,7 @@ struct bxc_csess {
 	bxc_pool *agent_pool;        /* connections to agents last as long as steps; NULL: no agents */
 	bxc_cancel *cancel;
 	char *docker_config;
-	bool was_up, lost;
+	bool was_up, is_up, lost;
 	char *id;                    /* of the session when it began: by this builds know it, also after a restart */
 	char *build;                 /* that is followed; NULL: none yet */
 	bool is_canceled, is_done;

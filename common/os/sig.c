@@ -16,3 +16,12 @@ void bxc_sig_block_all(void)
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	bxc_check(sigaction(SIGPIPE, &ignore, NULL) == 0);
 }
+
+void bxc_sig_default(bool on)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	bxc_check(pthread_sigmask(on ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL) == 0);
+}

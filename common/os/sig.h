@@ -9,3 +9,7 @@
  * thread. Children get a clean state from bxc_proc_spawn.
  */
 void bxc_sig_block_all(void);
+
+/* While `on`, INT and TERM end the program, taken by the calling thread: for a wait before there is a
+ * loop. */
+void bxc_sig_default(bool on);

@@ -8,7 +8,7 @@
 struct bxc_wlink {
 	bxc_wlink_config c;
 	bxc_chan *chan;
-	bool was_up;
+	bool was_up, is_up;
 	bool closed;
 };
 
@@ -45,6 +45,7 @@ static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *u
 {
 	bxc_wlink *l = ud;
 	(void)c;
+	l->is_up = st == BXC_CHAN_UP || st == BXC_CHAN_RESET;
 	switch (st) {
 	case BXC_CHAN_CONNECTING:
 		break;
@@ -64,6 +65,7 @@ static void on_state(bxc_chan *c, bxc_chan_state st, const bxc_err *why, void *u
 		break;
 	case BXC_CHAN_DOWN:
 		bxc_log_err(BXC_LOG_WARN, "worker.connection_lost", why, NULL);
+		l->c.on_down(l->c.ud);
 		break;
 	case BXC_CHAN_CLOSED:
 		closed(l, why);
@@ -122,6 +124,11 @@ int bxc_wlink_start(const bxc_wlink_config *c, bxc_wlink **ret, bxc_err **err)
 	bxc_agent_set_port(c->agent, &port);
 	*ret = l;
 	return 0;
+}
+
+bool bxc_wlink_is_up(const bxc_wlink *l)
+{
+	return l->is_up;
 }
 
 void bxc_wlink_stop(bxc_wlink *l)

@@ -15,6 +15,7 @@
 #include "common/cli/exit.h"
 #include "common/daemon/daemon.h"
 #include "common/os/fs.h"
+#include "common/os/sig.h"
 #include "worker/gc/gc.h"
 #include "worker/link/link.h"
 #include "worker/main/fsck.h"
@@ -86,12 +87,13 @@ static void quit(void *ud)
 }
 
 /* SIGTERM lets it end what it runs, for a time; a second one, or SIGINT, does not wait. One person's cluster has no
- * other worker to go on with. */
+ * other worker to go on with, and without its coordinator nobody takes what it ends. */
 static void on_signal(int signo, void *ud)
 {
 	struct worker *w = ud;
 	int64_t timeout_ns = bxc_cfg_duration_ns(w->cfg, "drain_timeout");
-	bool wait = signo == SIGTERM && !w->drain && timeout_ns && w->told_ready && !bxc_cfg_bool(w->cfg, "embedded");
+	bool wait = signo == SIGTERM && !w->drain && timeout_ns && w->told_ready && bxc_wlink_is_up(w->link) &&
+		    !bxc_cfg_bool(w->cfg, "embedded");
 	bxc_log(BXC_LOG_NOTICE, wait ? "worker.leaving" : "worker.stopping", "signal", signo == SIGINT ? "INT" : "TERM", NULL);
 	if (!wait) {
 		quit(w);
@@ -109,6 +111,13 @@ static void on_up(void *ud)
 	if (!w->told_ready)
 		bxc_daemon_ready(w->cfg, w->name);
 	w->told_ready = true;
+}
+
+static void on_down(void *ud)
+{
+	struct worker *w = ud;
+	if (w->drain)
+		bxc_loop_quit(w->loop);
 }
 
 static void on_closed(const bxc_err *why, void *ud)
@@ -297,8 +306,12 @@ static int start(struct worker *w, bxc_err **err)
 	/* Registries are the world's: what the cluster trusts says nothing of them. */
 	if (r >= 0)
 		r = bxc_http_client_new(&(bxc_http_client_config){0}, &w->registry_http, err);
-	if (r >= 0 && !w->channel)
+	/* No loop listens to signals yet, and nothing is there to be taken apart: they end it as they end any program. */
+	if (r >= 0 && !w->channel) {
+		bxc_sig_default(true);
 		r = find_channel(w, err);
+		bxc_sig_default(false);
+	}
 	if (r < 0)
 		return r;
 	BXC_AUTOFREE char *content_dir = bxc_str_fmt("%s/content", w->state_dir);
@@ -364,6 +377,7 @@ static int start(struct worker *w, bxc_err **err)
 		.agent = w->agent,
 		.content = w->content,
 		.on_up = on_up,
+		.on_down = on_down,
 		.on_closed = on_closed,
 		.ud = w,
 	};
