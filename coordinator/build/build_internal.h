@@ -9,6 +9,7 @@
 #include "coordinator/build/build.h"
 #include "coordinator/dockerfile/dockerfile.h"
 #include "coordinator/scheduler/learned.h"
+#include "coordinator/scheduler/lease.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/solver/solver.h"
 #include "coordinator/why/why.h"

@@ -417,7 +417,7 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 		return r;
 	}
 	/* Not ours any more: cancelled, or another worker has it by now. Its word counts for nothing. */
-	if (!t || t->worker != w->id || bxc_json_get_u64(msg, "epoch", t->attempt) != t->attempt) {
+	if (!t || !bxc_lease_holds((bxc_lease){t->worker, t->attempt}, (bxc_lease){w->id, bxc_json_get_u64(msg, "epoch", t->attempt)})) {
 		if (bxc_str_eq(type, "task.done"))
 			attempt_forget(w, name);
 		return 0;

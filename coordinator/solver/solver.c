@@ -158,7 +158,13 @@ size_t bxc_solve_n_builds(const bxc_solve *s)
 
 bool bxc_solve_uses_record(const bxc_solve *s, uint64_t record)
 {
+#ifdef BXC_TEST_NO_PIN /* the simulator proves that it would notice */
+	(void)s;
+	(void)record;
+	return false;
+#else
 	return bxc_map_has(s->by_record, bxc_solve__name_u64(record).s);
+#endif
 }
 
 bool bxc_solve_fact_of(const bxc_solve *s, uint64_t build, uint32_t def_index, bxc_solve_fact *ret)

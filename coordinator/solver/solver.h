@@ -57,7 +57,9 @@
 #include "common/definition/definition.h"
 
 #define BXC_SOLVE_MAX_ATTEMPTS 3 /* of a request that fails by infrastructure */
+#ifndef BXC_SOLVE_MAX_LOST       /* the simulator proves that it would notice */
 #define BXC_SOLVE_MAX_LOST     8 /* results of one vertex that may vanish while it is live */
+#endif
 
 typedef struct bxc_solve bxc_solve;
 

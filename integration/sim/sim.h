@@ -35,10 +35,34 @@ bxc_digest sim_tree_digest(const sim_tree *t, const char *path); /* of "/": all;
 bool sim_tree_eq(const sim_tree *a, const sim_tree *b);
 
 /* ---- a run of the simulator ---- */
+typedef enum sim_trouble {   /* bits */
+	SIM_CANCEL = 1 << 0, /* clients cancel */
+	SIM_FAIL = 1 << 1,   /* steps and requests fail */
+	SIM_DIE = 1 << 2,    /* workers die */
+	SIM_FREEZE = 1 << 3, /* workers are given up and come back */
+	SIM_CRASH = 1 << 4,  /* the engine dies and starts again */
+	SIM_DOUBLE = 1 << 5, /* messages come twice */
+	SIM_EVICT = 1 << 6,  /* results that nobody needs are removed */
+	SIM_CURSE = 1 << 7,  /* results of one step vanish again and again */
+	SIM_ALL_TROUBLE = (1 << 8) - 1,
+} sim_trouble;
+
 typedef struct sim_stats {
-	unsigned builds, ok, failed, cancelled, runs, hits, kills, losses, joined;
-	uint64_t trace; /* hash over all actions: equal for equal seeds */
+	unsigned builds, ok, failed, cancelled, runs, hits, kills, losses;
+	unsigned freezes, crashes, refused, adopted, evicted;
+	unsigned events; /* until the end, or the violation */
+	uint64_t trace;	 /* hash over all actions: equal for equal seeds */
 } sim_stats;
 
-/* NULL, or what was violated (owned). */
-char *sim_run(uint64_t seed, unsigned steps, sim_stats *ret);
+/* The last things that happened, as text. */
+#define SIM_LOG_LINES 40
+typedef struct sim_log {
+	char *lines[SIM_LOG_LINES];
+	size_t n; /* so far */
+} sim_log;
+void sim_log_print(const sim_log *l);
+void sim_log_done(sim_log *l);
+
+/* `off`: kinds of trouble that do not happen; `log` may be NULL. NULL, or what was violated
+ * (owned). */
+char *sim_run(uint64_t seed, unsigned steps, unsigned off, sim_log *log, sim_stats *ret);
