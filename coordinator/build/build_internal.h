@@ -362,6 +362,7 @@ struct bxc_build {
 	struct explained *explained; /* steps that the store is to be told of when the pump rests; NULL: none */
 	bool any_missed;             /* a build that is to be cached may have to fail */
 	bxc_learn *learned;          /* how long steps took */
+	bxc_map *prefetches;         /* name on the wire -> what is on its way to a worker before it is asked for */
 	bxc_map *pins;               /* digest of a source's vertex -> source_pin: what it last stood for */
 	uint64_t last_num;
 	uint64_t last_task;
@@ -375,6 +376,16 @@ char *num_key(uint64_t v);           /* owned */
 void pump(bxc_build *e);             /* runs solver and scheduler until both are quiet */
 build *build_by_num(bxc_build *e, uint64_t num);
 task *task_by_id(bxc_build *e, uint64_t id);
+
+/* prefetch.c */
+bxc_map *prefetches_new(void);
+void prefetch_started(bxc_build *e, const task *t);              /* its worker said so */
+void prefetch_result(bxc_build *e, const build *b, uint32_t index); /* vertex `index` has one */
+void prefetch_blob_made(bxc_build *e);                           /* or can't be */
+/* False: the task is of another kind. */
+bool prefetch_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, const bxc_json *msg);
+void prefetch_build_over(bxc_build *e, const char *id);
+void prefetch_worker_left(bxc_build *e, const bxc_wrk_worker *w);
 
 /* records.c */
 layer *layer_get(bxc_build *e, const char *id);                  /* made when unknown */
@@ -500,6 +511,9 @@ void task_cancel(bxc_build *e, uint64_t ticket);
 void task_drop(bxc_build *e, task *t);                           /* frees; out of the scheduler too */
 void task_free(void *p);
 void task_fail(bxc_build *e, task *t, bxc_err *err_take, bool infra);
+bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker);
+/* `layers` are a stack, bottom first; those below the i-th are what it is the difference to. */
+void layer_publish_at(bxc_wrk_worker *holder, layer *const *layers, size_t i);
 void task_dispatch(bxc_build *e, task *t, uint64_t worker);
 void task_lost(bxc_build *e, uint64_t id);
 void task_abort(bxc_build *e, task *t);                          /* stops it on its worker and drops it */

@@ -142,6 +142,9 @@ static void act(bxc_build *e, const bxc_solve_action *a)
 		break;
 	case BXC_SOLVE_EVENT:
 		report_solver_event(e, a);
+		b = build_by_num(e, a->build);
+		if (b && b->num == a->build && (a->event == BXC_SOLVE_DONE || a->event == BXC_SOLVE_CACHED))
+			prefetch_result(e, b, a->def_index);
 		break;
 	case BXC_SOLVE_BUILD_DONE:
 		b = build_by_num(e, a->build);
@@ -250,6 +253,7 @@ bxc_build *bxc_build_new(const bxc_build_config *c)
 	e->suspects = bxc_map_new(suspect_free);
 	e->grace = bxc_loop_timer_new(c->loop, resume_grace_over, e);
 	e->pins = source_pins_new();
+	e->prefetches = prefetches_new();
 	e->learned = bxc_learn_new(BXC_LEARN_KEYS);
 	e->tick = bxc_loop_timer_new(c->loop, on_tick, e);
 	bxc_loop_timer_arm(e->tick, TICK_NS);
@@ -298,6 +302,7 @@ void bxc_build_free(bxc_build *e)
 	bxc_strv_free(e->awaited);
 	bxc_strv_free(e->drained);
 	bxc_map_free(e->pins);
+	bxc_map_free(e->prefetches);
 	bxc_learn_free(e->learned);
 	free(e);
 }
@@ -353,6 +358,7 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 		return;
 	attempts_worker_left(e, w);
 	suspects_worker_left(e, w);
+	prefetch_worker_left(e, w);
 	/* First what it held, so that its tasks are not placed again with inputs that are gone. */
 	bxc_map_clear(w->layers);
 	bxc_sched_worker_remove(e->sched, w->id);
@@ -373,6 +379,7 @@ void bxc_build_worker_left(bxc_build *e, bxc_wrk_worker *w)
 		}
 		bxc_arr_done(&waiters);
 	}
+	prefetch_blob_made(e);
 	layers_vanished(e);
 	pump(e);
 	workers_changed(e);
@@ -416,6 +423,8 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 		pump(e);
 		return r;
 	}
+	if (bxc_str_eq(type, "task.done") && prefetch_done_message(e, w, name, msg))
+		return 0;
 	/* Not ours any more: cancelled, or another worker has it by now. Its word counts for nothing. */
 	if (!t || !bxc_lease_holds((bxc_lease){t->worker, t->attempt}, (bxc_lease){w->id, bxc_json_get_u64(msg, "epoch", t->attempt)})) {
 		if (bxc_str_eq(type, "task.done"))
@@ -438,6 +447,7 @@ int bxc_build_worker_message(bxc_build *e, bxc_wrk_worker *w, const char *type, 
 	if (bxc_str_eq(type, "task.started")) {
 		t->is_started = true;
 		report_task_started(e, t, w->name);
+		prefetch_started(e, t);
 	} else if (bxc_str_eq(type, "task.log") || bxc_str_eq(type, "task.status")) {
 		report_task_event(e, t, bxc_json_dup(msg));
 	} else if (bxc_str_eq(type, "task.done")) {

@@ -666,6 +666,7 @@ void build_finish(build *b, const char *status, bxc_err *err_take, bxc_json *res
 	x->events = e->c.events;
 	report(b, j);
 	bxc_db_submit(e->c.db, end_work, end_done, x);
+	prefetch_build_over(e, b->id);
 	/* Exports and questions that still run elsewhere have lost their purpose. */
 	BXC_MAP_FOREACH (it, e->tasks) {
 		task *t = it.value;

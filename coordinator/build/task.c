@@ -422,7 +422,7 @@ void task_lost(bxc_build *e, uint64_t id)
 
 /* ---- to the worker ---- */
 
-static bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker)
+bxc_json *layer_to_json(bxc_build *e, const layer *l, uint64_t for_worker)
 {
 	char d[BXC_DIGEST_STR_MAX];
 	bxc_json *j = bxc_json_object();
@@ -535,10 +535,9 @@ static void send_run(bxc_build *e, task *t, bxc_wrk_worker *w)
 		worker_send(w, j);
 }
 
-/* `l` is the i-th of the layers of an input: those below are what it is the difference to. */
-static void publish_at(bxc_wrk_worker *holder, const task_input *in, size_t i)
+void layer_publish_at(bxc_wrk_worker *holder, layer *const *layers, size_t i)
 {
-	layer *l = in->layers.v[i];
+	layer *l = layers[i];
 	bxc_json *j = bxc_json_object();
 	BXC_AUTOFREE char *name = bxc_str_fmt("publish-%s", l->id);
 	l->publisher = holder->id;
@@ -550,7 +549,7 @@ static void publish_at(bxc_wrk_worker *holder, const task_input *in, size_t i)
 	bxc_json_set_str(j, "compression", "zstd");
 	bxc_json *ids = bxc_json_add_array(j, "layers");
 	for (size_t k = i - BXC_MIN(i, (size_t)l->n_below); k <= i; k++)
-		bxc_json_push_str(ids, in->layers.v[k]->id);
+		bxc_json_push_str(ids, layers[k]->id);
 	worker_send(holder, j);
 }
 
@@ -581,7 +580,7 @@ void task_dispatch(bxc_build *e, task *t, uint64_t worker)
 			*bxc_arr_push(&l->waiters) = t->id;
 			t->n_publishing++;
 			if (!l->publisher)
-				publish_at(holder, in, i);
+				layer_publish_at(holder, in->layers.v, i);
 		}
 	}
 	if (t->n_publishing == 0)
@@ -623,6 +622,7 @@ int publish_done_message(bxc_build *e, bxc_wrk_worker *w, const char *name, cons
 			send_run(e, t, target);
 	}
 	bxc_arr_done(&waiters);
+	prefetch_blob_made(e);
 	if (r < 0)
 		layers_vanished(e);
 	return r < 0 && err && *err ? r : 0;

@@ -5,6 +5,7 @@ import signal
 import time
 
 from harness import procs
+from harness import web as webs
 from harness.cluster import context
 from harness.follow import read_until
 
@@ -45,6 +46,45 @@ def test_how_fast_layers_come_is_measured(fresh, reg, ctx):
     c.build("-o", "type=cacheonly", where)
     assert len(set(c.workers_of().values())) == 2, c.workers_of()
     procs.wait_for("a transfer is told of", lambda: [w for w in c.api("/v1/workers")["workers"] if w["bandwidth"].get("peer", 0) > 0])
+
+
+def logged(c, event):
+    with open(c.path("coordinator.log")) as f:
+        return [line for line in f if event in line]
+
+
+def test_inputs_of_the_next_step_come_while_the_one_before_it_runs(fresh, reg, ctx, tmp_path):
+    c = fresh(workers=2, worker_args=["--slots", "1"], coordinator_args=["--allow-insecure-entitlement", "network.host"])
+    web = webs.Web().start()
+    gate = web.url + "/gate"
+    try:
+        where = ctx("""
+            FROM {0} AS a
+            RUN dd if=/dev/urandom of=/big bs=1M count=4 2>/dev/null; echo a-is-made
+            FROM {0} AS b
+            RUN --network=host until wget -q -O /gate {1}; do sleep 0.1; done
+            COPY --from=a /big /big
+            """.format(reg.ref("base:latest"), gate))
+        p = c.popen("--allow", "network.host", "-o", "type=local,dest=%s" % (tmp_path / "o"), where)
+        done = procs.wait_for("the first stage is where the second runs", lambda: logged(c, "prefetch.done"))
+        web.put("/gate", "open")
+        out = p.communicate(timeout=60)[0].decode()
+        assert p.returncode == 0, out
+        assert (tmp_path / "o/big").stat().st_size == 4 << 20
+        # Both steps of the last stage ran at the same place, and what was brought was brought there.
+        ran = {n: w for n, w in c.workers_of().items() if "RUN dd" in n or "until wget" in n or "COPY" in n}
+        there = {w for n, w in ran.items() if "RUN dd" not in n}
+        assert len(set(ran.values())) == 2 and len(there) == 1, ran
+        assert len(done) == 1 and there.pop() in done[0]
+        # Nothing is brought for a build that is over.
+        web.files.clear()
+        p = c.popen("--allow", "network.host", "--no-cache", "-o", "type=cacheonly", where)
+        read_until(p, r"until wget")
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=60)
+        procs.wait_for("nobody is busy", lambda: not busy(c))
+    finally:
+        web.stop()
 
 
 def state(c, name):

@@ -263,6 +263,7 @@ static const struct {
 } kinds[] = {
 	{"exec", run_exec}, {"file", run_file}, {"checksum", run_checksum}, {"publish", run_publish}, {"export", run_export},
 	{"resolve", run_resolve}, {"source", run_source}, {"read", run_read}, {"cache", run_cache},
+	{"prefetch", run_prefetch},
 };
 
 static bxc_json *done_message(job *j)

@@ -107,5 +107,6 @@ bxc_src_client client_of(job *j);
 int run_resolve(job *j, bxc_err **err);
 int run_source(job *j, bxc_err **err);
 int run_read(job *j, bxc_err **err);
+int run_prefetch(job *j, bxc_err **err); /* its layers are here, and pinned by nobody */
 /* What a task that made a layer answers; owned. */
 bxc_json *step_result(const char *output, uint64_t size, int64_t duration_ns);

@@ -248,6 +248,18 @@ static int read_one(int root_fd, const char *path, size_t max, bxc_json *o, bxc_
 	return 0;
 }
 
+int run_prefetch(job *j, bxc_err **err)
+{
+	const bxc_json *doc;
+	input in = {0};
+	int r = bxc_json_need_obj(j->msg, "input", &doc, err);
+	if (r >= 0)
+		r = input_open(j, doc, &in, err);
+	input_close(j, &in);
+	j->result = r >= 0 ? bxc_json_object() : NULL;
+	return r;
+}
+
 int run_read(job *j, bxc_err **err)
 {
 	BXC_AUTOCLOSE int fd = -1;
