@@ -275,6 +275,31 @@ int bxc_cg_oom_kills(int dir_fd, uint64_t *ret, bxc_err **err)
 	return r < 0 ? r : 0;
 }
 
+/* A file that holds one number. 1; 0: there is no such file. */
+static int read_number(int dir_fd, const char *name, uint64_t *ret, bxc_err **err)
+{
+	BXC_AUTOBUF bxc_buf text = BXC_BUF_INIT(FILE_MAX_BYTES);
+	BXC_AUTOERR bxc_err *first = NULL;
+	int r = bxc_fs_read_file(dir_fd, name, FILE_MAX_BYTES, &text, &first);
+	if (r == -BXC_NOT_FOUND)
+		return 0;
+	if (r < 0)
+		return bxc_err_move(err, BXC_TAKE(first));
+	BXC_AUTOFREE char *copy = bxc_strdup(bxc_buf_text(&text));
+	r = bxc_str_to_u64(bxc_str_trim(copy), 0, UINT64_MAX, ret, err);
+	return r < 0 ? bxc_err_wrap(err, r, "'%s'", name) : 1;
+}
+
+int bxc_cg_memory_peak(int dir_fd, uint64_t *ret, bxc_err **err)
+{
+	int r = read_number(dir_fd, "memory.peak", ret, err);
+	if (r == 0)
+		r = read_number(dir_fd, "memory.max_usage_in_bytes", ret, err);
+	if (r == 0)
+		return bxc_err_set(err, BXC_NOT_FOUND, "control group does not measure its memory");
+	return r < 0 ? r : 0;
+}
+
 int bxc_cg_wait_empty(int dir_fd, int timeout_ms, bxc_err **err)
 {
 	int64_t deadline_ns = bxc_clock_mono_ns() + timeout_ms * BXC_NS_PER_MS;

@@ -59,3 +59,7 @@ BXC_MUST_CHECK int bxc_cg_procs(
  * dir_fd: a group of the unified hierarchy or of v1 "memory". BXC_NOT_FOUND when it counts neither.
  */
 BXC_MUST_CHECK int bxc_cg_oom_kills(int dir_fd, uint64_t *ret, bxc_err **err);
+
+/* The most bytes that the group had at one time: memory.peak (v2, from Linux 5.19) or
+ * memory.max_usage_in_bytes (v1). BXC_NOT_FOUND when it measures neither. */
+BXC_MUST_CHECK int bxc_cg_memory_peak(int dir_fd, uint64_t *ret, bxc_err **err);

@@ -350,6 +350,22 @@ static void groups_hold_processes_and_kill_them(void **state)
 	assert_err(bxc_cg_open(cg, NULL, name, &gone, &err), BXC_NOT_FOUND, err);
 }
 
+static void the_most_memory_is_read_from_either_hierarchy(void **state)
+{
+	struct fixture *f = *state;
+	BXC_AUTOERR bxc_err *err = NULL;
+	uint64_t n = 0;
+	assert_err(bxc_cg_memory_peak(f->dir_fd, &n, &err), BXC_NOT_FOUND, err);
+	put(f, "memory.max_usage_in_bytes", "50003968\n");
+	assert_ok(bxc_cg_memory_peak(f->dir_fd, &n, &err), err);
+	assert_int_equal(n, 50003968);
+	put(f, "memory.peak", "max\n");
+	assert_err(bxc_cg_memory_peak(f->dir_fd, &n, &err), BXC_INVALID_ARGUMENT, err);
+	put(f, "memory.peak", "7\n");
+	assert_ok(bxc_cg_memory_peak(f->dir_fd, &n, &err), err);
+	assert_int_equal(n, 7);
+}
+
 static void oom_kills_are_read_from_either_hierarchy(void **state)
 {
 	struct fixture *f = *state;
@@ -413,6 +429,7 @@ int main(void)
 		cmocka_unit_test(names_of_groups_cannot_leave_the_hierarchy),
 		cmocka_unit_test(groups_hold_processes_and_kill_them),
 		MNT_TEST(oom_kills_are_read_from_either_hierarchy),
+		MNT_TEST(the_most_memory_is_read_from_either_hierarchy),
 	};
 	return cmocka_run_group_tests(tests, enter_namespace, NULL);
 }

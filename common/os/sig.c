@@ -19,9 +19,12 @@ void bxc_sig_block_all(void)
 
 void bxc_sig_default(bool on)
 {
+	/* What a shell starts in the background has INT ignored. */
+	const struct sigaction end = {.sa_handler = SIG_DFL};
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	bxc_check(sigaction(SIGINT, &end, NULL) == 0 && sigaction(SIGTERM, &end, NULL) == 0);
 	bxc_check(pthread_sigmask(on ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL) == 0);
 }

@@ -568,14 +568,21 @@ static int judge(const step *s, const bxc_exec__outcome *o, bxc_err **err)
 					      "cluster",
 					  (double)s->job->timeout_ns / (double)BXC_NS_PER_S)
 				: NULL;
-	int r = failed_with_code(
-		s, o->exit_code, late ? late : is_oom ? "cannot allocate memory" : NULL, err);
+	BXC_AUTOFREE char *oom =
+		!is_oom ? NULL
+		: o->memory_peak
+			? bxc_str_fmt("cannot allocate memory (it had used up to %.1f MiB)",
+				  (double)o->memory_peak / (1 << 20))
+			: bxc_strdup("cannot allocate memory");
+	int r = failed_with_code(s, o->exit_code, late ? late : oom, err);
 	if (err && late)
 		bxc_err_detail(*err, "timeout", "true");
 	if (err && o->exit_code > 128)
 		bxc_err_detail(*err, "signal", "%d", o->exit_code - 128);
 	if (err && is_oom)
 		bxc_err_detail(*err, "oom", "true");
+	if (err && is_oom && o->memory_peak)
+		bxc_err_detail(*err, "memory_peak", "%ju", (uintmax_t)o->memory_peak);
 	return r;
 }
 

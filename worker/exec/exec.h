@@ -102,7 +102,7 @@ BXC_MUST_CHECK int bxc_exec_cache_remove(bxc_exec *x, const char *folder, bxc_er
 /*
  * Blocks until the command has ended. A command that failed is BXC_UNKNOWN
  *     process "/bin/sh -c exit 3" did not complete successfully: exit code: 3
- * with the detail "exit_code", and "signal", "oom" or "timeout" where they apply; nothing is committed then.
+ * with the detail "exit_code", and "signal", "oom", "memory_peak" (bytes) or "timeout" where they apply; nothing is committed then.
  * Problems of this worker have other codes and the detail "infra".
  */
 BXC_MUST_CHECK int bxc_exec_run(

@@ -158,6 +158,7 @@ typedef struct bxc_exec__outcome {
 	int exit_code;
 	int64_t duration_ns;
 	uint64_t oom_kills;
+	uint64_t memory_peak; /* bytes; 0: not known, or not out of memory */
 	bool is_timed_out; /* it was killed for that, or about to be */
 } bxc_exec__outcome;
 typedef struct bxc_exec__launch {

@@ -390,8 +390,10 @@ static void running_out_of_memory_is_told(void **state)
 	assert_int_equal(run(w, v, NULL, &err), -BXC_UNKNOWN);
 	assert_string_equal(bxc_err_text(err),
 		"process \"/bin/sh -c exec tail -c 500000000 /dev/zero\" did not complete "
-		"successfully: cannot allocate memory");
+		"successfully: cannot allocate memory (it had used up to 47.7 MiB)");
 	assert_string_equal(bxc_err_get_detail(err, "oom"), "true");
+	uint64_t peak = 0;
+	assert_int_equal(bxc_str_to_u64(bxc_err_get_detail(err, "memory_peak"), 40000000, 50000000, &peak, NULL), 0);
 	assert_string_equal(bxc_err_get_detail(err, "exit_code"), "137");
 }
 

@@ -156,6 +156,16 @@ static uint64_t groups_oom_kills(const groups *g)
 	return 0;
 }
 
+static uint64_t groups_memory_peak(const groups *g)
+{
+	uint64_t n = 0;
+	if (g->memory_fd >= 0 && bxc_cg_memory_peak(g->memory_fd, &n, NULL) == 0)
+		return n;
+	if (g->unified_fd >= 0 && bxc_cg_memory_peak(g->unified_fd, &n, NULL) == 0)
+		return n;
+	return 0;
+}
+
 static void groups_remove(bxc_exec *x, groups *g)
 {
 	bxc_cleanup_close(&g->unified_fd);
@@ -467,6 +477,7 @@ int bxc_exec__run_helper(const bxc_exec__launch *l, bxc_exec__outcome *ret, bxc_
 		r = run(&p, &g, &outcome, err);
 	bxc_proc_free(p.proc);
 	outcome.oom_kills = groups_oom_kills(&g);
+	outcome.memory_peak = outcome.oom_kills ? groups_memory_peak(&g) : 0;
 	groups_remove(l->x, &g);
 	close_fd(&p.out_fd[0]);
 	close_fd(&p.out_fd[1]);
