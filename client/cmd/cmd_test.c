@@ -480,9 +480,44 @@ static void caches_that_can_not_be_are_refused_by_name(void **state)
 	assert_refused("--cache-to type=local,dest=d,reset=perhaps", "failed to parse reset");
 }
 
+static void check_plugin(const char *given, const char *expected)
+{
+	BXC_AUTOERR bxc_err *err = NULL;
+	BXC_AUTOSTRV char **argv = bxc_strv_split(given, ' '), **own = NULL;
+	const char *name = bxc_cmd_plugin_name(argv[0]);
+	assert_non_null(name);
+	int r = bxc_cmd_plugin_args(name, (int)bxc_strv_len(argv), argv, &own, &err);
+	if (!expected) {
+		assert_int_equal(r, -BXC_INVALID_ARGUMENT);
+		return;
+	}
+	assert_int_equal(r, 0);
+	BXC_AUTOFREE char *text = bxc_strv_join(own, " ");
+	assert_string_equal(text, expected);
+}
+
+static void docker_runs_it_as_a_plugin(void **state)
+{
+	(void)state;
+	assert_null(bxc_cmd_plugin_name("/usr/bin/bxc"));
+	assert_null(bxc_cmd_plugin_name("docker-"));
+	assert_string_equal(bxc_cmd_plugin_name("/x/docker-bxc"), "bxc");
+	check_plugin("docker-bxc bxc build -t a .", "bxc build -t a .");
+	check_plugin("/p/docker-buildx buildx --builder b build .", "bxc --builder b build .");
+	check_plugin("docker-bxc --context x -H=tcp://h -D bxc ls", "bxc --debug ls");
+	check_plugin("docker-bxc bxc", "bxc");
+	check_plugin("docker-bxc --config /own/docker bxc ls", "bxc ls");
+	assert_string_equal(getenv("DOCKER_CONFIG"), "/own/docker");
+	unsetenv("DOCKER_CONFIG");
+	check_plugin("docker-bxc build .", NULL);
+	check_plugin("docker-bxc --context", NULL);
+	check_plugin("docker-bxc", NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(docker_runs_it_as_a_plugin),
 		cmocka_unit_test(a_path_is_a_local_output_and_a_dash_a_tar_on_stdout),
 		cmocka_unit_test(quoted_fields_hold_commas_and_quotes),
 		cmocka_unit_test(the_destination_is_kept_from_the_attributes),

@@ -12,6 +12,14 @@ int cmd_version(const bxc_cli *cli, void *ud)
 	return BXC_EXIT_OK;
 }
 
+static int cmd_man(const bxc_cli *cli, void *ud)
+{
+	(void)cli;
+	(void)ud;
+	bxc_cli_print_man(&bxc_cmd_root, stdout);
+	return BXC_EXIT_OK;
+}
+
 int cmd_completion(const bxc_cli *cli, void *ud)
 {
 	BXC_AUTOERR bxc_err *err = NULL;
@@ -148,6 +156,7 @@ static const bxc_cli_verb verbs[] = {
 	{.name = "imagetools", .summary = "images in registries", .verbs = imagetools_verbs, .n_verbs = BXC_ARRAY_SIZE(imagetools_verbs)},
 	{.name = "worker", .summary = "the workers of the cluster", .verbs = worker_verbs, .n_verbs = BXC_ARRAY_SIZE(worker_verbs)},
 	{.name = "version", .summary = "show the version", .run = cmd_version},
+	{.name = "man", .summary = "print the manual page", .hidden = true, .run = cmd_man},
 	{.name = "completion", .args = "SHELL", .summary = "print completions for bash, zsh or fish", .min_args = 1, .max_args = 1,
 		.run = cmd_completion},
 };

@@ -99,6 +99,8 @@ bool bxc_cli_given_at(const bxc_cli *cli, size_t i, const char **ret_name, const
 void bxc_cli_print_help(const bxc_cli *cli, FILE *f);
 /* "name version". */
 void bxc_cli_print_version(const bxc_cli *cli, FILE *f);
+/* All verbs on one page, for `man`. */
+void bxc_cli_print_man(const bxc_cli_verb *root, FILE *f);
 /* A script for "bash", "zsh" or "fish"; BXC_INVALID_ARGUMENT for another name. */
 BXC_MUST_CHECK int bxc_cli_print_completion(
 	const bxc_cli_verb *root, const char *shell, FILE *f, bxc_err **err);

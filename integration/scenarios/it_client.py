@@ -279,3 +279,18 @@ def test_embedded_cluster_leaves_nothing_when_its_worker_does_not_start(two, emb
     del env["BXC_SLOTS"]
     two.bxc("build", "--progress=plain", "-o", "type=cacheonly", c, env=env, check=True)
     assert len(daemons(embedded)) == 2
+
+
+def test_as_a_plugin_of_docker(two, tmp_path, ctx):
+    """As docker's command line runs its plugins: named docker-NAME, with docker's own flags before NAME."""
+    def run(name, *args):
+        os.symlink(procs.program("bxc"), tmp_path / name) if not (tmp_path / name).exists() else None
+        return subprocess.run([str(tmp_path / name)] + [str(a) for a in args], capture_output=True, text=True, env=two.env())
+    told = json.loads(run("docker-bxc", "docker-cli-plugin-metadata").stdout)
+    assert told["SchemaVersion"] == "0.1.0" and told["Vendor"] and told["Version"].startswith("v") and told["ShortDescription"]
+    folder = ctx("FROM scratch\nCOPY f /f\n", f="f")
+    for name in ("docker-bxc", "docker-buildx"):
+        r = run(name, "--context", "default", name[7:], "--builder", "cluster", "build", "-o", tmp_path / name[7:], folder)
+        assert r.returncode == 0, r.stderr
+        assert (tmp_path / name[7:] / "f").read_text() == "f"
+    assert "is run as 'docker bxc ...'" in run("docker-bxc", "build", folder).stderr
