@@ -249,6 +249,34 @@ static void help_text_fits_a_terminal_and_is_complete(void **state)
 			fail_msg("line of help: '%s'", lines[i]);
 }
 
+/* ---- manual ---- */
+
+static void the_manual_has_every_verb_and_no_stray_request(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+	bxc_cli_print_man(&root, f);
+	fclose(f);
+	BXC_AUTOSTRV char **lines = bxc_strv_split(text, '\n');
+	static const char *const macros[] = {".TH ", ".SH ", ".SH", ".SS ", ".TP", ".B ", ".PP"};
+	for (char **l = lines; *l; l++) {
+		bool known = **l != '.' && **l != '\'';
+		for (size_t i = 0; i < BXC_ARRAY_SIZE(macros); i++)
+			known = known || bxc_str_has_prefix(*l, macros[i]);
+		if (!known)
+			fail_msg("not a macro that is used: %s", *l);
+	}
+	assert_non_null(strstr(text, "\n.SS bxc build\n"));
+	assert_non_null(strstr(text, "\\fB\\-\\-file\\fR"));
+	for (size_t i = 0; i < root.n_verbs; i++) {
+		BXC_AUTOFREE char *head = bxc_str_fmt("\n.SS bxc %s", root.verbs[i].name);
+		assert_int_equal(strstr(text, head) != NULL, !root.verbs[i].hidden);
+	}
+	free(text);
+}
+
 /* ---- completion ---- */
 
 static char *script_for(const char *shell)
@@ -390,6 +418,7 @@ int main(void)
 		cmocka_unit_test(other_shells_know_the_same_words),
 		cmocka_unit_test(tables_are_aligned_and_harmless),
 		cmocka_unit_test(sizes_and_ages_are_short),
+		cmocka_unit_test(the_manual_has_every_verb_and_no_stray_request),
 		cmocka_unit_test(errors_have_exit_codes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,8 @@
 #include "common/base/str.h"
 #include "common/cli/cli_internal.h"
 
-/* Text as it is: no character starts a request or an escape, and a dash is the one that is typed. */
+/* Text as it is: no character starts a request or an escape, and a dash is the one that is typed.
+ */
 static void put_text(FILE *f, const char *s)
 {
 	bool at_start = true;

@@ -252,8 +252,7 @@ bool attempt_take(bxc_build *e, const bxc_solve_action *a)
 {
 	if (bxc_map_len(e->attempts) == 0)
 		return false;
-	bool fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
-	for (attempt *at; (at = find(e, a, fresh));)
+	for (attempt *at; (at = find(e, a, a->fresh));)
 		if (at->row.record ? take_result(e, at, a) : adopt(e, at, a))
 			return true;
 	return false;

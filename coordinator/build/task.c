@@ -275,7 +275,7 @@ void task_of_run(bxc_build *e, task *t, const bxc_solve_action *a)
 	t->title = bxc_strdup(a->def->meta.name);
 	t->is_command = a->def->kind == BXC_OP_EXEC;
 	t->key = a->key;
-	t->is_fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
+	t->is_fresh = a->fresh;
 	if (t->is_command)
 		name_caches(e, t, &a->def->op.exec);
 	if (t->is_command && e->c.step_timeout_ns > 0)

@@ -29,6 +29,10 @@ static char *reason_of(const bxc_build *e, const task *t)
 		return bxc_strdup("the worker that has its inputs is busy");
 	case BXC_SCHED_WAIT_CACHE:
 		return bxc_strdup("a cache mount is in use");
+	case BXC_SCHED_WAIT_BUILD:
+		return bxc_strdup("the build runs as many steps as it may at a time");
+	case BXC_SCHED_WAIT_TENANT:
+		return bxc_strdup("the tenant runs as many steps as it may at a time");
 	}
 	return NULL;
 }

@@ -262,8 +262,7 @@ static struct sched_task *next_of_build(const bxc_sched *s, const struct sched_b
 
 static struct sched_task *next_of_open_build(const bxc_sched *s, const struct sched_build *b)
 {
-	bool is_full = b->tenant->max_per_build && b->n_running >= b->tenant->max_per_build;
-	return b->n_ready && !is_full ? next_of_build(s, b) : NULL;
+	return b->n_ready && !bxc_sched__build_is_full(b) ? next_of_build(s, b) : NULL;
 }
 
 static struct sched_task *next_of_tenant(const bxc_sched *s, const struct sched_tenant *tenant)
@@ -292,7 +291,7 @@ static struct sched_task *next_of_all(const bxc_sched *s)
 	struct sched_task *task = NULL;
 	BXC_ARR_FOREACH (it, &s->tenants) {
 		const struct sched_tenant *t = *it;
-		if (t->n_ready == 0 || (t->max_running && t->n_running >= t->max_running))
+		if (t->n_ready == 0 || bxc_sched__tenant_is_full(t))
 			continue;
 		if (best && !tenant_before(t, best))
 			continue;

@@ -459,6 +459,11 @@ bxc_sched_wait bxc_sched_waiting_reason(const bxc_sched *s, uint64_t task)
 		return BXC_SCHED_WAIT_PLATFORM;
 	if (!stays)
 		return BXC_SCHED_WAIT_DRAINING;
+	/* More slots would not help those. */
+	if (bxc_sched__tenant_is_full(t->build->tenant))
+		return BXC_SCHED_WAIT_TENANT;
+	if (bxc_sched__build_is_full(t->build))
+		return BXC_SCHED_WAIT_BUILD;
 	if (t->waits_for_cache)
 		return BXC_SCHED_WAIT_CACHE;
 	return t->waits_for_inputs ? BXC_SCHED_WAIT_INPUTS : BXC_SCHED_WAIT_SLOTS;

@@ -167,6 +167,8 @@ typedef enum bxc_sched_wait {
 	BXC_SCHED_WAIT_SLOTS,	  /* those that serve it are busy */
 	BXC_SCHED_WAIT_INPUTS,	  /* waits for the busy worker that has its inputs */
 	BXC_SCHED_WAIT_CACHE,	  /* a cache mount is in use, or its home is busy */
+	BXC_SCHED_WAIT_BUILD,	  /* its build runs as many as it may */
+	BXC_SCHED_WAIT_TENANT,	  /* its tenant runs as many as it may */
 } bxc_sched_wait;
 
 bxc_sched_wait bxc_sched_waiting_reason(const bxc_sched *s, uint64_t task);

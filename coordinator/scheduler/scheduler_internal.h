@@ -211,6 +211,16 @@ struct sched_holder *bxc_sched__holder(const struct sched_place *p, const struct
 struct sched_holder *bxc_sched__holder_add(struct sched_place *p, struct sched_worker *w);
 void bxc_sched__holder_check(struct sched_place *p, struct sched_holder *h);
 
+static inline bool bxc_sched__build_is_full(const struct sched_build *b)
+{
+	return b->tenant->max_per_build && b->n_running >= b->tenant->max_per_build;
+}
+
+static inline bool bxc_sched__tenant_is_full(const struct sched_tenant *t)
+{
+	return t->max_running && t->n_running >= t->max_running;
+}
+
 static inline bool bxc_sched__is_free(const struct sched_worker *w)
 {
 	return w->running.n < w->slots;

@@ -125,6 +125,7 @@ static bool fill_run(bxc_solve *s, struct solve_run *r, bxc_solve_action *a)
 	a->n_inputs = s->cur_inputs.n;
 	a->miss = v->miss;
 	a->miss_input = v->miss_input;
+	a->fresh = r->fresh;
 	BXC_ARR_FOREACH (m, &r->members)
 		a->remaining = BXC_MAX(a->remaining, (*m)->remaining);
 	return true;

@@ -158,8 +158,9 @@ typedef struct bxc_solve_action {
 	size_t n_inputs;
 	/* RUN, EVENT */
 	uint64_t run;	     /* id, stable over attempts: logs are kept by it; 0: none */
-	bxc_solve_miss miss; /* RUN */
+	bxc_solve_miss miss; /* RUN: of the vertex that leads, which may change from attempt to attempt */
 	uint32_t miss_input;
+	bool fresh; /* RUN: begun for one that ignores the cache; apart from a plain run with this key */
 	uint32_t remaining; /* RUN: vertices on the longest path to a target, this one included */
 	/* SAVE_KEYS */
 	const bxc_digest *keys;

@@ -391,6 +391,31 @@ static void a_plain_build_may_join_a_run_that_ignores_the_cache_but_not_the_reve
 	assert_int_equal(w.runs.n, 2);
 }
 
+static void a_run_that_ignores_the_cache_stays_one_when_only_plain_builds_are_left(void **state)
+{
+	(void)state;
+	AUTO_WORLD world w;
+	world_init(&w);
+	AUTO_DEF bxc_def *plain = bxc_def_new();
+	uint32_t b = make_chain(plain);
+	AUTO_DEF bxc_def *fresh = bxc_def_new();
+	make_chain(fresh);
+	def_ignore(fresh, 1);
+	world_add(&w, 1, fresh, b);
+	world_add(&w, 2, plain, b);
+	world_finish(&w, "base");
+	assert_true(world_find(&w, "a")->fresh);
+	bxc_solve_cancel(w.s, 1);
+	world_drive(&w);
+	world_fail(&w, "a", true);
+	assert_int_equal(world_find(&w, "a")->attempt, 2);
+	assert_true(world_find(&w, "a")->fresh);
+	world_finish(&w, "a");
+	assert_false(world_find(&w, "b")->fresh);
+	world_finish(&w, "b");
+	assert_int_equal(w.done_code, BXC_OK);
+}
+
 static void nothing_hides_an_ignored_vertex_behind_a_hit_above(void **state)
 {
 	(void)state;
@@ -777,6 +802,7 @@ int main(void)
 		cmocka_unit_test(ignoring_the_cache_runs_anew_and_the_new_result_is_preferred),
 		cmocka_unit_test(
 			a_plain_build_may_join_a_run_that_ignores_the_cache_but_not_the_reverse),
+		cmocka_unit_test(a_run_that_ignores_the_cache_stays_one_when_only_plain_builds_are_left),
 		cmocka_unit_test(nothing_hides_an_ignored_vertex_behind_a_hit_above),
 		cmocka_unit_test(a_lost_result_is_made_again_with_what_it_needs),
 		cmocka_unit_test(a_loss_that_nobody_minds_runs_nothing),

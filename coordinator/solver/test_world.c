@@ -113,6 +113,7 @@ static void on_run(world *w, const bxc_solve_action *a)
 	r->attempt = a->attempt;
 	r->miss = a->miss;
 	r->miss_input = a->miss_input;
+	r->fresh = a->fresh;
 	r->remaining = a->remaining;
 	for (size_t i = 0; i < a->n_inputs; i++)
 		*bxc_arr_push(&r->inputs) = a->inputs[i].record;

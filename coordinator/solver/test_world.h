@@ -20,6 +20,7 @@ typedef struct world_run {
 	uint32_t attempt;
 	bxc_solve_miss miss;
 	uint32_t miss_input;
+	bool fresh;
 	uint32_t remaining;
 	BXC_ARR(uint64_t) inputs; /* records */
 } world_run;

@@ -81,7 +81,7 @@ void engine_evicts(struct sim *s)
 		return;
 	uint64_t id = 1 + sim_rand(&s->rng, s->records.n);
 	struct record *r = record_of(s, id);
-	if (!r->holders || bxc_solve_uses_record(s->solve, id))
+	if (!r->holders || r->is_pending || bxc_solve_uses_record(s->solve, id))
 		return;
 	s->stats.evicted++;
 	note(s, "record is evicted", id, 0);
@@ -173,18 +173,74 @@ static void adopt(struct sim *s, struct task *t, struct run *r)
 	note(s, "engine adopts run", r->name, r->lease.worker);
 	t->name = r->name;
 	t->lease = r->lease;
+	t->is_adopted = true;
 	r->is_adoptable = false;
 	if (r->is_ended)
-		post(s, MAIL_DONE, r->lease, r->name, r);
+		tell_end(s, r);
+}
+
+/* ---- tenants ---- */
+
+static const bxc_sched_tenant tenants[] = {
+	{.name = "plain", .max_per_build = 2},
+	{.name = "small", .max_running = 3},
+	{.name = "heavy", .weight = 3},
+};
+
+static const bxc_sched_tenant *tenant_of(uint64_t build)
+{
+	return &tenants[build % BXC_ARRAY_SIZE(tenants)];
+}
+
+/* One that is adopted runs whatever the bounds are. */
+static void check_bounds(struct sim *s, const struct task *t)
+{
+	const bxc_sched_tenant *of = tenant_of(t->build);
+	unsigned of_build = 0, of_tenant = 0;
+	BXC_ARR_FOREACH (o, &s->tasks) {
+		if (!o->lease.worker || o->is_adopted)
+			continue;
+		of_build += o->build == t->build;
+		of_tenant += tenant_of(o->build) == of;
+	}
+	if (of->max_per_build && of_build > of->max_per_build)
+		violate(s, "more steps of a build than it may have", t->build);
+	if (of->max_running && of_tenant > of->max_running)
+		violate(s, "more steps of a tenant than it may have", t->build);
+}
+
+static bool may_idle(bxc_sched_wait why)
+{
+	return why != BXC_SCHED_WAIT_SLOTS && why != BXC_SCHED_WAIT_INPUTS;
+}
+
+/* No step waits for a slot, or for inputs, while a worker that could take it does nothing. */
+void check_places(struct sim *s)
+{
+	BXC_ARR_FOREACH (t, &s->tasks) {
+		if (t->lease.worker)
+			continue;
+		bxc_sched_wait why = bxc_sched_waiting_reason(s->sched, t->ticket);
+		if (why == BXC_SCHED_WAIT_NONE)
+			violate(s, "a step waits for nothing", t->ticket);
+		for (unsigned w = 0; w < SIM_WORKERS && !may_idle(why); w++) {
+			bool is_native = bxc_str_eq(t->arch, w == SIM_WORKERS - 1 ? "arm64" : "amd64");
+			if ((is_native || !t->arch[0]) && s->health[w] == SIM_UP && !bxc_sched_n_running(s->sched, w + 1))
+				violate(s, "a worker is idle while a step waits", t->ticket);
+		}
+	}
 }
 
 static void on_run(struct sim *s, const bxc_solve_action *a)
 {
-	bool fresh = a->miss == BXC_SOLVE_MISS_IGNORE_CACHE;
+	bool fresh = a->fresh;
 	BXC_ARR_FOREACH (t, &s->tasks) {
 		if (bxc_digest_eq(&t->key, &a->key) && t->fresh == fresh)
 			violate(s, "two runs of one key", a->ticket);
 	}
+	BXC_ARR_FOREACH (w, &s->disk)
+		if (w->kind == WRITE_RESULT && !w->is_cancelled && w->fresh == fresh && bxc_digest_eq(&w->key, &a->key))
+			violate(s, "a run of what has a result", a->ticket);
 	if (a->attempt < 1 || a->attempt > BXC_SOLVE_MAX_ATTEMPTS)
 		violate(s, "attempt out of range", a->attempt);
 	s->stats.runs++;
@@ -193,6 +249,7 @@ static void on_run(struct sim *s, const bxc_solve_action *a)
 	t->key = a->key;
 	t->fresh = fresh;
 	t->attempt = a->attempt;
+	t->build = a->build;
 	t->vertex = a->vertex;
 	/* Epochs of one name grow; an engine that starts gives other names. */
 	t->name = a->run + s->n_solvers * 1000000;
@@ -206,7 +263,7 @@ static void on_run(struct sim *s, const bxc_solve_action *a)
 	BXC_AUTOSTRV char **names = NULL;
 	for (size_t i = 0; i < a->n_inputs; i++) {
 		if (!is_there(s, a->inputs[i].record)) {
-			violate(s, "a run on an input that is gone", a->inputs[i].record);
+			violate(s, "a lost pin: a run on an input that is gone", a->inputs[i].record);
 			return;
 		}
 		trees[i] = record_of(s, a->inputs[i].record)->tree;
@@ -224,8 +281,8 @@ static void on_run(struct sim *s, const bxc_solve_action *a)
 	}
 	bxc_sched_task task = {
 		.id = a->ticket,
-		.build = 1 + a->ticket % 3,
-		.tenant = a->ticket % 2 ? "odd" : "even",
+		.build = a->build,
+		.tenant = tenant_of(a->build)->name,
 		.platform = a->def->platform,
 		.cost_ns = (int64_t)(1 + sim_rand(&s->rng, 5000)) * 1000000,
 		.layers = layers,
@@ -273,6 +330,7 @@ static void on_assign(struct sim *s, const bxc_sched_action *a)
 		violate(s, "more tasks than slots", a->worker);
 	t->lease.worker = a->worker;
 	check_caches(s, t);
+	check_bounds(s, t);
 	for (size_t i = 0; i < t->inputs.n; i++) {
 		uint64_t record = t->inputs.v[i];
 		if (is_there(s, record))
@@ -292,7 +350,12 @@ static void on_assign(struct sim *s, const bxc_sched_action *a)
 		.key = t->key,
 		.fresh = t->fresh,
 		.result = t->result};
-	post(s, MAIL_RUN, t->lease, t->name, &r);
+	/* Before the order goes out it is on disk that the worker has it. */
+	*bxc_arr_push(&s->disk) = (struct write){.kind = WRITE_ATTEMPT,
+		.ticket = t->ticket,
+		.lease = t->lease,
+		.name = t->name,
+		.run = r};
 }
 
 static void finish_task(struct sim *s, struct task *t)
@@ -302,32 +365,101 @@ static void finish_task(struct sim *s, struct task *t)
 		violate(s, "a result of nobody who has the step", t->name);
 		return;
 	}
-	bool is_cursed = s->has_curse && !s->is_calm && bxc_digest_eq(&t->key, &s->cursed);
-	*bxc_arr_push(&s->records) =
-		(struct record){.tree = t->result, .vertex = t->vertex, .solver = s->n_solvers};
+	*bxc_arr_push(&s->records) = (struct record){
+		.tree = t->result, .vertex = t->vertex, .solver = s->n_solvers, .is_pending = true};
 	uint64_t record = s->records.n;
 	record_hold(s, record, worker);
+	*bxc_arr_push(&s->disk) = (struct write){.kind = WRITE_RESULT,
+		.ticket = ticket,
+		.lease = t->lease,
+		.name = t->name,
+		.key = t->key,
+		.fresh = t->fresh,
+		.record = record};
 	task_drop(s, t);
 	bxc_sched_task_finished(s->sched, ticket);
-	if (!bxc_solve_run_done(s->solve, ticket, record))
-		violate(s, "the end of a live run was not wanted", ticket);
+}
+
+static void result_written(struct sim *s, const struct write *w)
+{
+	bool is_cursed = s->has_curse && !s->is_calm && bxc_digest_eq(&w->key, &s->cursed);
+	record_of(s, w->record)->is_pending = false;
+	post(s, MAIL_FORGET, w->lease, w->name, NULL);
+	if (!bxc_solve_run_done(s->solve, w->ticket, w->record) && !w->is_cancelled)
+		violate(s, "the end of a live run was not wanted", w->ticket);
+	if (!is_there(s, w->record)) {
+		/* Its worker was lost meanwhile. */
+		bxc_solve_result_lost(s->solve, w->record);
+		return;
+	}
 	if (!is_cursed)
 		return;
 	take_actions(s);
-	struct record *r = record_of(s, record);
+	struct record *r = record_of(s, w->record);
 	if (!r->holders)
 		return;
 	r->holders = r->copies = 0;
-	record_gone(s, record);
+	record_gone(s, w->record);
+}
+
+bool is_being_written(const struct sim *s, sim_write_kind kind, bxc_lease lease, uint64_t name)
+{
+	BXC_ARR_FOREACH (w, &s->disk)
+		if (w->kind == kind && w->name == name && w->lease.worker == lease.worker &&
+			w->lease.epoch == lease.epoch)
+			return true;
+	return false;
+}
+
+void engine_writes(struct sim *s)
+{
+	struct write w = s->disk.v[0];
+	bxc_arr_remove(&s->disk, 0);
+	const struct task *t = task_of(s, w.ticket);
+	char key[BXC_DIGEST_STR_MAX];
+	struct link *l;
+	switch (w.kind) {
+	case WRITE_ATTEMPT:
+		/* It may have been cancelled, or its worker lost, meanwhile. */
+		if (t && t->lease.worker == w.lease.worker && t->lease.epoch == w.lease.epoch)
+			post(s, MAIL_RUN, w.lease, w.name, &w.run);
+		break;
+	case WRITE_RESULT:
+		result_written(s, &w);
+		break;
+	case WRITE_LINK:
+		l = bxc_map_get(s->cache, bxc_digest_str(&w.key, key));
+		if (l && l->record == w.record)
+			l->is_durable = true;
+		break;
+	}
+}
+
+void task_lost_on_the_way(struct sim *s, uint64_t ticket)
+{
+	struct task *t = task_of(s, ticket);
+	if (!t)
+		return;
+	bxc_sched_task_finished(s->sched, ticket);
+	fail_task(s, t, true);
 }
 
 void engine_hears(struct sim *s, const struct mail *m)
 {
 	struct task *t = task_named(s, m->name);
-	/* The worker may forget it in any case; of one that is over nothing more will be asked. */
-	post(s, MAIL_FORGET, m->lease, m->name, NULL);
+	/* It is forgotten once it is on disk; of one that is over nothing more will be asked. */
+	if (is_being_written(s, WRITE_RESULT, m->lease, m->name)) {
+		s->stats.refused++;
+		return;
+	}
+	if (m->kind != MAIL_DONE || !t || !bxc_lease_holds(t->lease, m->lease))
+		post(s, MAIL_FORGET, m->lease, m->name, NULL);
 	if (!t || !bxc_lease_holds(t->lease, m->lease)) {
 		s->stats.refused++;
+		return;
+	}
+	if (t->lease.worker != m->lease.worker || t->lease.epoch != m->lease.epoch) {
+		violate(s, "a result of nobody who has the step", t->name);
 		return;
 	}
 	if (m->kind == MAIL_DONE) {
@@ -387,7 +519,7 @@ static void on_done(struct sim *s, const bxc_solve_action *a)
 	b->is_done = true;
 	b->result = a->n_results ? a->results[0].record : 0;
 	if (a->n_results != 1 || !is_there(s, a->results[0].record)) {
-		violate(s, "a result that is gone", a->build);
+		violate(s, "a lost pin: a result that is gone", a->build);
 		return;
 	}
 	sim_tree expected = sim_tree_expected(b->def, b->target);
@@ -407,7 +539,7 @@ static void on_checksum(struct sim *s, const bxc_solve_action *a)
 		tree = sim_tree_expected(b->def, a->def->inputs.v[a->input_index].vertex);
 	} else {
 		if (!is_there(s, r->record)) {
-			violate(s, "a checksum of a record that is gone", r->record);
+			violate(s, "a lost pin: a checksum of a record that is gone", r->record);
 			return;
 		}
 		tree = record_of(s, r->record)->tree;
@@ -439,10 +571,21 @@ static void on_save(struct sim *s, const bxc_solve_action *a)
 		return;
 	for (size_t i = 0; i < a->n_keys; i++) {
 		struct link *l = bxc_calloc(1, sizeof(*l));
-		*l = (struct link){a->record, a->canonical};
+		*l = (struct link){.record = a->record, .canonical = a->canonical};
+		*bxc_arr_push(&s->disk) =
+			(struct write){.kind = WRITE_LINK, .key = a->keys[i], .record = a->record};
 		char key[BXC_DIGEST_STR_MAX];
 		bxc_map_set(s->cache, bxc_digest_str(&a->keys[i], key), l);
 	}
+}
+
+/* The result of the run on its way to the disk; NULL: none. */
+static struct write *result_of(struct sim *s, uint64_t ticket)
+{
+	BXC_ARR_FOREACH (w, &s->disk)
+		if (w->kind == WRITE_RESULT && w->ticket == ticket)
+			return w;
+	return NULL;
 }
 
 static void on_solve(struct sim *s, const bxc_solve_action *a)
@@ -470,10 +613,13 @@ static void on_solve(struct sim *s, const bxc_solve_action *a)
 		break;
 	case BXC_SOLVE_CANCEL_RUN: {
 		struct task *t = task_of(s, a->ticket);
-		if (!t) {
+		struct write *w = t ? NULL : result_of(s, a->ticket);
+		if (w)
+			w->is_cancelled = true;
+		else if (!t)
 			violate(s, "a cancel of no live run", a->ticket);
+		if (!t)
 			break;
-		}
 		if (t->lease.worker)
 			post(s, MAIL_CANCEL, t->lease, t->name, NULL);
 		task_drop(s, t);
@@ -498,17 +644,24 @@ static void on_solve(struct sim *s, const bxc_solve_action *a)
 void take_actions(struct sim *s)
 {
 	bool any = true;
-	while (any && !s->violation) {
+	while (any && !s->violation && !s->is_crashing) {
 		any = false;
 		bxc_solve_action a;
-		while (!s->violation && bxc_solve_next(s->solve, &a)) {
+		while (!s->violation && !s->is_crashing && bxc_solve_next(s->solve, &a)) {
 			any = true;
+			/* It dies with the action in hand: nothing came of it. */
+			s->is_crashing = sim_rand(&s->rng, 2000) == 0 && may(s, SIM_CRASH, 100);
+			if (s->is_crashing)
+				return;
 			on_solve(s, &a);
 		}
 		/* One at a time: it may have made the solver take back what the next is about. */
 		bxc_sched_action p;
 		if (!s->violation && bxc_sched_next(s->sched, &p)) {
 			any = true;
+			s->is_crashing = sim_rand(&s->rng, 1000) == 0 && may(s, SIM_CRASH, 100);
+			if (s->is_crashing)
+				return;
 			trace(s, p.task * 5 + p.worker);
 			struct task *t = task_of(s, p.task);
 			if (p.kind == BXC_SCHED_ASSIGN)
@@ -534,6 +687,8 @@ void engine_begin(struct sim *s)
 	s->solve = bxc_solve_new();
 	s->sched = bxc_sched_new();
 	s->n_solvers++;
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(tenants); i++)
+		bxc_sched_tenant_set(s->sched, &tenants[i]);
 }
 
 void engine_end(struct sim *s)
@@ -543,21 +698,50 @@ void engine_end(struct sim *s)
 	while (s->tasks.n)
 		task_drop(s, &s->tasks.v[0]);
 	s->requests.n = 0;
+	s->disk.n = 0;
 	s->losses.n = 0;
+}
+
+/* What was on its way to the disk never was; what its worker has of it has to be there still. */
+static void lose_writes(struct sim *s)
+{
+	s->stats.unwritten += (unsigned)s->disk.n;
+	BXC_ARR_FOREACH (w, &s->disk) {
+		if (w->kind != WRITE_RESULT)
+			continue;
+		struct record *r = record_of(s, w->record);
+		bool is_kept = false;
+		BXC_ARR_FOREACH (run, &s->runs)
+			is_kept = is_kept || (run->name == w->name && run->lease.worker == w->lease.worker &&
+						     run->lease.epoch == w->lease.epoch);
+		if (r->holders && !is_kept)
+			violate(s, "a result was forgotten before it was on disk", w->name);
+		r->is_pending = false;
+		r->holders = r->copies = 0;
+	}
+	BXC_MAP_FOREACH (it, s->cache)
+		if (!((const struct link *)it.value)->is_durable)
+			bxc_map_del(s->cache, it.key);
+	s->disk.n = 0;
+	s->n_stalled = 0;
 }
 
 void engine_crash(struct sim *s)
 {
 	note(s, "engine dies", 0, 0);
 	s->stats.crashes++;
+	s->is_crashing = false;
 	BXC_ARR_FOREACH (r, &s->runs) {
 		const struct task *t = task_named(s, r->name);
 		r->is_adoptable = s->health[r->lease.worker - 1] == SIM_UP &&
 				  (r->is_adoptable || (t && t->lease.worker == r->lease.worker &&
-							      t->lease.epoch == r->lease.epoch));
+							      t->lease.epoch == r->lease.epoch) ||
+					  is_being_written(s, WRITE_RESULT, r->lease, r->name));
 	}
+	lose_writes(s);
 	engine_end(s);
 	s->mail.n = 0;
+	memset(s->is_cut, 0, sizeof(s->is_cut));
 	engine_begin(s);
 	for (unsigned w = 0; w < SIM_WORKERS; w++) {
 		if (s->health[w] != SIM_UP)

@@ -36,6 +36,11 @@ static void drop_mail(struct sim *s, uint64_t worker, bool both)
 	}
 }
 
+bool is_deliverable(const struct sim *s, const struct mail *m)
+{
+	return !s->is_cut[m->lease.worker - 1];
+}
+
 static struct run *run_of(struct sim *s, bxc_lease lease, uint64_t name)
 {
 	BXC_ARR_FOREACH (r, &s->runs)
@@ -65,9 +70,10 @@ void deliver(struct sim *s, size_t i)
 		: m.kind == MAIL_DONE	? "engine hears of the end of run"
 					: "engine hears of the failure of run",
 		m.name, m.lease.worker);
-	if (m.kind == MAIL_RUN)
+	/* An order that comes twice is one. */
+	if (m.kind == MAIL_RUN && !r)
 		*bxc_arr_push(&s->runs) = m.run;
-	else if (is_to_worker(&m) && r)
+	else if (is_to_worker(&m) && r && m.kind != MAIL_RUN)
 		run_drop(s, r);
 	else if (!is_to_worker(&m))
 		engine_hears(s, &m);
@@ -75,15 +81,19 @@ void deliver(struct sim *s, size_t i)
 
 /* ---- runs ---- */
 
+void tell_end(struct sim *s, const struct run *r)
+{
+	post(s, r->is_bad ? MAIL_FAILED : MAIL_DONE, r->lease, r->name, r);
+	s->mail.v[s->mail.n - 1].infra = r->is_infra;
+}
+
 void run_end(struct sim *s, size_t i, bool good, bool infra)
 {
 	struct run *r = &s->runs.v[i];
 	r->is_ended = true;
-	post(s, good ? MAIL_DONE : MAIL_FAILED, r->lease, r->name, r);
-	s->mail.v[s->mail.n - 1].infra = infra;
-	/* Nothing is left of a failed one. */
-	if (!good)
-		run_drop(s, r);
+	r->is_bad = !good;
+	r->is_infra = infra;
+	tell_end(s, r);
 }
 
 struct run *run_to_adopt(struct sim *s, const bxc_digest *key)
@@ -142,15 +152,47 @@ void worker_hello(struct sim *s, unsigned w)
 		const struct run *r = &s->runs.v[i];
 		const struct task *t = task_named(s, r->name);
 		if (r->lease.worker == w + 1 && !r->is_adoptable &&
-			!(t && t->lease.worker == w + 1 && t->lease.epoch == r->lease.epoch))
+			!(t && t->lease.worker == w + 1 && t->lease.epoch == r->lease.epoch) &&
+			!is_being_written(s, WRITE_RESULT, r->lease, r->name))
 			post(s, MAIL_CANCEL, r->lease, r->name, NULL);
 	}
+}
+
+void worker_cut(struct sim *s, unsigned w)
+{
+	s->is_cut[w] = true;
+	s->stats.cuts++;
+	note(s, "nothing gets through to worker", w + 1, 0);
+}
+
+void worker_heal(struct sim *s, unsigned w, bool anew)
+{
+	s->is_cut[w] = false;
+	note(s, anew ? "a new connection of worker" : "messages get through to worker", w + 1, 0);
+	if (!anew)
+		return;
+	drop_mail(s, w + 1, true);
+	worker_hello(s, w);
+	/* What it tells in its hello: how its steps ended; those that it does not name never came. */
+	for (size_t i = 0; i < s->runs.n; i++)
+		if (s->runs.v[i].lease.worker == w + 1 && s->runs.v[i].is_ended &&
+			task_named(s, s->runs.v[i].name))
+			tell_end(s, &s->runs.v[i]);
+	BXC_ARR(uint64_t) lost = {0};
+	BXC_ARR_FOREACH (t, &s->tasks)
+		if (t->lease.worker == w + 1 && !run_of(s, t->lease, t->name) &&
+			!is_being_written(s, WRITE_ATTEMPT, t->lease, t->name))
+			*bxc_arr_push(&lost) = t->ticket;
+	BXC_ARR_FOREACH (ticket, &lost)
+		task_lost_on_the_way(s, *ticket);
+	bxc_arr_done(&lost);
 }
 
 void worker_leave(struct sim *s, unsigned w, sim_health now)
 {
 	uint32_t bit = 1u << w;
 	s->health[w] = now;
+	s->is_cut[w] = false;
 	note(s, now == SIM_FROZEN ? "worker freezes" : "worker dies", w + 1, 0);
 	drop_mail(s, w + 1, now == SIM_DEAD);
 	for (size_t i = s->runs.n; i-- > 0;) {
@@ -197,6 +239,7 @@ void check_farm(struct sim *s)
 			t && t->lease.worker == r->lease.worker && t->lease.epoch == r->lease.epoch;
 		if (s->health[r->lease.worker - 1] == SIM_UP && !r->is_ended && !is_wanted &&
 			!r->is_adoptable && !is_posted(s, MAIL_CANCEL, r->lease, r->name) &&
+			!is_being_written(s, WRITE_ATTEMPT, r->lease, r->name) &&
 			!is_posted(s, MAIL_FORGET, r->lease, r->name))
 			violate(s, "an orphan: a step runs that nobody waits for", r->name);
 	}
@@ -206,7 +249,8 @@ void check_farm(struct sim *s)
 		const struct run *r = run_of(s, t->lease, t->name);
 		if ((r && !r->is_ended) || is_posted(s, MAIL_RUN, t->lease, t->name) ||
 			is_posted(s, MAIL_DONE, t->lease, t->name) ||
-			is_posted(s, MAIL_FAILED, t->lease, t->name))
+			is_posted(s, MAIL_FAILED, t->lease, t->name) ||
+			is_being_written(s, WRITE_ATTEMPT, t->lease, t->name))
 			continue;
 		violate(s, "a waiter that nobody will answer", t->name);
 	}

@@ -133,6 +133,14 @@ static void trouble(struct sim *s)
 	unsigned w = (unsigned)sim_rand(&s->rng, SIM_WORKERS);
 	if (may(s, SIM_CRASH, 4)) {
 		engine_crash(s);
+	} else if (!s->n_stalled && may(s, SIM_SLOW, 15)) {
+		s->stats.stalls++;
+		s->n_stalled = 20 + (unsigned)sim_rand(&s->rng, 80);
+		note(s, "the disk stands still for events", s->n_stalled, 0);
+	} else if (s->is_cut[w] && sim_chance(&s->rng, 70)) {
+		worker_heal(s, w, sim_chance(&s->rng, 50));
+	} else if (s->health[w] == SIM_UP && !s->is_cut[w] && may(s, SIM_CUT, 25)) {
+		worker_cut(s, w);
 	} else if (s->health[w] != SIM_UP) {
 		note(s, "worker joins", w + 1, 0);
 		worker_join(s, w);
@@ -144,6 +152,13 @@ static void trouble(struct sim *s)
 		s->stats.kills++;
 		worker_leave(s, w, SIM_DEAD);
 	}
+}
+
+static void deliver_one(struct sim *s)
+{
+	size_t i = sim_rand(&s->rng, s->mail.n);
+	if (is_deliverable(s, &s->mail.v[i]))
+		deliver(s, mail_first(s, i));
 }
 
 static void happen(struct sim *s)
@@ -159,10 +174,13 @@ static void happen(struct sim *s)
 		engine_evicts(s);
 	else if (what < 55 && s->requests.n)
 		answer(s, sim_rand(&s->rng, s->requests.n));
-	else if (what < 85 && s->mail.n)
-		deliver(s, mail_first(s, sim_rand(&s->rng, s->mail.n)));
+	else if (what < 70 && s->disk.n && !s->n_stalled)
+		engine_writes(s);
+	else if (what < 88 && s->mail.n)
+		deliver_one(s);
 	else
 		end_a_run(s);
+	s->n_stalled -= s->n_stalled > 0;
 }
 
 /* When nothing is under way, every build is done. */
@@ -173,7 +191,7 @@ static void check_progress(struct sim *s)
 		live |= !b->is_done;
 	if (!live)
 		runs_unwanted(s);
-	if (s->requests.n || s->tasks.n || !live)
+	if (s->requests.n || s->tasks.n || s->disk.n || !live)
 		return;
 	violate(s, "a build stands still", s->builds.n);
 }
@@ -183,8 +201,14 @@ static void step(struct sim *s)
 	s->stats.events++;
 	happen(s);
 	take_actions(s);
+	while (s->is_crashing && !s->violation) {
+		engine_crash(s);
+		take_actions(s);
+	}
 	if (!s->violation)
 		check_farm(s);
+	if (!s->violation)
+		check_places(s);
 	if (!s->violation)
 		check_progress(s);
 }
@@ -192,6 +216,10 @@ static void step(struct sim *s)
 static void calm_down(struct sim *s)
 {
 	s->is_calm = true;
+	s->n_stalled = 0;
+	for (unsigned w = 0; w < SIM_WORKERS; w++)
+		if (s->is_cut[w])
+			worker_heal(s, w, false);
 	for (unsigned w = 0; w < SIM_WORKERS; w++) {
 		if (s->health[w] == SIM_UP)
 			continue;
@@ -200,7 +228,7 @@ static void calm_down(struct sim *s)
 	}
 	take_actions(s);
 	unsigned n = 0;
-	while ((s->builds.n || s->mail.n) && !s->violation) {
+	while ((s->builds.n || s->mail.n || s->disk.n) && !s->violation) {
 		step(s);
 		if (++n > 200000)
 			violate(s, "no end in sight", s->builds.n);
@@ -218,6 +246,9 @@ static void calm_down(struct sim *s)
 char *sim_run(uint64_t seed, unsigned steps, unsigned off, sim_log *log, sim_stats *ret)
 {
 	struct sim s = {.rng = {seed}, .off = off, .log = log};
+	/* Less trouble at a time leaves room for more of its kind. */
+	for (unsigned bit = 0; 1u << bit < SIM_ALL_TROUBLE; bit++)
+		s.off |= sim_chance(&s.rng, 25) ? 1u << bit : 0;
 	s.cache = bxc_map_new(free);
 	engine_begin(&s);
 	for (unsigned w = 0; w < SIM_WORKERS; w++)
@@ -236,6 +267,7 @@ char *sim_run(uint64_t seed, unsigned steps, unsigned off, sim_log *log, sim_sta
 	bxc_arr_done(&s.records);
 	bxc_arr_done(&s.requests);
 	bxc_arr_done(&s.losses);
+	bxc_arr_done(&s.disk);
 	bxc_arr_done(&s.runs);
 	bxc_arr_done(&s.mail);
 	return s.violation;

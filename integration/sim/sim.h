@@ -44,12 +44,14 @@ typedef enum sim_trouble {   /* bits */
 	SIM_DOUBLE = 1 << 5, /* messages come twice */
 	SIM_EVICT = 1 << 6,  /* results that nobody needs are removed */
 	SIM_CURSE = 1 << 7,  /* results of one step vanish again and again */
-	SIM_ALL_TROUBLE = (1 << 8) - 1,
+	SIM_CUT = 1 << 8,    /* a worker can't be reached for a while; messages may be lost */
+	SIM_SLOW = 1 << 9,   /* the engine's disk writes nothing for a while */
+	SIM_ALL_TROUBLE = (1 << 10) - 1,
 } sim_trouble;
 
 typedef struct sim_stats {
 	unsigned builds, ok, failed, cancelled, runs, hits, kills, losses;
-	unsigned freezes, crashes, refused, adopted, evicted;
+	unsigned freezes, crashes, refused, adopted, evicted, cuts, stalls, unwritten;
 	unsigned events; /* until the end, or the violation */
 	uint64_t trace;	 /* hash over all actions: equal for equal seeds */
 } sim_stats;

@@ -25,6 +25,7 @@ typedef enum sim_health {
 struct link {
 	uint64_t record;
 	bxc_digest canonical;
+	bool is_durable;
 };
 
 struct record {
@@ -33,6 +34,7 @@ struct record {
 	uint32_t copies;  /* as it is */
 	uint64_t vertex;  /* of the solver, whose result it is */
 	uint64_t solver;  /* ... of the solver with this number */
+	bool is_pending;  /* on its way to the disk: the solver has not heard of it */
 };
 
 struct request {
@@ -52,6 +54,8 @@ struct task { /* the engine's */
 	sim_tree result;
 	BXC_ARR(uint64_t) inputs;
 	uint32_t attempt;
+	uint64_t build;
+	bool is_adopted;
 	BXC_ARR(bxc_sched_cache) caches;
 	char arch[sizeof(((bxc_platform *)0)->arch)];
 };
@@ -63,6 +67,8 @@ struct run { /* a worker's */
 	bool fresh;
 	sim_tree result;
 	bool is_ended;	   /* kept until the engine says that it may be forgotten */
+	bool is_bad;	   /* ended so */
+	bool is_infra;	   /* is_bad: it was not the step's fault */
 	bool is_adoptable; /* an engine that died had it on its list; the next may want it */
 };
 
@@ -80,6 +86,25 @@ struct mail {
 	uint64_t name;
 	struct run run; /* RUN; DONE: its result */
 	bool infra;	/* FAILED */
+};
+
+/* What the engine has given its disk, in order. Until it is there a crash takes it away. */
+typedef enum sim_write_kind {
+	WRITE_ATTEMPT, /* then its worker gets the order */
+	WRITE_RESULT,  /* then the solver hears of it, and the worker may forget it */
+	WRITE_LINK,
+} sim_write_kind;
+
+struct write {
+	sim_write_kind kind;
+	uint64_t ticket;
+	bool is_cancelled; /* RESULT: nobody waits for it any more */
+	bxc_lease lease;
+	uint64_t name;
+	bxc_digest key; /* of the run; LINK: of the link */
+	bool fresh;
+	uint64_t record;
+	struct run run; /* ATTEMPT */
 };
 
 struct build {
@@ -107,6 +132,9 @@ struct sim {
 	BXC_ARR(struct request) requests;
 	BXC_ARR(struct task) tasks;
 	BXC_ARR(struct losses) losses;
+	BXC_ARR(struct write) disk;
+	unsigned n_stalled; /* events until the disk goes on */
+	bool is_crashing;   /* it dies before the next action */
 	/* what it has on disk */
 	bxc_map *cache;
 	BXC_ARR(struct record) records; /* id - 1 */
@@ -114,6 +142,7 @@ struct sim {
 	uint64_t last_build;
 	/* the farm */
 	sim_health health[SIM_WORKERS];
+	bool is_cut[SIM_WORKERS]; /* nothing gets through, though nobody knows yet */
 	BXC_ARR(struct run) runs;
 	BXC_ARR(struct mail) mail;
 	/* the weather */
@@ -147,6 +176,12 @@ void task_drop(struct sim *s, struct task *t);
 void build_begin(struct sim *s, struct build *b);
 void build_drop(struct sim *s, struct build *b);
 void engine_hears(struct sim *s, const struct mail *m);
+void engine_writes(struct sim *s); /* the next thing gets to the disk */
+bool is_being_written(const struct sim *s, sim_write_kind kind, bxc_lease lease, uint64_t name);
+/* The worker told what it has, and this is not among it. */
+void task_lost_on_the_way(struct sim *s, uint64_t ticket);
+/* Of the scheduler, when it rests. */
+void check_places(struct sim *s);
 
 /* ---- farm.c ---- */
 void worker_join(struct sim *s, unsigned w);
@@ -155,9 +190,15 @@ void worker_leave(struct sim *s, unsigned w, sim_health now);
 /* What it holds, as the engine is told when it comes (back). */
 void worker_hello(struct sim *s, unsigned w);
 void post(struct sim *s, sim_mail_kind kind, bxc_lease lease, uint64_t name, const struct run *run);
+void worker_cut(struct sim *s, unsigned w);
+/* It is reached again: over the same connection, or over a new one, which has lost all messages. */
+void worker_heal(struct sim *s, unsigned w, bool anew);
 void deliver(struct sim *s, size_t i);
+/* How the run ended; again, if need be. */
+void tell_end(struct sim *s, const struct run *r);
 /* The first message on its way to the worker of the i-th one: those come in order. */
 size_t mail_first(const struct sim *s, size_t i);
+bool is_deliverable(const struct sim *s, const struct mail *m);
 void run_end(struct sim *s, size_t i, bool good, bool infra);
 /* One that was begun for an earlier engine and is what a run with this key would be. */
 struct run *run_to_adopt(struct sim *s, const bxc_digest *key);

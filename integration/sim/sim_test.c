@@ -27,7 +27,8 @@ static uint64_t n_seeds = 2000;
 static void explain(uint64_t seed)
 {
 	static const char *const names[] = {
-		"cancel", "fail", "die", "freeze", "crash", "double", "evict", "curse"};
+		"cancel", "fail", "die", "freeze", "crash", "double",
+		"evict", "curse", "cut", "slow disk"};
 	unsigned off = 0;
 	sim_stats st = {0};
 	for (unsigned bit = 0; bit < BXC_ARRAY_SIZE(names); bit++) {
@@ -50,10 +51,10 @@ static void add(sim_stats *sum, const sim_stats *st)
 {
 	unsigned *to[] = {&sum->builds, &sum->ok, &sum->failed, &sum->cancelled, &sum->runs,
 		&sum->hits, &sum->kills, &sum->losses, &sum->freezes, &sum->crashes, &sum->refused,
-		&sum->adopted, &sum->evicted};
+		&sum->adopted, &sum->evicted, &sum->cuts, &sum->stalls, &sum->unwritten};
 	const unsigned from[] = {st->builds, st->ok, st->failed, st->cancelled, st->runs, st->hits,
 		st->kills, st->losses, st->freezes, st->crashes, st->refused, st->adopted,
-		st->evicted};
+		st->evicted, st->cuts, st->stalls, st->unwritten};
 	for (size_t i = 0; i < BXC_ARRAY_SIZE(from); i++)
 		*to[i] += from[i];
 }
@@ -73,13 +74,16 @@ static void invariants_hold_whatever_happens(void **state)
 	}
 	print_message("# seeds %llu to %llu: %u builds, %u good, %u failed, %u cancelled; %u runs, "
 		      "%u hits; %u workers died, %u froze; %u engines died, %u runs adopted; %u "
-		      "answers refused; %u results lost, %u evicted\n",
+		      "answers refused; %u results lost, %u evicted; %u connections cut; %u disks "
+		      "stood still, %u writes lost\n",
 		(unsigned long long)first_seed, (unsigned long long)(first_seed + n_seeds - 1),
 		sum.builds, sum.ok, sum.failed, sum.cancelled, sum.runs, sum.hits, sum.kills,
-		sum.freezes, sum.crashes, sum.adopted, sum.refused, sum.losses, sum.evicted);
+		sum.freezes, sum.crashes, sum.adopted, sum.refused, sum.losses, sum.evicted, sum.cuts, sum.stalls,
+		sum.unwritten);
 	/* A simulation in which nothing happens proves nothing. */
 	assert_true(sum.ok > n_seeds && sum.failed > 0 && sum.cancelled > 0 && sum.hits > 0 &&
-		    sum.losses > 0 && sum.adopted > 0 && sum.refused > 0 && sum.evicted > 0);
+		    sum.losses > 0 && sum.adopted > 0 && sum.refused > 0 && sum.evicted > 0 &&
+		    sum.cuts > 0 && sum.unwritten > 0);
 }
 
 static void the_same_seed_gives_the_same_actions(void **state)
