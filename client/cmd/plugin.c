@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bxc as a plugin of docker's command line: a file named docker-NAME in ~/.docker/cli-plugins is asked
- * what it is by "docker-cli-plugin-metadata", and then run with all that was given to docker: docker's own
- * flags, NAME, and what came behind it. Named docker-buildx it stands in for buildx.
+ * bxc as a plugin of docker's command line: a file named docker-NAME in ~/.docker/cli-plugins is
+ * asked what it is by "docker-cli-plugin-metadata", and then run with all that was given to docker:
+ * docker's own flags, NAME, and what came behind it. Named docker-buildx it stands in for buildx.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@
 #define PREFIX "docker-"
 
 /* Flags of docker itself: those with a value, and those without. */
-static const char *const with_value[] = {"--config", "--context", "-c", "--host", "-H", "--log-level", "-l",
-	"--tlscacert", "--tlscert", "--tlskey", NULL};
+static const char *const with_value[] = {"--config", "--context", "-c", "--host", "-H",
+	"--log-level", "-l", "--tlscacert", "--tlscert", "--tlskey", NULL};
 static const char *const without[] = {"--debug", "-D", "--tls", "--tlsverify", NULL};
 
 static bool is_one_of(const char *arg, size_t n, const char *const *names)
@@ -30,7 +30,8 @@ const char *bxc_cmd_plugin_name(const char *program)
 {
 	const char *slash = strrchr(program, '/');
 	const char *base = slash ? slash + 1 : program;
-	return bxc_str_has_prefix(base, PREFIX) && base[strlen(PREFIX)] ? base + strlen(PREFIX) : NULL;
+	return bxc_str_has_prefix(base, PREFIX) && base[strlen(PREFIX)] ? base + strlen(PREFIX)
+									: NULL;
 }
 
 int bxc_cmd_plugin_metadata(FILE *f)
@@ -55,7 +56,8 @@ int bxc_cmd_plugin_args(const char *name, int argc, char **argv, char ***ret, bx
 		size_t n = strcspn(arg, "=");
 		if (is_one_of(arg, n, with_value)) {
 			const char *value = arg[n] ? arg + n + 1 : i + 1 < argc ? argv[++i] : "";
-			/* Where credentials are; the others say which dockerd, and none is asked. */
+			/* Where credentials are; the others say which dockerd, and none is asked.
+			 */
 			if (strncmp(arg, "--config", n) == 0 && n == strlen("--config"))
 				setenv("DOCKER_CONFIG", value, 1);
 		} else if (is_one_of(arg, n, without)) {
@@ -67,7 +69,9 @@ int bxc_cmd_plugin_args(const char *name, int argc, char **argv, char ***ret, bx
 	}
 	if (i >= argc || !bxc_str_eq(argv[i], name))
 		return bxc_err_set(err, BXC_INVALID_ARGUMENT,
-			"a plugin of docker is run as 'docker %s ...': by itself this program is called %s", name, bxc_cmd_root.name);
+			"a plugin of docker is run as 'docker %s ...': by itself this program is "
+			"called %s",
+			name, bxc_cmd_root.name);
 	for (i++; i < argc; i++)
 		bxc_strv_push(&v, argv[i]);
 	*ret = BXC_TAKE(v);

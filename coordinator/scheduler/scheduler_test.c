@@ -314,11 +314,19 @@ static void a_tenant_gets_its_share_and_no_more_than_its_bounds(void **state)
 	assert_int_equal(bxc_sched_worker_of(s, 21), 10);
 	assert_int_equal(bxc_sched_worker_of(s, 22), 0);
 	assert_int_equal(bxc_sched_worker_of(s, 23), 10);
+	/* What the others wait for: with two running, the tenant's bound counts before that of the build. */
+	assert_int_equal(bxc_sched_waiting_reason(s, 22), BXC_SCHED_WAIT_TENANT);
+	assert_int_equal(bxc_sched_waiting_reason(s, 24), BXC_SCHED_WAIT_TENANT);
+	bxc_sched_task_finished(s, 23);
+	assert_int_equal(bxc_sched_waiting_reason(s, 22), BXC_SCHED_WAIT_BUILD);
+	drain(s);
+	assert_int_equal(bxc_sched_worker_of(s, 24), 10);
+	assert_int_equal(bxc_sched_waiting_reason(s, 2 + 3), BXC_SCHED_WAIT_SLOTS);
 	/* A bound that is lifted counts at once, even for one that waits behind it. */
 	bxc_sched_task_finished(s, 1);
 	bxc_sched_tenant_set(s, &(bxc_sched_tenant){.name = "c", .weight = 9});
 	drain(s);
-	assert_int_equal(bxc_sched_worker_of(s, 22) + bxc_sched_worker_of(s, 24), 10);
+	assert_int_equal(bxc_sched_worker_of(s, 22) + bxc_sched_worker_of(s, 25), 10);
 }
 
 static void expected_time_decides_which_path_is_longer(void **state)

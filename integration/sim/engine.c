@@ -224,8 +224,10 @@ void check_places(struct sim *s)
 		if (why == BXC_SCHED_WAIT_NONE)
 			violate(s, "a step waits for nothing", t->ticket);
 		for (unsigned w = 0; w < SIM_WORKERS && !may_idle(why); w++) {
-			bool is_native = bxc_str_eq(t->arch, w == SIM_WORKERS - 1 ? "arm64" : "amd64");
-			if ((is_native || !t->arch[0]) && s->health[w] == SIM_UP && !bxc_sched_n_running(s->sched, w + 1))
+			bool is_native =
+				bxc_str_eq(t->arch, w == SIM_WORKERS - 1 ? "arm64" : "amd64");
+			if ((is_native || !t->arch[0]) && s->health[w] == SIM_UP &&
+				!bxc_sched_n_running(s->sched, w + 1))
 				violate(s, "a worker is idle while a step waits", t->ticket);
 		}
 	}
@@ -239,7 +241,8 @@ static void on_run(struct sim *s, const bxc_solve_action *a)
 			violate(s, "two runs of one key", a->ticket);
 	}
 	BXC_ARR_FOREACH (w, &s->disk)
-		if (w->kind == WRITE_RESULT && !w->is_cancelled && w->fresh == fresh && bxc_digest_eq(&w->key, &a->key))
+		if (w->kind == WRITE_RESULT && !w->is_cancelled && w->fresh == fresh &&
+			bxc_digest_eq(&w->key, &a->key))
 			violate(s, "a run of what has a result", a->ticket);
 	if (a->attempt < 1 || a->attempt > BXC_SOLVE_MAX_ATTEMPTS)
 		violate(s, "attempt out of range", a->attempt);
@@ -263,7 +266,8 @@ static void on_run(struct sim *s, const bxc_solve_action *a)
 	BXC_AUTOSTRV char **names = NULL;
 	for (size_t i = 0; i < a->n_inputs; i++) {
 		if (!is_there(s, a->inputs[i].record)) {
-			violate(s, "a lost pin: a run on an input that is gone", a->inputs[i].record);
+			violate(s, "a lost pin: a run on an input that is gone",
+				a->inputs[i].record);
 			return;
 		}
 		trees[i] = record_of(s, a->inputs[i].record)->tree;
@@ -712,8 +716,9 @@ static void lose_writes(struct sim *s)
 		struct record *r = record_of(s, w->record);
 		bool is_kept = false;
 		BXC_ARR_FOREACH (run, &s->runs)
-			is_kept = is_kept || (run->name == w->name && run->lease.worker == w->lease.worker &&
-						     run->lease.epoch == w->lease.epoch);
+			is_kept = is_kept ||
+				  (run->name == w->name && run->lease.worker == w->lease.worker &&
+					  run->lease.epoch == w->lease.epoch);
 		if (r->holders && !is_kept)
 			violate(s, "a result was forgotten before it was on disk", w->name);
 		r->is_pending = false;
@@ -734,8 +739,9 @@ void engine_crash(struct sim *s)
 	BXC_ARR_FOREACH (r, &s->runs) {
 		const struct task *t = task_named(s, r->name);
 		r->is_adoptable = s->health[r->lease.worker - 1] == SIM_UP &&
-				  (r->is_adoptable || (t && t->lease.worker == r->lease.worker &&
-							      t->lease.epoch == r->lease.epoch) ||
+				  (r->is_adoptable ||
+					  (t && t->lease.worker == r->lease.worker &&
+						  t->lease.epoch == r->lease.epoch) ||
 					  is_being_written(s, WRITE_RESULT, r->lease, r->name));
 	}
 	lose_writes(s);

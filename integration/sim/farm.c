@@ -173,7 +173,8 @@ void worker_heal(struct sim *s, unsigned w, bool anew)
 		return;
 	drop_mail(s, w + 1, true);
 	worker_hello(s, w);
-	/* What it tells in its hello: how its steps ended; those that it does not name never came. */
+	/* What it tells in its hello: how its steps ended; those that it does not name never came.
+	 */
 	for (size_t i = 0; i < s->runs.n; i++)
 		if (s->runs.v[i].lease.worker == w + 1 && s->runs.v[i].is_ended &&
 			task_named(s, s->runs.v[i].name))

@@ -17,10 +17,10 @@
 #include "common/base/heap.h"
 #include "integration/sim/sim.h"
 
-#define MS         INT64_C(1000000)
+#define MS	   INT64_C(1000000)
 #define BANDWIDTH  UINT64_C(100000000) /* bytes/s */
 #define INPUTS_MAX 3u
-#define WIDTH      16u /* of a layered definition */
+#define WIDTH	   16u /* of a layered definition */
 
 typedef struct vertex {
 	uint64_t build;
@@ -81,13 +81,15 @@ static void make_build(world *w, uint64_t build, uint32_t first, uint32_t n, boo
 		v->build = build;
 		v->heap_at = BXC_HEAP_OUT;
 		/* Most steps are short, some are long. */
-		v->cost_ns = (int64_t)(200 + sim_rand(&w->rng, 1800)) * MS * (sim_chance(&w->rng, 10) ? 8 : 1);
+		v->cost_ns = (int64_t)(200 + sim_rand(&w->rng, 1800)) * MS *
+			     (sim_chance(&w->rng, 10) ? 8 : 1);
 		v->size = sim_rand(&w->rng, 20) * 1000000;
 		snprintf(v->layer, sizeof(v->layer), "l-%" PRIu32, first + i);
 		uint32_t row = i / WIDTH;
 		uint32_t wanted = layered && row ? 1 + (uint32_t)sim_rand(&w->rng, INPUTS_MAX) : 0;
 		for (uint32_t k = 0; k < wanted; k++) {
-			uint32_t in = first + (row - 1) * WIDTH + (uint32_t)sim_rand(&w->rng, WIDTH);
+			uint32_t in =
+				first + (row - 1) * WIDTH + (uint32_t)sim_rand(&w->rng, WIDTH);
 			bool twice = false;
 			for (uint32_t q = 0; q < v->n_inputs; q++)
 				twice = twice || v->inputs[q] == in;
@@ -164,7 +166,8 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds, uint32_t per_build, bool layered)
+static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds, uint32_t per_build,
+	bool layered)
 {
 	bxc_platform p = {.os = "linux", .arch = "amd64"};
 	w->s = bxc_sched_new();
@@ -174,7 +177,11 @@ static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds,
 		make_build(w, b + 1, (uint32_t)(b * per_build), per_build, layered);
 	size_t graph = mallinfo2().uordblks;
 	for (uint64_t k = 1; k <= n_workers; k++)
-		bxc_sched_worker_add(w->s, &(bxc_sched_worker){.id = k, .native = &p, .n_native = 1, .slots = slots, .bandwidth = BANDWIDTH});
+		bxc_sched_worker_add(w->s, &(bxc_sched_worker){.id = k,
+						   .native = &p,
+						   .n_native = 1,
+						   .slots = slots,
+						   .bandwidth = BANDWIDTH});
 	int64_t t = cpu_ns();
 	for (uint32_t i = 0; i < w->n; i++)
 		if (w->v[i].n_inputs == 0)
@@ -196,15 +203,20 @@ static void run(world *w, uint64_t n_workers, uint32_t slots, uint64_t n_builds,
 	int64_t bound = BXC_MAX(share, w->path_ns);
 	if (w->latencies.n)
 		qsort(w->latencies.v, w->latencies.n, sizeof(*w->latencies.v), by_value);
-	printf("%s: %" PRIu64 " workers of %u slots, %" PRIu64 " builds of %u vertices\n", layered ? "layered" : "wide", n_workers, slots, n_builds, per_build);
-	printf("  decisions          %12.0f /s\n", (double)w->n_assigned * 1e9 / (double)w->spent_ns);
+	printf("%s: %" PRIu64 " workers of %u slots, %" PRIu64 " builds of %u vertices\n",
+		layered ? "layered" : "wide", n_workers, slots, n_builds, per_build);
+	printf("  decisions          %12.0f /s\n",
+		(double)w->n_assigned * 1e9 / (double)w->spent_ns);
 	size_t median = w->latencies.n / 2, p99 = w->latencies.n * 99 / 100;
 	if (w->latencies.n)
-		printf("  event to decisions %12.1f us median, %.1f us p99\n", (double)w->latencies.v[median] / 1e3,
-			(double)w->latencies.v[p99] / 1e3);
-	printf("  memory             %12zu bytes per vertex at the start, workers included\n", bytes);
-	printf("  makespan           %12.3f x the bound (%.1f s; path %.1f s, work per slot %.1f s)\n", (double)w->now / (double)bound, (double)w->now / 1e9,
-		(double)w->path_ns / 1e9, (double)share / 1e9);
+		printf("  event to decisions %12.1f us median, %.1f us p99\n",
+			(double)w->latencies.v[median] / 1e3, (double)w->latencies.v[p99] / 1e3);
+	printf("  memory             %12zu bytes per vertex at the start, workers included\n",
+		bytes);
+	printf("  makespan           %12.3f x the bound (%.1f s; path %.1f s, work per slot %.1f "
+	       "s)\n",
+		(double)w->now / (double)bound, (double)w->now / 1e9, (double)w->path_ns / 1e9,
+		(double)share / 1e9);
 	bxc_check(w->n_assigned == w->n);
 	for (size_t i = 0; i < w->n; i++)
 		bxc_arr_done(&w->v[i].users);

@@ -248,7 +248,7 @@ char *sim_run(uint64_t seed, unsigned steps, unsigned off, sim_log *log, sim_sta
 	struct sim s = {.rng = {seed}, .off = off, .log = log};
 	/* Less trouble at a time leaves room for more of its kind. */
 	for (unsigned bit = 0; 1u << bit < SIM_ALL_TROUBLE; bit++)
-		s.off |= sim_chance(&s.rng, 25) ? 1u << bit : 0;
+		s.off |= sim_chance(&s.rng, 40) ? 1u << bit : 0;
 	s.cache = bxc_map_new(free);
 	engine_begin(&s);
 	for (unsigned w = 0; w < SIM_WORKERS; w++)

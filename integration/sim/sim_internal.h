@@ -14,7 +14,7 @@
 #define SIM_WORKERS 4
 /* What the solver promises is that 8 results of one step may vanish while somebody waits for it;
  * those that vanish when nobody does come on top. */
-#define SIM_MAX_LOST 24u
+#define SIM_MAX_LOST 16u
 
 typedef enum sim_health {
 	SIM_DEAD = 0,

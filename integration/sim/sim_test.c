@@ -26,8 +26,7 @@ static uint64_t n_seeds = 2000;
  */
 static void explain(uint64_t seed)
 {
-	static const char *const names[] = {
-		"cancel", "fail", "die", "freeze", "crash", "double",
+	static const char *const names[] = {"cancel", "fail", "die", "freeze", "crash", "double",
 		"evict", "curse", "cut", "slow disk"};
 	unsigned off = 0;
 	sim_stats st = {0};
@@ -78,8 +77,8 @@ static void invariants_hold_whatever_happens(void **state)
 		      "stood still, %u writes lost\n",
 		(unsigned long long)first_seed, (unsigned long long)(first_seed + n_seeds - 1),
 		sum.builds, sum.ok, sum.failed, sum.cancelled, sum.runs, sum.hits, sum.kills,
-		sum.freezes, sum.crashes, sum.adopted, sum.refused, sum.losses, sum.evicted, sum.cuts, sum.stalls,
-		sum.unwritten);
+		sum.freezes, sum.crashes, sum.adopted, sum.refused, sum.losses, sum.evicted,
+		sum.cuts, sum.stalls, sum.unwritten);
 	/* A simulation in which nothing happens proves nothing. */
 	assert_true(sum.ok > n_seeds && sum.failed > 0 && sum.cancelled > 0 && sum.hits > 0 &&
 		    sum.losses > 0 && sum.adopted > 0 && sum.refused > 0 && sum.evicted > 0 &&
