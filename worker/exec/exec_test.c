@@ -388,12 +388,15 @@ static void running_out_of_memory_is_told(void **state)
 	bxc_test_write_file(limit, "50000000", 8, 0644);
 	AUTOVERTEX bxc_def_vertex *v = shell("exec tail -c 500000000 /dev/zero");
 	assert_int_equal(run(w, v, NULL, &err), -BXC_UNKNOWN);
-	assert_string_equal(bxc_err_text(err),
+	assert_true(bxc_str_has_prefix(bxc_err_text(err),
 		"process \"/bin/sh -c exec tail -c 500000000 /dev/zero\" did not complete "
-		"successfully: cannot allocate memory (it had used up to 47.7 MiB)");
+		"successfully: cannot allocate memory (it had used up to "));
 	assert_string_equal(bxc_err_get_detail(err, "oom"), "true");
+	/* The kernel counts in batches, so that it may be a little more than the limit. */
 	uint64_t peak = 0;
-	assert_int_equal(bxc_str_to_u64(bxc_err_get_detail(err, "memory_peak"), 40000000, 50000000, &peak, NULL), 0);
+	assert_int_equal(bxc_str_to_u64(bxc_err_get_detail(err, "memory_peak"), 40000000, 60000000,
+				 &peak, NULL),
+		0);
 	assert_string_equal(bxc_err_get_detail(err, "exit_code"), "137");
 }
 
