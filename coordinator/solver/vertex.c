@@ -354,14 +354,16 @@ static void lose(bxc_solve *s, struct solve_vertex *v)
 		if (sub->is_target)
 			ref->b->is_done = false;
 	}
-	if (v->n_lost > BXC_SOLVE_MAX_LOST) {
+	/* One that nobody misses is no trouble; whoever wants it later has it made. */
+	if (!v->n_demand)
+		return;
+	if (++v->n_lost > BXC_SOLVE_MAX_LOST) {
 		BXC_AUTOERR bxc_err *err = NULL;
 		bxc_err_set(&err, BXC_DATA_LOSS, "the result was lost %u times", v->n_lost);
-		if (v->n_demand)
-			bxc_solve__fail(s, &v, 1, false, 0, err);
+		bxc_solve__fail(s, &v, 1, false, 0, err);
 		return;
 	}
-	if (v->fast_done && v->n_demand) {
+	if (v->fast_done) {
 		bxc_solve__demand_inputs(s, v);
 		bxc_solve__enqueue(s, v);
 	}
@@ -375,7 +377,6 @@ bool bxc_solve__record_lost(bxc_solve *s, uint64_t record)
 		*bxc_arr_push(&ids) = v->id;
 		bxc_solve__unset_record(s, v);
 		v->lost_record = record;
-		v->n_lost++;
 		/* Another record may stand under the same keys. */
 		v->missed_dk = v->missed_ck = (bxc_digest){0};
 	}
