@@ -17,6 +17,7 @@ static void vertex_free(vertex *v)
 {
 	free(v->digest);
 	free(v->name);
+	bxc_strv_free(v->inputs);
 	free(v->worker);
 	free(v->waits);
 	free(v->error);
@@ -193,6 +194,8 @@ static void on_vertex(bxc_prog *p, const bxc_json *ev)
 		flush_partials(v, completed);
 		v->completed_ns = completed;
 	}
+	if (!v->inputs)
+		bxc_ignore(bxc_json_get_strv(ev, "inputs", &v->inputs, NULL));
 	v->cached = bxc_json_get_bool(ev, "cached", v->cached);
 	v->canceled = bxc_json_get_bool(ev, "canceled", false);
 	free(v->error);

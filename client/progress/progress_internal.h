@@ -22,6 +22,7 @@ typedef struct vertex {
 	char *name;
 	char *worker;
 	char *error;
+	char **inputs;               /* strv of digests; NULL: none, or not told */
 	int64_t started_ns, completed_ns;    /* 0: not yet */
 	bool cached, canceled;
 	char *waits;                 /* why it does not run yet; NULL: it has not waited for long */
@@ -65,6 +66,8 @@ char *seconds_text(int64_t ns);
 void plain_flush(bxc_prog *p, int64_t now_ns, bool all);
 void tty_resized(bxc_prog *p);           /* after width and height have changed */
 void tty_draw(bxc_prog *p, int64_t now_ns, bool final);
+/* What ran, where the time went, the critical path; owned, NULL: no steps. */
+char **summary_lines(bxc_prog *p);
 void rawjson_event(bxc_prog *p, const bxc_json *ev, int64_t now_ns);
 void final_warnings(bxc_prog *p);
 void final_block(bxc_prog *p, const bxc_json *error);

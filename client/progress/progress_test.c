@@ -386,6 +386,41 @@ static void the_terminal_gets_no_control_characters_of_others(void **state)
 	free(s.text);
 }
 
+#define STEP(digest, name, inputs, from, to, worker)                                                                   \
+	"{\"type\":\"vertex\",\"digest\":\"" digest "\",\"name\":\"" name "\",\"inputs\":[" inputs "],\"worker\":\"" worker     \
+	"\",\"started_ns\":\"" from "00000000\",\"completed_ns\":\"" to "00000000\"}"
+
+static void the_terminal_ends_with_a_summary(void **state)
+{
+	(void)state;
+	struct shown s;
+	begin(&s, BXC_PROG_TTY);
+	feed(&s, S, STEP("f", "[internal] load x", "", "10", "15", "w1"));
+	feed(&s, S, STEP("a", "[a 1/1] RUN a", "\"f\"", "15", "35", "w1"));
+	feed(&s, S, STEP("b", "[b 1/1] RUN b", "\"f\"", "15", "25", "w2"));
+	feed(&s, S, "{\"type\":\"vertex\",\"digest\":\"c\",\"name\":\"[c 1/1] COPY c\",\"started_ns\":\"1500000000\","
+		    "\"completed_ns\":\"1500000000\",\"cached\":true}");
+	feed(&s, S, STEP("t", "[t 1/1] RUN t", "\"a\",\"b\",\"c\"", "36", "40", "w2"));
+	feed(&s, S, STEP("e", "exporting to image", "", "41", "45", "w2"));
+	finish(&s, NULL);
+	const char *summary = strstr(s.text, "4 steps: 3 ran, 1 cached, on 2 workers");
+	assert_non_null(summary);
+	assert_non_null(strstr(summary, "time: 3.4s in steps, 0.4s in outputs, 0.5s in all else"));
+	const char *slow = strstr(summary, "slowest steps:"), *path = strstr(summary, "critical path, 3.5s:");
+	assert_non_null(slow);
+	assert_non_null(path);
+	assert_true(slow < path);
+	assert_non_null(strstr(slow, "2.0s  [a 1/1] RUN a @w1"));
+	/* In the order in which one waited for the other; b was not waited for. */
+	static const char *const chain[] = {"[internal] load x", "[a 1/1] RUN a", "[t 1/1] RUN t", "exporting to image"};
+	for (size_t i = 0; i < BXC_ARRAY_SIZE(chain); i++) {
+		path = strstr(path, chain[i]);
+		assert_non_null(path);
+	}
+	assert_null(strstr(strstr(summary, "critical path"), "RUN b"));
+	free(s.text);
+}
+
 static void rawjson_is_one_object_a_line(void **state)
 {
 	(void)state;
@@ -481,6 +516,7 @@ int main(void)
 		cmocka_unit_test(wide_characters_do_not_break_lines),
 		cmocka_unit_test(rawjson_has_the_schema_of_buildkit),
 		cmocka_unit_test(the_terminal_gets_no_control_characters_of_others),
+		cmocka_unit_test(the_terminal_ends_with_a_summary),
 		cmocka_unit_test(rawjson_is_one_object_a_line),
 		cmocka_unit_test(warnings_stand_at_their_step_and_at_the_end),
 		cmocka_unit_test(all_of_a_warning_is_shown_when_asked_for),

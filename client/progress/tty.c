@@ -175,6 +175,11 @@ static void collect(bxc_prog *p, int64_t now_ns, bool final, lines *out)
 	}
 	bxc_arr_done(&body);
 	bxc_arr_done(&cost);
+	if (!final)
+		return;
+	BXC_AUTOSTRV char **summary = summary_lines(p);
+	for (char **l = summary; l && *l; l++)
+		push_line(p, out, *l, NULL, NULL);
 }
 
 /* What stands on the screen has other lines now: too long ones were wrapped, those above its top are out of reach. */
